@@ -1,0 +1,17 @@
+# Every src/tensor/cpu/isa_*.c is compiled once per instruction set with TR_ISA set to its name; src/tensor/cpu
+# picks one at run time. All variants execute the same operations in the same order (tensor/cpu/lanes.h).
+set(TR_ISA_FLAGS_scalar -mfma -mf16c -mno-avx2)
+set(TR_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(TR_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mprefer-vector-width=512)
+file(GLOB isa_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/tensor/cpu/isa_*.c)
+set(TR_ISA_OBJECTS "")
+if(isa_sources)
+    foreach(isa scalar avx2 avx512)
+        add_library(tr_isa_${isa} OBJECT ${isa_sources})
+        target_compile_definitions(tr_isa_${isa} PRIVATE TR_ISA=${isa} TR_ISA_${isa}=1)
+        target_compile_options(tr_isa_${isa} PRIVATE ${TR_ISA_FLAGS_${isa}})
+        target_include_directories(tr_isa_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+        target_link_libraries(tr_isa_${isa} PRIVATE tr_flags PkgConfig::JANSSON OpenMP::OpenMP_C)
+        target_sources(tr_tensor PRIVATE $<TARGET_OBJECTS:tr_isa_${isa}>)
+    endforeach()
+endif()

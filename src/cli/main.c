@@ -1,0 +1,109 @@
+/* main.c: finds the command that the first words name and runs it. */
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define X(symbol) extern const tr_command tr_command_##symbol;
+#include "cli/commands.def"
+#undef X
+
+const tr_command *const tr_commands[] = {
+#define X(symbol) &tr_command_##symbol,
+#include "cli/commands.def"
+#undef X
+    NULL};
+const size_t tr_commands_count = sizeof tr_commands / sizeof *tr_commands - 1;
+
+static void print_help(FILE *out)
+{
+    fputs("tempr1: teaches video multimodal LLMs (the Qwen2.5-VL family) when things happen, and measures it\n\n"
+          "usage: tempr1 COMMAND [ARGUMENTS]      tempr1 COMMAND --help\n\ncommands:\n",
+          out);
+    for (size_t i = 0; i < tr_commands_count; i++) {
+        fprintf(out, "  %-16s %s\n", tr_commands[i]->name, tr_commands[i]->summary);
+    }
+    fputs("\nResults go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.\n", out);
+}
+
+/* Matches "model info" against two words and "frames" against one; returns the words used, 0 when none. */
+static int match(const tr_command *command, int argc, char **argv)
+{
+    const char *space = strchr(command->name, ' ');
+    size_t first = space ? (size_t)(space - command->name) : strlen(command->name);
+    if (strlen(argv[0]) != first || strncmp(argv[0], command->name, first)) {
+        return 0;
+    }
+    if (!space) {
+        return 1;
+    }
+    return argc > 1 && !strcmp(argv[1], space + 1) ? 2 : 0;
+}
+
+static int list_family(const char *word)
+{
+    int found = 0;
+    size_t length = strlen(word);
+    for (size_t i = 0; i < tr_commands_count; i++) {
+        const char *name = tr_commands[i]->name;
+        if (!strncmp(name, word, length) && name[length] == ' ') {
+            if (!found++) {
+                fprintf(stderr, "tempr1 %s needs one of these words:\n", word);
+            }
+            fprintf(stderr, "  %-24s %s\n", name, tr_commands[i]->summary);
+        }
+    }
+    return found;
+}
+
+static int unknown_command(const char *word)
+{
+    if (list_family(word)) {
+        return TR_EXIT_USAGE;
+    }
+    const char *names[64];
+    size_t count = 0;
+    for (size_t i = 0; i < tr_commands_count && count < 64; i++) {
+        names[count++] = tr_commands[i]->name;
+    }
+    const char *near = tr_nearest(word, names, count);
+    fprintf(stderr, "tempr1: there is no command '%s'%s%s%s; see tempr1 --help\n", word,
+            near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    return TR_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write(), said and counted like any other */
+    if (argc < 2) {
+        print_help(stderr);
+        return TR_EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+        print_help(stdout);
+        return TR_EXIT_DONE;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("tempr1 " TEMPR1_VERSION " (cpu: yes, cuda: no, mpi: no, server: no)\n");
+        return TR_EXIT_DONE;
+    }
+    const tr_command *best = NULL;
+    int words = 0;
+    for (size_t i = 0; i < tr_commands_count; i++) {
+        int used = match(tr_commands[i], argc - 1, argv + 1);
+        if (used > words) {
+            best = tr_commands[i];
+            words = used;
+        }
+    }
+    if (!best) {
+        return unknown_command(argv[1]);
+    }
+    int status = best->run(argc - words, argv + words);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "tempr1: standard output could not be written\n");
+        status = status ? status : TR_EXIT_FAILED;
+    }
+    return status;
+}
