@@ -16,13 +16,21 @@ typedef struct reader {
     tr_error *err;
 } reader;
 
-static tr_status convert(reader *r, struct fy_node *node, const char *path, json_t **out);
+static tr_status convert(reader *r, struct fy_node *node, const char *path, int line, int column, json_t **out);
 
-static tr_status note_place(reader *r, struct fy_node *node, const char *path, int *line)
+/* The mark of a scalar's token; mappings and lists have none and take their key's or parent's. */
+static void find_mark(struct fy_node *scalar, int *line, int *column)
 {
-    struct fy_token *token = fy_node_get_start_token(node);
+    struct fy_token *token = scalar && fy_node_get_type(scalar) == FYNT_SCALAR ? fy_node_get_scalar_token(scalar) : NULL;
     const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
-    *line = mark ? mark->line + 1 : 0;
+    if (mark) {
+        *line = mark->line + 1;
+        *column = mark->column + 1;
+    }
+}
+
+static tr_status note_place(reader *r, const char *path, int line, int column)
+{
     if (!r->places) {
         return TR_OK;
     }
@@ -33,8 +41,8 @@ static tr_status note_place(reader *r, struct fy_node *node, const char *path, i
     }
     tr_yaml_place *place = &r->places->items[r->places->count];
     place->path = tr_strdup(path);
-    place->line = *line;
-    place->column = mark ? mark->column + 1 : 0;
+    place->line = line;
+    place->column = column;
     if (!place->path) {
         return tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
     }
@@ -87,12 +95,16 @@ static tr_status convert_scalar(reader *r, struct fy_node *node, const char *pla
     return *out ? TR_OK : tr_fail(r->err, TR_FORMAT, place, "a text here is not valid UTF-8");
 }
 
-static tr_status convert_mapping(reader *r, struct fy_node *node, const char *path, const char *place, json_t *object)
+static tr_status convert_mapping(reader *r, struct fy_node *node, const char *path, int line, int column,
+                                 json_t *object)
 {
     void *cursor = NULL;
     for (struct fy_node_pair *pair; (pair = fy_node_mapping_iterate(node, &cursor));) {
         size_t length = 0;
         const char *text = fy_node_get_scalar(fy_node_pair_key(pair), &length);
+        char place[512];
+        find_mark(fy_node_pair_key(pair), &line, &column);
+        snprintf(place, sizeof place, "%s:%d", r->name, line);
         char *key = text ? tr_strndup(text, length) : NULL;
         if (!key) {
             return tr_fail(r->err, TR_FORMAT, place, "a key must be a plain text");
@@ -105,7 +117,7 @@ static tr_status convert_mapping(reader *r, struct fy_node *node, const char *pa
         } else if (json_object_get(object, key)) {
             status = tr_fail(r->err, TR_FORMAT, place, "the key \"%s\" stands here twice", key);
         } else {
-            status = convert(r, fy_node_pair_value(pair), below, &value);
+            status = convert(r, fy_node_pair_value(pair), below, line, column, &value);
         }
         if (!status && json_object_set_new(object, key, value)) {
             status = tr_fail(r->err, TR_FORMAT, place, "the key \"%s\" is not valid UTF-8", key);
@@ -119,13 +131,16 @@ static tr_status convert_mapping(reader *r, struct fy_node *node, const char *pa
     return TR_OK;
 }
 
-static tr_status convert_sequence(reader *r, struct fy_node *node, const char *path, json_t *array)
+static tr_status convert_sequence(reader *r, struct fy_node *node, const char *path, int line, int column,
+                                  json_t *array)
 {
     void *cursor = NULL;
     for (struct fy_node *item; (item = fy_node_sequence_iterate(node, &cursor));) {
         char *below = tr_format("%s/%zu", path, json_array_size(array));
         json_t *value = NULL;
-        tr_status status = below ? convert(r, item, below, &value) : tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
+        find_mark(item, &line, &column);
+        tr_status status = below ? convert(r, item, below, line, column, &value)
+                                 : tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
         free(below);
         if (status) {
             return status;
@@ -135,15 +150,14 @@ static tr_status convert_sequence(reader *r, struct fy_node *node, const char *p
     return TR_OK;
 }
 
-static tr_status convert(reader *r, struct fy_node *node, const char *path, json_t **out)
+static tr_status convert(reader *r, struct fy_node *node, const char *path, int line, int column, json_t **out)
 {
     *out = NULL;
     if (!node) {
         *out = json_null();
-        return TR_OK;
+        return note_place(r, path, line, column);
     }
-    int line;
-    tr_status status = note_place(r, node, path, &line);
+    tr_status status = note_place(r, path, line, column);
     if (status) {
         return status;
     }
@@ -154,11 +168,11 @@ static tr_status convert(reader *r, struct fy_node *node, const char *path, json
         return convert_scalar(r, node, place, out);
     case FYNT_MAPPING:
         *out = json_object();
-        status = *out ? convert_mapping(r, node, path, place, *out) : tr_fail(r->err, TR_MEMORY, place, "out of memory");
+        status = *out ? convert_mapping(r, node, path, line, column, *out) : tr_fail(r->err, TR_MEMORY, place, "out of memory");
         break;
     case FYNT_SEQUENCE:
         *out = json_array();
-        status = *out ? convert_sequence(r, node, path, *out) : tr_fail(r->err, TR_MEMORY, place, "out of memory");
+        status = *out ? convert_sequence(r, node, path, line, column, *out) : tr_fail(r->err, TR_MEMORY, place, "out of memory");
         break;
     }
     if (status) {
@@ -201,7 +215,7 @@ tr_status tr_yaml_parse(const char *text, size_t length, const char *name, json_
         status = parse_failed(diag, name, err);
     } else {
         reader r = {name, places, err};
-        status = convert(&r, fy_document_root(document), "", root);
+        status = convert(&r, fy_document_root(document), "", 1, 1, root);
     }
     fy_document_destroy(document);
     if (diag) {
