@@ -1,0 +1,52 @@
+/* params.h: the one table of parameters. Initialisation, loading, optimiser, checkpoints, adapters and memory plans
+ * all walk it.
+ *
+ * Order: embed, layers 0.., final norm, head (when untied), vision patch embed, blocks 0.., merger: the published
+ * (legacy) names. Linear weights, the embedding and the patch embedding are tr_matrix (panels); norms and biases are
+ * flat f32 vectors. */
+#ifndef TR_MODEL_PARAMS_H
+#define TR_MODEL_PARAMS_H
+
+#include "model/config.h"
+#include "tensor/matrix.h"
+
+typedef enum tr_param_part { TR_PART_TEXT, TR_PART_VISION, TR_PART_MERGER } tr_param_part;
+
+typedef struct tr_param {
+    char name[96];    /* legacy checkpoint name: "model.layers.0.self_attn.q_proj.weight" */
+    int rank;         /* of the checkpoint tensor */
+    int64_t shape[5]; /* of the checkpoint tensor */
+    tr_param_part part;
+    bool matrix;      /* panels [out, in] (a patch embedding is viewed [out, 1176]); else a vector of `out` */
+    bool decay;       /* weight decay applies (matrices; not norms and biases) */
+    int64_t out, in;  /* in is 1 for vectors */
+    int64_t elements; /* as stored here, padding lanes included */
+
+    tr_dtype stored;  /* dtype in the checkpoint it came from */
+    bool trainable;
+    /* The compute copy that operations read. f32 training: value.panels == master. Vectors: panels is float[out]. */
+    tr_matrix value;
+    float *master, *gradient, *m, *v; /* only where trainable and asked for; else NULL */
+} tr_param;
+
+/* Indices into the table. */
+typedef struct tr_layer_params {
+    int norm1, q, q_bias, k, k_bias, v, v_bias, o, norm2, gate, up, down;
+} tr_layer_params;
+typedef struct tr_block_params {
+    int norm1, qkv, qkv_bias, proj, proj_bias, norm2, gate, gate_bias, up, up_bias, down, down_bias;
+} tr_block_params;
+typedef struct tr_params {
+    tr_param *items;
+    int count;
+    int embed, norm, head; /* head == embed when tied */
+    int patch, merger_norm, merger_fc1, merger_fc1_bias, merger_fc2, merger_fc2_bias;
+    tr_layer_params *layers; /* [config.layers] */
+    tr_block_params *blocks; /* [config.vision.depth] */
+} tr_params;
+
+/* Fills names, shapes and indices; no values. tr_params_free frees the table and the values it owns. */
+tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_error *err);
+void tr_params_free(tr_params *params);
+
+#endif
