@@ -1,0 +1,52 @@
+/* optimiser.c: AdamW over the table of parameters. */
+#include "rl/optimiser.h"
+
+#include "base/math.h"
+
+#include <math.h>
+
+double tr_optimiser_norm(const tr_model *model)
+{
+    double sum = 0;
+    for (int i = 0; i < model->params.count; i++) {
+        const tr_param *p = &model->params.items[i];
+        if (p->trainable && p->gradient) {
+            sum += model->ops->sum_of_squares(p->gradient, p->elements);
+        }
+    }
+    return sqrt(sum);
+}
+
+/* 1 - beta^step by repeated squaring: the same bits on every machine. */
+static double bias(double beta, int64_t step)
+{
+    double power = 1, square = beta;
+    for (int64_t n = step; n > 0; n >>= 1) {
+        power = n & 1 ? power * square : power;
+        square *= square;
+    }
+    return 1 - power;
+}
+
+void tr_optimiser_step(tr_optimiser *o, tr_model *model, double lr, double norm)
+{
+    o->step++;
+    double scale = o->clip_norm > 0 ? o->clip_norm / (norm + 1e-6) : 1;
+    tr_adamw adamw = {
+        .lr = (float)lr,
+        .beta1 = (float)o->beta1,
+        .beta2 = (float)o->beta2,
+        .eps = (float)o->eps,
+        .bias1 = (float)bias(o->beta1, o->step),
+        .bias2 = (float)bias(o->beta2, o->step),
+        .gradient_scale = (float)(scale < 1 ? scale : 1),
+    };
+    for (int i = 0; i < model->params.count; i++) {
+        const tr_param *p = &model->params.items[i];
+        if (p->trainable && p->gradient) {
+            adamw.weight_decay = p->decay ? (float)o->weight_decay : 0;
+            model->ops->adamw_step(p->master, p->gradient, p->m, p->v, p->elements, &adamw);
+        }
+    }
+    tr_model_refresh(model);
+}
