@@ -2,7 +2,7 @@
  *
  * tr_source is an interface (a small table of functions), so that the loops of src/train and src/eval know nothing of
  * files: tr_source_open gives the one that reads corpus rows and clips; tests bring one that lives in memory.
- * Nothing here runs the network. Shapes: a prompt has `prompt` tokens, of which visual_tokens are placeholders;
+ * sample.c and features.c (clearing, the feature cache) stand apart from source.c (rows and clips). Shapes: a prompt has `prompt` tokens, of which visual_tokens are placeholders;
  * patches [visual.rows][1176] with visual.rows = 4 * visual_tokens. Not thread safe. */
 #ifndef TR_INPUT_SAMPLE_H
 #define TR_INPUT_SAMPLE_H

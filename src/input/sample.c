@@ -1,0 +1,40 @@
+/* sample.c: what samples and scores own, and giving it back. */
+#include "input/sample.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void tr_score_clear(tr_score *score)
+{
+    if (score) {
+        json_decref(score->parsed);
+        memset(score, 0, sizeof *score);
+    }
+}
+
+void tr_sample_drop_patches(tr_sample *sample)
+{
+    free(sample->patches);
+    sample->patches = NULL;
+    sample->visual.patches = NULL;
+}
+
+void tr_sample_clear(tr_sample *sample)
+{
+    if (sample) {
+        tr_sample_drop_patches(sample);
+        free(sample->prompt_ids);
+        free(sample->positions);
+        free(sample->grids);
+        free(sample->target);
+        free(sample->target_ids);
+        memset(sample, 0, sizeof *sample);
+    }
+}
+
+void tr_source_free(tr_source *source)
+{
+    if (source) {
+        source->call->free(source);
+    }
+}
