@@ -2,8 +2,10 @@
  *
  * tr_source is an interface (a small table of functions), so that the loops of src/train and src/eval know nothing of
  * files: tr_source_open gives the one that reads corpus rows and clips; tests bring one that lives in memory.
- * sample.c and features.c (clearing, the feature cache) stand apart from source.c (rows and clips). Shapes: a prompt has `prompt` tokens, of which visual_tokens are placeholders;
- * patches [visual.rows][1176] with visual.rows = 4 * visual_tokens. Not thread safe. */
+ * sample.c and features.c (clearing, the feature cache) stand apart from source.c (rows and clips).
+ *
+ * Shapes: a prompt has `prompt` tokens, of which visual_tokens are placeholders; patches [visual.rows][1176] with
+ * visual.rows = 4 * visual_tokens. Not thread safe. */
 #ifndef TR_INPUT_SAMPLE_H
 #define TR_INPUT_SAMPLE_H
 
@@ -127,8 +129,8 @@ typedef struct tr_features tr_features;
 tr_status tr_features_create(uint64_t bytes, tr_features **features, tr_error *err);
 void tr_features_free(tr_features *features);
 /* The features [sample->visual_tokens][hidden] of a sample under the weights called `version`: from memory, or by
- * reading the patches and one vision forward with `network`. Valid until the next call with this cache. Text-only
- * samples give NULL. *vision_s and *stall_s (may be NULL) grow by the seconds spent. */
+ * reading the patches and one vision forward with `network`. Valid until later ones push it out: clips that are needed
+ * together must fit `bytes` together. Text-only samples give NULL. *vision_s and *stall_s (may be NULL) grow by the seconds spent. */
 tr_status tr_features_get(tr_features *features, tr_network *network, const tr_model_config *model, tr_source *source,
                           tr_sample *sample, uint64_t version, const float **out, double *vision_s, double *stall_s,
                           tr_error *err);

@@ -1,0 +1,268 @@
+/* rollout.c: answers prompts by sampling, several prompts in one decode batch.
+ *
+ * Prompts are taken in waves of as many as the network has slots and rows for. In a wave every prompt is prefilled, its
+ * responses' first tokens are drawn from the one row of logits, then all live responses advance together; a finished
+ * one leaves at once. Rows of one prompt stay neighbours. */
+#include "rl/rollout.h"
+
+#include "base/file.h"
+#include "base/thread.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tr_rollout {
+    tr_network *network;
+    const tr_ops *ops;
+    int64_t vocab;
+    int64_t prompts, responses, max_tokens; /* capacities */
+    int64_t rows, slots;                    /* of the network's decode batch */
+    int threads;
+
+    int32_t *ids;           /* [prompts * responses][max_tokens] */
+    float *logp;            /* the same */
+    int64_t *lengths;       /* [prompts * responses] */
+    uint8_t *stopped;       /* [prompts * responses] */
+    int32_t *packed_ids;    /* one after the other, in the order of the groups */
+    float *packed_logp;
+
+    float *logits;          /* [rows][vocab]; the first row also holds a prefill's */
+    int64_t *streams, *slot_of, *index, *response_of; /* [rows] of the live responses */
+    int32_t *tokens, *picked;
+    float *row_logp;
+    char *work; /* [threads] of sampler work */
+    uint64_t work_bytes;
+};
+
+/* What one run works with. */
+typedef struct run {
+    tr_rollout *r;
+    const tr_rollout_prompt *prompts;
+    const tr_sampling *sampling;
+    uint64_t seed;
+    uint32_t step;
+    int64_t responses, live, tokens, finished, all;
+    tr_error *err;
+} run;
+
+void tr_rollout_free(tr_rollout *r)
+{
+    if (r) {
+        void *owned[] = {r->ids,     r->logp,    r->lengths, r->stopped,     r->packed_ids, r->packed_logp, r->logits,
+                         r->streams, r->slot_of, r->index,   r->response_of, r->tokens,     r->picked,      r->row_logp,
+                         r->work};
+        for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
+            free(owned[i]);
+        }
+        free(r);
+    }
+}
+
+tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits, const tr_model *model,
+                            int64_t prompts, int64_t responses, int64_t max_tokens, tr_rollout **rollout,
+                            tr_error *err)
+{
+    *rollout = NULL;
+    if (responses < 1 || prompts < 1 || max_tokens < 1 || limits->decode_rows < responses ||
+        limits->decode_groups < 1 || limits->decode_tokens < max_tokens) {
+        return tr_fail(err, TR_INVALID, "rollout",
+                       "the network decodes %lld responses of %lld tokens at once, %lld of %lld are asked for",
+                       (long long)limits->decode_rows, (long long)limits->decode_tokens, (long long)responses,
+                       (long long)max_tokens);
+    }
+    tr_rollout *r = calloc(1, sizeof *r);
+    if (!r) {
+        return tr_fail(err, TR_MEMORY, "rollout", "out of memory");
+    }
+    r->network = network;
+    r->ops = model->ops;
+    r->vocab = model->config.vocab;
+    r->prompts = prompts;
+    r->responses = responses;
+    r->max_tokens = max_tokens;
+    r->rows = limits->decode_rows;
+    r->slots = limits->decode_groups;
+    r->threads = tr_threads_count();
+    r->work_bytes = (tr_sampler_work(r->vocab) + 63) / 64 * 64;
+    size_t all = (size_t)prompts * (size_t)responses, cells = all * (size_t)max_tokens, rows = (size_t)r->rows;
+    r->ids = tr_calloc(cells, sizeof *r->ids);
+    r->logp = tr_calloc(cells, sizeof *r->logp);
+    r->packed_ids = tr_calloc(cells, sizeof *r->packed_ids);
+    r->packed_logp = tr_calloc(cells, sizeof *r->packed_logp);
+    r->lengths = tr_calloc(all, sizeof *r->lengths);
+    r->stopped = tr_calloc(all, sizeof *r->stopped);
+    r->logits = tr_calloc_aligned(rows * (size_t)r->vocab, sizeof *r->logits);
+    r->streams = tr_calloc(rows, sizeof *r->streams);
+    r->slot_of = tr_calloc(rows, sizeof *r->slot_of);
+    r->index = tr_calloc(rows, sizeof *r->index);
+    r->response_of = tr_calloc(rows, sizeof *r->response_of);
+    r->tokens = tr_calloc(rows, sizeof *r->tokens);
+    r->picked = tr_calloc(rows, sizeof *r->picked);
+    r->row_logp = tr_calloc(rows, sizeof *r->row_logp);
+    r->work = tr_calloc_aligned((size_t)r->work_bytes, (size_t)r->threads);
+    if (!r->ids || !r->logp || !r->packed_ids || !r->packed_logp || !r->lengths || !r->stopped || !r->logits ||
+        !r->streams || !r->slot_of || !r->index || !r->response_of || !r->tokens || !r->picked || !r->row_logp ||
+        !r->work) {
+        tr_rollout_free(r);
+        return tr_fail(err, TR_MEMORY, "rollout", "out of memory for %zu responses of %lld tokens", all,
+                       (long long)max_tokens);
+    }
+    *rollout = r;
+    return TR_OK;
+}
+
+/* The counters of the next token of a response (numbered over all prompts of the run). */
+static tr_draw draw_of(const run *u, int64_t response)
+{
+    const tr_rollout_prompt *p = &u->prompts[response / u->responses];
+    return (tr_draw){u->seed, u->step, p->row, p->response + (uint32_t)(response % u->responses),
+                     (uint32_t)u->r->lengths[response]};
+}
+
+/* Notes a drawn token; true when the response goes on. */
+static bool append(run *u, int64_t response, int32_t id, float logp)
+{
+    tr_rollout *r = u->r;
+    int64_t at = response * r->max_tokens + r->lengths[response]++;
+    r->ids[at] = id;
+    r->logp[at] = logp;
+    u->tokens++;
+    r->stopped[response] = tr_sampling_is_end(u->sampling, id);
+    bool live = !r->stopped[response] && r->lengths[response] < u->sampling->max_tokens;
+    u->finished += !live;
+    return live;
+}
+
+static tr_status no_token(const run *u, int64_t response)
+{
+    return tr_fail(u->err, TR_NUMERIC, NULL,
+                   "no token can be drawn for response %lld of row %u: its logits are not finite, or every token is "
+                   "banned; the weights have probably diverged", (long long)(response % u->responses),
+                   (unsigned)u->prompts[response / u->responses].row);
+}
+
+/* Prefills prompt `p` into a slot and draws the first token of its responses. */
+static tr_status begin(run *u, int64_t p, int64_t slot)
+{
+    tr_rollout *r = u->r;
+    float temperature = tr_sampling_temperature(u->sampling);
+    tr_status status = tr_network_prefill(r->network, slot, &u->prompts[p].prompt, r->logits, u->err);
+    for (int64_t i = 0; !status && i < u->responses; i++) {
+        int64_t response = p * u->responses + i;
+        tr_draw draw = draw_of(u, response);
+        int32_t id = tr_sampler_pick(u->sampling, r->logits, r->vocab, &draw, r->work);
+        if (id < 0) {
+            return no_token(u, response);
+        }
+        float logp;
+        r->ops->logsoftmax_forward(&logp, NULL, NULL, r->logits, &id, 1, r->vocab, temperature);
+        if (append(u, response, id, logp)) {
+            r->streams[u->live] = slot * u->responses + i;
+            r->slot_of[u->live] = slot;
+            r->response_of[u->live] = response;
+            r->tokens[u->live] = id;
+            r->index[u->live++] = 0;
+        }
+    }
+    return status;
+}
+
+/* One token for every live response. */
+static tr_status advance(run *u)
+{
+    tr_rollout *r = u->r;
+    tr_status status =
+        tr_network_decode(r->network, r->streams, r->slot_of, r->index, r->tokens, u->live, r->logits, u->err);
+    if (status) {
+        return status;
+    }
+#pragma omp parallel for schedule(static) num_threads(r->threads)
+    for (int64_t i = 0; i < u->live; i++) {
+        tr_draw draw = draw_of(u, r->response_of[i]);
+        r->picked[i] = tr_sampler_pick(u->sampling, r->logits + i * r->vocab, r->vocab, &draw,
+                                       r->work + (uint64_t)omp_get_thread_num() * r->work_bytes);
+    }
+    for (int64_t i = 0; i < u->live; i++) {
+        if (r->picked[i] < 0) {
+            return no_token(u, r->response_of[i]);
+        }
+    }
+    r->ops->logsoftmax_forward(r->row_logp, NULL, NULL, r->logits, r->picked, u->live, r->vocab,
+                               tr_sampling_temperature(u->sampling));
+    int64_t kept = 0;
+    for (int64_t i = 0; i < u->live; i++) {
+        if (append(u, r->response_of[i], r->picked[i], r->row_logp[i])) {
+            r->streams[kept] = r->streams[i];
+            r->slot_of[kept] = r->slot_of[i];
+            r->response_of[kept] = r->response_of[i];
+            r->tokens[kept] = r->picked[i];
+            r->index[kept++] = r->index[i] + 1;
+        }
+    }
+    u->live = kept;
+    return TR_OK;
+}
+
+/* Packs the responses of prompt p behind `at` tokens; returns the new end. */
+static int64_t pack(run *u, int64_t p, int64_t at, tr_rollout_group *group)
+{
+    tr_rollout *r = u->r;
+    int64_t first = p * u->responses, start = at;
+    for (int64_t i = first; i < first + u->responses; i++) {
+        size_t n = (size_t)r->lengths[i];
+        memcpy(r->packed_ids + at, r->ids + i * r->max_tokens, n * sizeof *r->ids);
+        memcpy(r->packed_logp + at, r->logp + i * r->max_tokens, n * sizeof *r->logp);
+        at += r->lengths[i];
+    }
+    *group = (tr_rollout_group){u->responses,      at - start,           r->packed_ids + start, r->packed_logp + start,
+                                r->lengths + first, r->stopped + first};
+    return at;
+}
+
+tr_status tr_rollout_run(tr_rollout *r, const tr_rollout_prompt *prompts, int64_t count, int64_t responses,
+                         const tr_sampling *sampling, uint64_t seed, uint32_t step, tr_rollout_group *groups,
+                         tr_rollout_times *times, tr_rollout_progress progress, void *context, tr_error *err)
+{
+    tr_status status = tr_sampling_check(sampling, "sampling", err);
+    if (status) {
+        return status;
+    }
+    if (count * responses > r->prompts * r->responses || responses < 1 || responses > r->rows ||
+        sampling->max_tokens > r->max_tokens) {
+        return tr_fail(err, TR_INVALID, "rollout", "%lld prompts with %lld responses of %lld tokens do not fit a "
+                       "rollout planned for %lld, %lld and %lld", (long long)count, (long long)responses,
+                       (long long)sampling->max_tokens, (long long)r->prompts, (long long)r->responses,
+                       (long long)r->max_tokens);
+    }
+    run u = {r, prompts, sampling, seed, step, responses, 0, 0, 0, count * responses, err};
+    int64_t wave = r->rows / responses < r->slots ? r->rows / responses : r->slots, at = 0;
+    memset(r->lengths, 0, (size_t)(count * responses) * sizeof *r->lengths);
+    for (int64_t first = 0; first < count; first += wave) {
+        int64_t last = first + wave < count ? first + wave : count;
+        double start_s = tr_time_s();
+        for (int64_t p = first; p < last; p++) {
+            if ((status = begin(&u, p, p - first))) {
+                return status;
+            }
+        }
+        double prefilled_s = tr_time_s();
+        while (u.live) {
+            if ((status = advance(&u))) {
+                return status;
+            }
+            if (progress) {
+                progress(context, u.tokens, u.finished, u.all);
+            }
+        }
+        if (times) {
+            times->prefill_s += prefilled_s - start_s;
+            times->decode_s += tr_time_s() - prefilled_s;
+        }
+    }
+    for (int64_t p = 0; p < count; p++) {
+        at = pack(&u, p, at, &groups[p]);
+    }
+    return TR_OK;
+}
