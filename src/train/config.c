@@ -1,0 +1,683 @@
+/* config.c: reads a configuration: YAML and key=value into one tr_config per stage.
+ *
+ * The file becomes a JSON value; `stages` entries are laid over the rest; overrides are laid over both; then one walk
+ * refuses unknown keys and another one fills the fields from the table. Every error knows its line. */
+#include "train/config.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/yaml.h"
+#include "train/config_table.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct reader {
+    const char *name;    /* of the file */
+    char *folder, *here; /* absolute: of the file, and the current directory */
+    const tr_yaml_places *places;
+    int stage;           /* -1: the file has no stages */
+    json_t *overridden;  /* {"grpo.kl": true}: what the command line gave */
+    tr_error *err;
+} reader;
+
+/* ---- places ---- */
+
+/* Whether the command line gave this key, or something above or below it. */
+static bool is_overridden(const reader *r, const char *key)
+{
+    const char *given;
+    json_t *value;
+    json_object_foreach(r->overridden, given, value) {
+        size_t a = strlen(given), b = strlen(key);
+        if (!strncmp(given, key, a < b ? a : b) && (a == b || (a < b ? key[a] : given[b]) == '.') && b >= a) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The line of a dotted key in its stage or in the rest of the file; 0 when it is not written there. */
+static int line_of(const reader *r, const char *key)
+{
+    char path[512];
+    int line = 0;
+    for (int stage = r->stage; !line && stage >= -1; stage = stage >= 0 ? -1 : -2) {
+        int used = stage >= 0 ? snprintf(path, sizeof path, "/stages/%d/%s", stage, key)
+                              : snprintf(path, sizeof path, "/%s", key);
+        for (int i = 0; i < used && i < (int)sizeof path; i++) {
+            path[i] = path[i] == '.' ? '/' : path[i];
+        }
+        line = tr_yaml_line(r->places, path);
+    }
+    return line;
+}
+
+/* "file:line" of a dotted key, or "command line". */
+static const char *place(const reader *r, const char *key, char *out, size_t size)
+{
+    if (is_overridden(r, key)) {
+        snprintf(out, size, "command line");
+        return out;
+    }
+    char name[256];
+    int line = 0;
+    snprintf(name, sizeof name, "%s", key);
+    while (name[0] && !(line = line_of(r, name))) { /* an absent key stands where its section does */
+        char *dot = strrchr(name, '.');
+        *(dot ? dot : name) = 0;
+    }
+    snprintf(out, size, line ? "%s:%d" : "%s", r->name, line);
+    return out;
+}
+
+/* ---- paths ---- */
+
+/* Textual: joins, removes "." and "..". free() frees it. */
+static char *resolve(const char *folder, const char *path)
+{
+    char *joined = path[0] == '/' ? tr_strdup(path) : tr_format("%s/%s", folder, path);
+    char *out = joined ? tr_calloc(strlen(joined) + 2, 1) : NULL;
+    if (!out) {
+        free(joined);
+        return NULL;
+    }
+    size_t length = 0;
+    for (char *rest = joined, *part; (part = strsep(&rest, "/"));) {
+        if (!part[0] || !strcmp(part, ".")) {
+            continue;
+        }
+        if (!strcmp(part, "..")) {
+            while (length && out[--length] != '/') {
+            }
+        } else {
+            out[length++] = '/';
+            memcpy(out + length, part, strlen(part));
+            length += strlen(part);
+        }
+        out[length] = 0;
+    }
+    if (!length) {
+        out[length++] = '/';
+    }
+    out[length] = 0;
+    free(joined);
+    return out;
+}
+
+/* ---- values ---- */
+
+static tr_status wrong(const reader *r, const char *name, const tr_key *key, const json_t *value)
+{
+    char where[512], found[96];
+    if (json_is_number(value)) {
+        snprintf(found, sizeof found, "%.10g", json_number_value(value));
+    } else if (json_is_string(value)) {
+        snprintf(found, sizeof found, "'%s'", json_string_value(value));
+    } else {
+        snprintf(found, sizeof found, "%s", tr_json_type_name(value));
+    }
+    return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where), "%s must be %s, found %s", name,
+                   tr_key_type(key), found);
+}
+
+static bool in_range(const tr_key *key, double x)
+{
+    return isfinite(x) && ((key->min == 0 && key->max == 0) || (x >= key->min && x <= key->max));
+}
+
+static bool read_bytes(const json_t *value, uint64_t *out)
+{
+    if (json_is_integer(value)) {
+        *out = (uint64_t)json_integer_value(value);
+        return json_integer_value(value) >= 0;
+    }
+    if (!json_is_string(value)) {
+        return false;
+    }
+    char *end;
+    const char *text = json_string_value(value);
+    double number = strtod(text, &end), scale = 1;
+    static const char units[] = "KMGT";
+    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 32 : *end) : NULL;
+    if (unit) {
+        for (long i = unit - units; i >= 0; i--) {
+            scale *= 1024;
+        }
+        end++;
+    }
+    if (end == text || *end || !(number >= 0) || number * scale > 1e18) {
+        return false;
+    }
+    *out = (uint64_t)(number * scale);
+    return true;
+}
+
+static bool read_parts(const tr_key *key, const json_t *value, unsigned *out)
+{
+    char name[64];
+    size_t index;
+    json_t *item;
+    *out = 0;
+    if (!json_is_array(value)) {
+        return false;
+    }
+    json_array_foreach(value, index, item) {
+        unsigned bit = 0;
+        for (int i = 0; json_is_string(item) && tr_key_choice(key, i, name, sizeof name); i++) {
+            bit = strcmp(name, json_string_value(item)) ? bit : 1u << i;
+        }
+        if (!bit) {
+            return false;
+        }
+        *out |= bit;
+    }
+    return true;
+}
+
+static tr_status read_choice(const reader *r, const char *name, const tr_key *key, const json_t *value, int *out)
+{
+    char choice[64], where[512], names[16][64];
+    const char *list[16];
+    size_t count = 0;
+    if (!json_is_string(value)) {
+        return wrong(r, name, key, value);
+    }
+    for (int i = 0; i < 16 && tr_key_choice(key, i, choice, sizeof choice); i++) {
+        if (!strcmp(choice, json_string_value(value))) {
+            *out = i;
+            return TR_OK;
+        }
+        snprintf(names[count], sizeof names[0], "%s", choice);
+        list[count] = names[count];
+        count++;
+    }
+    const char *near = tr_nearest(json_string_value(value), list, count);
+    return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where), "%s must be %s, found '%s'%s%s%s", name,
+                   tr_key_type(key), json_string_value(value), near ? " (did you mean '" : "", near ? near : "",
+                   near ? "'?)" : "");
+}
+
+static tr_status read_text(const reader *r, const char *name, const tr_key *key, const json_t *value, char **out)
+{
+    if (json_is_null(value) && key->fallback && !strcmp(key->fallback, "null")) {
+        return TR_OK;
+    }
+    if (!json_is_string(value) || !json_string_length(value)) {
+        return wrong(r, name, key, value);
+    }
+    const char *folder = is_overridden(r, name) ? r->here : r->folder;
+    *out = key->kind == TR_KEY_PATH ? resolve(folder, json_string_value(value)) : tr_strdup(json_string_value(value));
+    return *out ? TR_OK : tr_fail(r->err, TR_MEMORY, name, "out of memory");
+}
+
+static tr_status read_data(const reader *r, const tr_key *key, const json_t *value, tr_config *config);
+
+/* Fills one field. `name` is the full dotted key for messages. */
+static tr_status read_value(const reader *r, const char *name, const tr_key *key, const json_t *value, void *base)
+{
+    void *field = (char *)base + key->offset;
+    switch (key->kind) {
+    case TR_KEY_TEXT:
+    case TR_KEY_PATH:
+        return read_text(r, name, key, value, field);
+    case TR_KEY_INT:
+        if (!json_is_integer(value) || !in_range(key, (double)json_integer_value(value))) {
+            return wrong(r, name, key, value);
+        }
+        *(int64_t *)field = json_integer_value(value);
+        return TR_OK;
+    case TR_KEY_NUMBER:
+        if (!json_is_number(value) || !in_range(key, json_number_value(value))) {
+            return wrong(r, name, key, value);
+        }
+        *(double *)field = json_number_value(value);
+        return TR_OK;
+    case TR_KEY_BYTES:
+        return read_bytes(value, field) ? TR_OK : wrong(r, name, key, value);
+    case TR_KEY_CHOICE:
+        return read_choice(r, name, key, value, field);
+    case TR_KEY_PAIR:
+        for (size_t i = 0; i < 2; i++) {
+            const json_t *item = json_array_get(value, i);
+            if (json_array_size(value) != 2 || !json_is_number(item) || !in_range(key, json_number_value(item))) {
+                return wrong(r, name, key, value);
+            }
+            ((double *)field)[i] = json_number_value(item);
+        }
+        return TR_OK;
+    case TR_KEY_PARTS:
+        return read_parts(key, value, field) ? TR_OK : wrong(r, name, key, value);
+    case TR_KEY_NONE: {
+        char where[512];
+        return json_is_null(value) ? TR_OK
+                                   : tr_fail(r->err, TR_UNSUPPORTED, place(r, name, where, sizeof where),
+                                             "%s must be null: this version trains whole weights and has no adapters "
+                                             "yet", name);
+    }
+    case TR_KEY_DATA:
+        return read_data(r, key, value, base);
+    }
+    return TR_OK;
+}
+
+static tr_status unknown(const reader *r, const char *name, const char *prefix, const tr_key *keys, size_t count)
+{
+    const char *near = NULL, *last = strrchr(name, '.') ? strrchr(name, '.') + 1 : name, *names[64] = {0};
+    char where[512], firsts[64][32];
+    size_t n = 0, width = strlen(prefix);
+    for (size_t i = 0; i < count && n < 64; i++) { /* names on the same level */
+        if (!strncmp(keys[i].name, prefix, width)) {
+            snprintf(firsts[n], sizeof firsts[0], "%.*s", (int)strcspn(keys[i].name + width, "."), keys[i].name + width);
+            names[n] = firsts[n];
+            n++;
+        }
+    }
+    near = tr_nearest(last, names, n);
+    place(r, name, where, sizeof where);
+    for (size_t i = 0; i < count; i++) { /* the right name in the wrong section */
+        const char *dot = strrchr(keys[i].name, '.');
+        if (!near && !strcmp(dot ? dot + 1 : keys[i].name, last)) {
+            return tr_fail(r->err, TR_FORMAT, where, "unknown key '%s' (did you mean '%s'?)", name, keys[i].name);
+        }
+    }
+    return near ? tr_fail(r->err, TR_FORMAT, where, "unknown key '%s' (did you mean '%s%s'?)", name, prefix, near)
+                : tr_fail(r->err, TR_FORMAT, where, "unknown key '%s'; tempr1 train --help lists all keys", name);
+}
+
+static void free_entries(tr_data_entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free((void *)(uintptr_t)entries[i].rows);
+        free((void *)(uintptr_t)entries[i].videos);
+        free((void *)(uintptr_t)entries[i].reward);
+        free((void *)(uintptr_t)entries[i].prompt);
+    }
+    free(entries);
+}
+
+static tr_status read_fallback(const reader *r, const char *name, const tr_key *key, void *base)
+{
+    char where[512];
+    json_t *value = NULL;
+    if (!key->fallback) {
+        return tr_fail(r->err, TR_NOT_FOUND, place(r, name, where, sizeof where), "the key '%s' is needed: %s", name,
+                       key->help);
+    }
+    tr_status status = tr_yaml_value(key->fallback, &value, r->err);
+    status = status ? status : read_value(r, name, key, value, base);
+    json_decref(value);
+    return status;
+}
+
+static tr_status read_entry(const reader *r, const char *name, json_t *object, tr_data_entry *entry)
+{
+    const char *key;
+    char full[256];
+    json_t *value;
+    if (!json_is_object(object)) {
+        char where[512];
+        return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where),
+                       "%s must be a mapping {rows: FILE, videos: DIR, ...}, found %s", name, tr_json_type_name(object));
+    }
+    json_object_foreach(object, key, value) {
+        bool found = false;
+        for (size_t i = 0; i < tr_data_keys_count; i++) {
+            found = found || !strcmp(tr_data_keys[i].name, key);
+        }
+        snprintf(full, sizeof full, "%s.%s", name, key);
+        if (!found) {
+            reader in_entry = *r;
+            return unknown(&in_entry, full, "", tr_data_keys, tr_data_keys_count);
+        }
+    }
+    for (size_t i = 0; i < tr_data_keys_count; i++) {
+        value = json_object_get(object, tr_data_keys[i].name);
+        snprintf(full, sizeof full, "%s.%s", name, tr_data_keys[i].name);
+        tr_status status = value ? read_value(r, full, &tr_data_keys[i], value, entry)
+                                 : read_fallback(r, full, &tr_data_keys[i], entry);
+        if (status) {
+            return status;
+        }
+    }
+    if (!entry->videos) {
+        entry->videos = tr_path_directory(entry->rows);
+    }
+    return entry->videos ? TR_OK : tr_fail(r->err, TR_MEMORY, name, "out of memory");
+}
+
+static tr_status read_data(const reader *r, const tr_key *key, const json_t *value, tr_config *config)
+{
+    size_t *count = tr_config_data_count(config, key), n = json_array_size(value);
+    tr_data_entry **entries = (tr_data_entry **)(void *)((char *)config + key->offset);
+    if (!json_is_array(value) || (!n && !key->fallback)) {
+        return wrong(r, key->name, key, value);
+    }
+    *entries = tr_calloc(n, sizeof **entries);
+    if (!*entries) {
+        return tr_fail(r->err, TR_MEMORY, key->name, "out of memory");
+    }
+    *count = n;
+    for (size_t i = 0; i < n; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.%zu", key->name, i);
+        tr_status status = read_entry(r, name, json_array_get(value, i), &(*entries)[i]);
+        if (status) {
+            return status;
+        }
+    }
+    return TR_OK;
+}
+
+/* ---- walking ---- */
+
+static bool is_section(const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < tr_config_keys_count; i++) {
+        if (!strncmp(tr_config_keys[i].name, name, n) && tr_config_keys[i].name[n] == '.') {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_key(const char *name)
+{
+    for (size_t i = 0; i < tr_config_keys_count; i++) {
+        if (!strcmp(tr_config_keys[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static tr_status refuse_unknown(const reader *r, json_t *root)
+{
+    const char *key, *below;
+    json_t *value, *item;
+    json_object_foreach(root, key, value) {
+        if (is_key(key)) {
+            continue;
+        }
+        if (!is_section(key)) {
+            return unknown(r, key, "", tr_config_keys, tr_config_keys_count);
+        }
+        if (!json_is_object(value) && !json_is_null(value)) {
+            char where[512];
+            return tr_fail(r->err, TR_FORMAT, place(r, key, where, sizeof where), "%s must be a mapping, found %s", key,
+                           tr_json_type_name(value));
+        }
+        json_object_foreach(value, below, item) {
+            char full[256], prefix[128];
+            snprintf(full, sizeof full, "%s.%s", key, below);
+            snprintf(prefix, sizeof prefix, "%s.", key);
+            if (!is_key(full)) {
+                return unknown(r, full, prefix, tr_config_keys, tr_config_keys_count);
+            }
+        }
+    }
+    return TR_OK;
+}
+
+static json_t *lookup(const json_t *root, const char *name)
+{
+    char section[64];
+    const char *dot = strchr(name, '.');
+    if (!dot) {
+        return json_object_get(root, name);
+    }
+    snprintf(section, sizeof section, "%.*s", (int)(dot - name), name);
+    return json_object_get(json_object_get(root, section), dot + 1);
+}
+
+/* What no single key can say. */
+static tr_status check_whole(const reader *r, const tr_config *c)
+{
+    char where[512];
+    if (c->video.min_frames > c->video.max_frames) {
+        return tr_fail(r->err, TR_INVALID, place(r, "video.min_frames", where, sizeof where),
+                       "video.min_frames (%lld) is larger than video.max_frames (%lld)",
+                       (long long)c->video.min_frames, (long long)c->video.max_frames);
+    }
+    if (c->video.min_pixels > c->video.total_pixels) {
+        return tr_fail(r->err, TR_INVALID, place(r, "video.min_pixels", where, sizeof where),
+                       "video.min_pixels (%lld) is larger than video.total_pixels (%lld)",
+                       (long long)c->video.min_pixels, (long long)c->video.total_pixels);
+    }
+    if (c->algorithm == TR_ALGORITHM_GRPO && c->rollout.group < 2) {
+        return tr_fail(r->err, TR_INVALID, place(r, "rollout.group", where, sizeof where),
+                       "rollout.group must be at least 2 for grpo: one response has no siblings to be compared with");
+    }
+    if (c->train.freeze == (TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER)) {
+        return tr_fail(r->err, TR_INVALID, place(r, "train.freeze", where, sizeof where),
+                       "train.freeze leaves nothing to train");
+    }
+    if (c->train.eval_every && !c->eval_count) {
+        return tr_fail(r->err, TR_INVALID, place(r, "train.eval_every", where, sizeof where),
+                       "train.eval_every needs rows to evaluate on: give them under 'eval' as under 'data'");
+    }
+    return TR_OK;
+}
+
+static tr_status read_stage(const reader *r, json_t *root, tr_config *config)
+{
+    tr_status status = refuse_unknown(r, root);
+    for (size_t i = 0; !status && i < tr_config_keys_count; i++) {
+        const tr_key *key = &tr_config_keys[i];
+        const json_t *value = lookup(root, key->name);
+        status = value ? read_value(r, key->name, key, value, config) : read_fallback(r, key->name, key, config);
+    }
+    return status ? status : check_whole(r, config);
+}
+
+/* ---- overrides ---- */
+
+static tr_status set_path(json_t *root, const char *key, json_t *value, tr_error *err)
+{
+    char *copy = tr_strdup(key), *rest = copy;
+    json_t *at = root;
+    tr_status status = copy ? TR_OK : tr_fail(err, TR_MEMORY, "command line", "out of memory");
+    while (!status) {
+        char *part = strsep(&rest, "."), *end;
+        size_t index = strtoul(part, &end, 10);
+        bool array = json_is_array(at) && end != part && !*end;
+        if (!rest) {
+            int failed = array ? json_array_set(at, index, value) : json_object_set(at, part, value);
+            status = failed ? tr_fail(err, TR_FORMAT, "command line", "'%s' cannot be set: there is no such place", key)
+                            : TR_OK;
+            break;
+        }
+        json_t *below = array ? json_array_get(at, index) : json_object_get(at, part);
+        if ((!below || json_is_null(below)) && json_is_object(at)) {
+            below = json_object();
+            json_object_set_new(at, part, below);
+        }
+        if (!json_is_object(below) && !json_is_array(below)) {
+            status = tr_fail(err, TR_FORMAT, "command line", "'%s' cannot be set: there is no such place", key);
+        }
+        at = below;
+    }
+    free(copy);
+    return status;
+}
+
+/* Lays "a.b=value" texts over root. in_stages: only those that start with "stages."; else only the others. */
+static tr_status override(const reader *r, json_t *root, const char *const *texts, size_t count, bool in_stages)
+{
+    tr_status status = TR_OK;
+    for (size_t i = 0; !status && i < count; i++) {
+        const char *equal = strchr(texts[i], '=');
+        char key[256];
+        if (!equal || equal == texts[i]) {
+            return tr_fail(r->err, TR_INVALID, "command line", "'%s' is not of the form key=value", texts[i]);
+        }
+        snprintf(key, sizeof key, "%.*s", (int)(equal - texts[i]), texts[i]);
+        if (in_stages != !strncmp(key, "stages.", 7)) {
+            continue;
+        }
+        json_t *value = NULL;
+        status = tr_yaml_value(equal + 1, &value, r->err);
+        if (!status) {
+            json_object_set_new(r->overridden, in_stages ? key + strcspn(key + 7, ".") + 8 : key, json_true());
+            status = set_path(root, key, value, r->err);
+        }
+        json_decref(value);
+    }
+    return status;
+}
+
+/* Values of `over` replace those of `base`; mappings are joined. */
+static void lay_over(json_t *base, json_t *over)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(over, key, value) {
+        json_t *old = json_object_get(base, key);
+        if (json_is_object(old) && json_is_object(value)) {
+            lay_over(old, value);
+        } else {
+            json_object_set(base, key, value);
+        }
+    }
+}
+
+/* ---- a file ---- */
+
+static void config_free(tr_config *c)
+{
+    free_entries(c->data, c->data_count);
+    free_entries(c->eval, c->eval_count);
+    free(c->model);
+    free(c->tokenizer);
+    free(c->out);
+    free(c->video.cache);
+}
+
+void tr_config_set_free(tr_config_set *set)
+{
+    if (set) {
+        for (size_t i = 0; i < set->count; i++) {
+            config_free(&set->stages[i]);
+        }
+        free(set->stages);
+        free(set->out);
+        memset(set, 0, sizeof *set);
+    }
+}
+
+static tr_status add_stage(reader *r, json_t *root, json_t *stages, size_t index, const char *const *overrides,
+                           size_t override_count, tr_config_set *set)
+{
+    json_t *merged = json_deep_copy(root), *stage = stages ? json_array_get(stages, index) : NULL;
+    tr_status status = merged ? TR_OK : tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
+    tr_config *config = &set->stages[index];
+    r->stage = stages ? (int)index : -1;
+    json_object_del(merged, "stages");
+    if (!status && stages && !json_is_object(stage)) {
+        status = tr_fail(r->err, TR_FORMAT, r->name, "stages.%zu must be a mapping such as {algorithm: sft}, found %s",
+                         index, tr_json_type_name(stage));
+    }
+    if (!status) {
+        json_t *copy = stages ? json_deep_copy(stage) : NULL;
+        lay_over(merged, copy);
+        json_decref(copy);
+        status = override(r, merged, overrides, override_count, false);
+    }
+    status = status ? status : read_stage(r, merged, config);
+    if (!status && !set->out && !(set->out = tr_strdup(config->out))) {
+        status = tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
+    }
+    if (!status && stages) { /* each stage is a run of its own below the whole */
+        char *below = tr_format("%s/%zu-%s", config->out, index + 1,
+                                config->algorithm == TR_ALGORITHM_SFT ? "sft" : "grpo");
+        char *cache = config->video.cache ? NULL : tr_format("%s/cache", config->out);
+        free(config->out);
+        config->out = below;
+        config->video.cache = cache ? cache : config->video.cache;
+    } else if (!status && !config->video.cache) {
+        config->video.cache = tr_format("%s/cache", config->out);
+    }
+    if (!status && (!config->out || !config->video.cache)) {
+        status = tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
+    }
+    json_decref(merged);
+    return status;
+}
+
+static tr_status read_all(reader *r, json_t *root, const char *const *overrides, size_t override_count,
+                          tr_config_set *set)
+{
+    if (json_is_null(root)) {
+        return tr_fail(r->err, TR_FORMAT, r->name, "the file is empty; a configuration needs model, out and data");
+    }
+    if (!json_is_object(root)) {
+        return tr_fail(r->err, TR_FORMAT, r->name, "a configuration is a mapping of keys, found %s",
+                       tr_json_type_name(root));
+    }
+    tr_status status = override(r, root, overrides, override_count, true);
+    json_t *stages = json_object_get(root, "stages");
+    if (!status && stages && (!json_is_array(stages) || !json_array_size(stages))) {
+        char where[512];
+        status = tr_fail(r->err, TR_FORMAT, place(r, "stages", where, sizeof where),
+                         "stages must be a list of mappings, found %s", tr_json_type_name(stages));
+    }
+    size_t count = stages ? json_array_size(stages) : 1;
+    if (!status && !(set->stages = tr_calloc(count, sizeof *set->stages))) {
+        status = tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
+    }
+    for (size_t i = 0; !status && i < count; i++) {
+        set->count = i + 1;
+        status = add_stage(r, root, stages, i, overrides, override_count, set);
+    }
+    return status;
+}
+
+tr_status tr_config_parse(const char *text, size_t length, const char *name, const char *const *overrides,
+                          size_t override_count, tr_config_set *set, tr_error *err)
+{
+    json_t *root = NULL;
+    tr_yaml_places places = {0};
+    char here[4096], *directory = tr_path_directory(name);
+    reader r = {.name = name, .places = &places, .stage = -1, .overridden = json_object(), .err = err};
+    tr_status status;
+    memset(set, 0, sizeof *set);
+    if (!getcwd(here, sizeof here)) {
+        status = tr_fail(err, TR_IO, NULL, "the current directory cannot be read: %s", strerror(errno));
+        goto done;
+    }
+    r.here = here;
+    r.folder = directory ? resolve(here, directory) : NULL;
+    if (!r.folder || !r.overridden) {
+        status = tr_fail(err, TR_MEMORY, name, "out of memory");
+        goto done;
+    }
+    TR_TRY(tr_yaml_parse(text, length, name, &root, &places, err));
+    TR_TRY(read_all(&r, root, overrides, override_count, set));
+done:
+    if (status) {
+        tr_config_set_free(set);
+    }
+    json_decref(root);
+    json_decref(r.overridden);
+    tr_yaml_places_free(&places);
+    free(r.folder);
+    free(directory);
+    return status;
+}
+
+tr_status tr_config_read(const char *path, const char *const *overrides, size_t override_count, tr_config_set *set,
+                         tr_error *err)
+{
+    tr_buffer text = {0};
+    memset(set, 0, sizeof *set);
+    tr_status status = tr_file_read(path, 1u << 20, &text, err);
+    if (!status) {
+        status = tr_config_parse(tr_buffer_text(&text), text.length, path, overrides, override_count, set, err);
+    }
+    tr_buffer_free(&text);
+    return status;
+}

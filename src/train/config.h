@@ -1,0 +1,82 @@
+/* config.h: the configuration of a training run: one table of keys drives the parser, the command line's key=value,
+ * the help text, docs/configuration.md and the resolved config.yaml of a run.
+ *
+ * Unknown keys, wrong types and values out of range are errors that name file, line and key. Paths of the file are
+ * relative to the file, paths of the command line to the current directory; resolved ones are absolute. */
+#ifndef TR_TRAIN_CONFIG_H
+#define TR_TRAIN_CONFIG_H
+
+#include "input/sample.h"
+#include "rl/advantage.h"
+#include "rl/policy.h"
+#include "rl/sampler.h"
+#include "rl/schedule.h"
+
+typedef enum tr_algorithm { TR_ALGORITHM_GRPO, TR_ALGORITHM_SFT } tr_algorithm;
+enum { TR_FREEZE_VISION = 1, TR_FREEZE_MERGER = 2, TR_FREEZE_TEXT = 4 };
+
+/* Choices are stored as int, in the order of their enumerations. */
+typedef struct tr_config {
+    int algorithm;
+    char *model, *tokenizer, *out; /* tokenizer NULL: the model's */
+    tr_data_entry *data, *eval;
+    size_t data_count, eval_count;
+
+    struct {
+        double fps;
+        int64_t min_frames, max_frames, total_pixels, min_pixels;
+        char *cache; /* NULL: OUT/cache */
+        uint64_t cache_bytes;
+    } video;
+    struct {
+        int64_t group, top_k, max_tokens;
+        double temperature, top_p, min_p;
+    } rollout;
+    struct {
+        int64_t prompts_per_step, updates_per_rollout;
+        double kl, clip[2], std_eps, entropy;
+        int kl_form, loss, std, ratio;
+    } grpo;
+    struct {
+        double lr, betas[2], eps, weight_decay, clip_norm;
+        int schedule;
+        int64_t warmup_steps;
+    } optim;
+    struct {
+        int dtype, recompute; /* tr_dtype values TR_F32, TR_BF16; tr_recompute */
+        unsigned freeze;      /* TR_FREEZE_... */
+        int64_t steps, seed, save_every, keep, eval_every;
+        double epochs;
+    } train;
+    int device;
+} tr_config;
+
+/* Everything that one file describes: one stage, or the entries of `stages:`, each complete. */
+typedef struct tr_config_set {
+    tr_config *stages;
+    size_t count;
+    char *out; /* the run's folder: stages[i].out is below it when there are several */
+} tr_config_set;
+
+/* Reads a file and applies overrides ("a.b=value", may be none). */
+tr_status tr_config_read(const char *path, const char *const *overrides, size_t override_count, tr_config_set *set,
+                         tr_error *err);
+/* The same from text; name stands in errors and its folder resolves paths. */
+tr_status tr_config_parse(const char *text, size_t length, const char *name, const char *const *overrides,
+                          size_t override_count, tr_config_set *set, tr_error *err);
+void tr_config_set_free(tr_config_set *set);
+
+/* The resolved configuration as an object of the same form (owned by the caller), and as YAML text. */
+tr_status tr_config_to_json(const tr_config *config, json_t **out, tr_error *err);
+tr_status tr_config_to_yaml(const tr_config *config, tr_buffer *out, tr_error *err);
+
+/* Appends one line "grpo.kl: 0.04 -> 0.01" for every difference between two resolved objects; keys listed in `except`
+ * (ends with NULL) do not count. */
+tr_status tr_config_differences(const json_t *before, const json_t *after, const char *const *except, tr_buffer *out,
+                                tr_error *err);
+
+/* All keys with type, default and meaning: for --help (plain) and docs/configuration.md (a Markdown table). */
+tr_status tr_config_help(tr_buffer *out, tr_error *err);
+tr_status tr_config_markdown(tr_buffer *out, tr_error *err);
+
+#endif

@@ -1,0 +1,153 @@
+/* config_table.c: the table of configuration keys. Defaults are TempR1's settings (spec tasks-and-rewards, section 5). */
+#include "train/config_table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define AT(field) offsetof(tr_config, field)
+#define ENTRY(field) offsetof(tr_data_entry, field)
+
+const tr_key tr_config_keys[] = {
+    {"algorithm", TR_KEY_CHOICE, AT(algorithm), "grpo", 0, 0, "grpo|sft",
+     "group relative policy optimisation, or supervised fine-tuning on the rows' targets"},
+    {"model", TR_KEY_PATH, AT(model), NULL, 0, 0, NULL, "folder of a Hugging Face Qwen2.5-VL checkpoint"},
+    {"tokenizer", TR_KEY_PATH, AT(tokenizer), "null", 0, 0, NULL, "folder of the tokenizer; null: the model's"},
+    {"out", TR_KEY_PATH, AT(out), NULL, 0, 0, NULL,
+     "folder of the run: config.yaml, metrics.jsonl, rollouts.jsonl, checkpoints, curves.svg"},
+    {"data", TR_KEY_DATA, AT(data), NULL, 0, 0, NULL,
+     "list of {rows, videos, weight, reward, prompt}: what is trained on"},
+    {"eval", TR_KEY_DATA, AT(eval), "[]", 0, 0, NULL, "list of the same form: what train.eval_every evaluates on"},
+
+    {"video.fps", TR_KEY_NUMBER, AT(video.fps), "2", 0.001, 1000, NULL, "frames taken per second of video"},
+    {"video.min_frames", TR_KEY_INT, AT(video.min_frames), "4", 2, 100000, NULL, "fewest frames of a clip"},
+    {"video.max_frames", TR_KEY_INT, AT(video.max_frames), "448", 2, 100000, NULL, "most frames of a clip"},
+    {"video.total_pixels", TR_KEY_INT, AT(video.total_pixels), "2809856", 1568, 1e12, NULL,
+     "pixels of a clip in all, before merging two frames; 2809856 is 3584 visual tokens"},
+    {"video.min_pixels", TR_KEY_INT, AT(video.min_pixels), "12544", 784, 1e12, NULL, "fewest pixels of a frame"},
+    {"video.cache", TR_KEY_PATH, AT(video.cache), "null", 0, 0, NULL,
+     "folder where decoded, resized frames are kept; null: OUT/cache"},
+    {"video.cache_bytes", TR_KEY_BYTES, AT(video.cache_bytes), "20G", 0, 0, NULL, "size limit of that folder"},
+
+    {"rollout.group", TR_KEY_INT, AT(rollout.group), "8", 1, 4096, NULL, "responses to each prompt"},
+    {"rollout.temperature", TR_KEY_NUMBER, AT(rollout.temperature), "1.0", 0.01, 100, NULL,
+     "sampling temperature; recorded log-probs are at this temperature"},
+    {"rollout.top_p", TR_KEY_NUMBER, AT(rollout.top_p), "1.0", 1e-6, 1, NULL,
+     "keep the likeliest tokens with this much probability; 1: off"},
+    {"rollout.top_k", TR_KEY_INT, AT(rollout.top_k), "0", 0, 1e9, NULL, "keep so many likeliest tokens; 0: off"},
+    {"rollout.min_p", TR_KEY_NUMBER, AT(rollout.min_p), "0", 0, 1, NULL,
+     "drop tokens less likely than this share of the likeliest; 0: off"},
+    {"rollout.max_tokens", TR_KEY_INT, AT(rollout.max_tokens), "1024", 1, 1e6, NULL, "longest response in tokens"},
+
+    {"grpo.prompts_per_step", TR_KEY_INT, AT(grpo.prompts_per_step), "8", 1, 1e6, NULL,
+     "prompts of one step; for sft: rows of one step"},
+    {"grpo.updates_per_rollout", TR_KEY_INT, AT(grpo.updates_per_rollout), "1", 1, 1000, NULL,
+     "optimiser steps on the same responses"},
+    {"grpo.kl", TR_KEY_NUMBER, AT(grpo.kl), "0.04", 0, 1000, NULL,
+     "weight of the KL term to the frozen start; 0: no reference pass"},
+    {"grpo.kl_form", TR_KEY_CHOICE, AT(grpo.kl_form), "k3", 0, 0, "k1|k2|k3", "estimator of the KL"},
+    {"grpo.clip", TR_KEY_PAIR, AT(grpo.clip), "[0.2, 0.2]", 0, 1000, NULL,
+     "[low, high]: the ratio is clipped to [1 - low, 1 + high]"},
+    {"grpo.loss", TR_KEY_CHOICE, AT(grpo.loss), "sequence", 0, 0, "sequence|token|constant",
+     "averaging: per response then over responses; over all tokens; over responses times max_tokens"},
+    {"grpo.std", TR_KEY_CHOICE, AT(grpo.std), "sample", 0, 0, "sample|population|none",
+     "standard deviation that divides the advantages"},
+    {"grpo.std_eps", TR_KEY_NUMBER, AT(grpo.std_eps), "1.0e-4", 0, 1, NULL, "added to that deviation"},
+    {"grpo.ratio", TR_KEY_CHOICE, AT(grpo.ratio), "token", 0, 0, "token|sequence|constant",
+     "importance ratio per token (GRPO), of the whole response (GSPO), or as a constant factor (CISPO)"},
+    {"grpo.entropy", TR_KEY_NUMBER, AT(grpo.entropy), "0", 0, 1000, NULL, "weight of the entropy bonus"},
+
+    {"optim.lr", TR_KEY_NUMBER, AT(optim.lr), "1.0e-6", 0, 10, NULL, "learning rate of AdamW"},
+    {"optim.schedule", TR_KEY_CHOICE, AT(optim.schedule), "constant", 0, 0, "constant|linear|cosine",
+     "what the rate does after the warm-up"},
+    {"optim.warmup_steps", TR_KEY_INT, AT(optim.warmup_steps), "0", 0, 1e9, NULL,
+     "steps of linear warm-up; the first of them has rate 0"},
+    {"optim.betas", TR_KEY_PAIR, AT(optim.betas), "[0.9, 0.999]", 0, 0.9999999, NULL, "moment decays"},
+    {"optim.eps", TR_KEY_NUMBER, AT(optim.eps), "1.0e-8", 0, 1, NULL, "added to the root of the second moment"},
+    {"optim.weight_decay", TR_KEY_NUMBER, AT(optim.weight_decay), "0.01", 0, 10, NULL,
+     "decoupled decay of matrices; norms and biases never decay"},
+    {"optim.clip_norm", TR_KEY_NUMBER, AT(optim.clip_norm), "1.0", 0, 1e9, NULL,
+     "largest global gradient norm; 0: no clipping"},
+
+    {"train.dtype", TR_KEY_CHOICE, AT(train.dtype), "bf16", 0, 0, "f32|bf16",
+     "weights as computed with; masters and moments are always f32"},
+    {"train.recompute", TR_KEY_CHOICE, AT(train.recompute), "layer", 0, 0, "none|layer",
+     "whether a layer's activations are kept or computed again for the backward; the same bits"},
+    {"train.freeze", TR_KEY_PARTS, AT(train.freeze), "[]", 0, 0, "vision|merger|text",
+     "parts that are not trained: [], [vision], [vision, merger], ..."},
+    {"train.steps", TR_KEY_INT, AT(train.steps), "0", 0, 1e9, NULL, "steps in all; 0: as many as epochs gives"},
+    {"train.epochs", TR_KEY_NUMBER, AT(train.epochs), "1", 0, 1e6, NULL, "passes over the rows when steps is 0"},
+    {"train.seed", TR_KEY_INT, AT(train.seed), "1", 0, 9e15, NULL, "of the rows' order and of sampling"},
+    {"train.save_every", TR_KEY_INT, AT(train.save_every), "50", 0, 1e9, NULL,
+     "steps between checkpoints; 0: only at the end"},
+    {"train.keep", TR_KEY_INT, AT(train.keep), "2", 1, 1e6, NULL, "newest checkpoints that are kept"},
+    {"train.eval_every", TR_KEY_INT, AT(train.eval_every), "0", 0, 1e9, NULL, "steps between evaluations; 0: none"},
+    {"train.lora", TR_KEY_NONE, 0, "null", 0, 0, NULL, "adapters; only null: this version trains whole weights"},
+
+    {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0, "auto|cpu", "where it runs; auto: the best that is there"},
+};
+const size_t tr_config_keys_count = sizeof tr_config_keys / sizeof *tr_config_keys;
+
+const tr_key tr_data_keys[] = {
+    {"rows", TR_KEY_PATH, ENTRY(rows), NULL, 0, 0, NULL, "JSON Lines of corpus rows"},
+    {"videos", TR_KEY_PATH, ENTRY(videos), "null", 0, 0, NULL,
+     "folder in front of each row's video; null: the folder of the rows"},
+    {"weight", TR_KEY_NUMBER, ENTRY(weight), "1.0", 0, 1000, NULL,
+     "how often each row comes in an epoch: 1 once, 0.5 every second row, 2 twice"},
+    {"reward", TR_KEY_TEXT, ENTRY(reward), "tempr1", 0, 0, NULL, "reward scheme: tempr1, temporal-r1"},
+    {"prompt", TR_KEY_TEXT, ENTRY(prompt), "think", 0, 0, NULL, "prompt template of the task: think, no-think"},
+};
+const size_t tr_data_keys_count = sizeof tr_data_keys / sizeof *tr_data_keys;
+
+size_t *tr_config_data_count(tr_config *config, const tr_key *key)
+{
+    return key->offset == AT(data) ? &config->data_count : &config->eval_count;
+}
+
+bool tr_key_choice(const tr_key *key, int i, char *out, size_t size)
+{
+    const char *p = key->choices;
+    for (; i > 0 && p; i--) {
+        p = strchr(p, '|');
+        p = p ? p + 1 : NULL;
+    }
+    if (!p) {
+        return false;
+    }
+    snprintf(out, size, "%.*s", (int)strcspn(p, "|"), p);
+    return true;
+}
+
+const char *tr_key_type(const tr_key *key)
+{
+    static _Thread_local char ring[4][160];
+    static _Thread_local unsigned next;
+    char *out = ring[next++ % 4];
+    switch (key->kind) {
+    case TR_KEY_TEXT:
+        return "a text";
+    case TR_KEY_PATH:
+        return "a path";
+    case TR_KEY_BYTES:
+        return "a size such as 512M or 20G";
+    case TR_KEY_NONE:
+        return "null";
+    case TR_KEY_DATA:
+        return "a list of data entries";
+    case TR_KEY_CHOICE:
+        snprintf(out, sizeof ring[0], "one of %s", key->choices);
+        return out;
+    case TR_KEY_PARTS:
+        snprintf(out, sizeof ring[0], "a list out of %s", key->choices);
+        return out;
+    case TR_KEY_PAIR:
+    case TR_KEY_INT:
+    case TR_KEY_NUMBER:
+        break;
+    }
+    const char *what = key->kind == TR_KEY_PAIR ? "a list of two numbers" : key->kind == TR_KEY_INT ? "an integer" : "a number";
+    if (key->min == 0 && key->max == 0) {
+        return what;
+    }
+    snprintf(out, sizeof ring[0], "%s from %.10g to %.10g", what, key->min, key->max);
+    return out;
+}

@@ -1,0 +1,44 @@
+/* config_table.h: the table of configuration keys, shared by the reader (config.c) and the writers (config_write.c). */
+#ifndef TR_TRAIN_CONFIG_TABLE_H
+#define TR_TRAIN_CONFIG_TABLE_H
+
+#include "train/config.h"
+
+typedef enum tr_key_kind {
+    TR_KEY_TEXT,   /* char * */
+    TR_KEY_PATH,   /* char *, resolved */
+    TR_KEY_INT,    /* int64_t */
+    TR_KEY_NUMBER, /* double */
+    TR_KEY_BYTES,  /* uint64_t: 20G, 512M, or a number */
+    TR_KEY_CHOICE, /* int: place in `choices` */
+    TR_KEY_PAIR,   /* double[2] */
+    TR_KEY_PARTS,  /* unsigned: freeze */
+    TR_KEY_NONE,   /* only null is taken */
+    TR_KEY_DATA    /* tr_data_entry * and size_t behind it by table */
+} tr_key_kind;
+
+typedef struct tr_key {
+    const char *name; /* "rollout.group" */
+    tr_key_kind kind;
+    size_t offset;        /* in tr_config, or tr_data_entry */
+    const char *fallback; /* YAML text of the default; NULL: the key is required */
+    double min, max;      /* inclusive, both 0: any */
+    const char *choices;  /* "a|b|c" */
+    const char *help;
+} tr_key;
+
+extern const tr_key tr_config_keys[];
+extern const size_t tr_config_keys_count;
+extern const tr_key tr_data_keys[]; /* of one entry of data: and eval: */
+extern const size_t tr_data_keys_count;
+
+/* Number of data entries of a TR_KEY_DATA key. */
+size_t *tr_config_data_count(tr_config *config, const tr_key *key);
+
+/* "an integer", "one of a, b, c", ...; static ring of buffers. */
+const char *tr_key_type(const tr_key *key);
+
+/* The i-th name of choices "a|b|c" into out; false behind the last. */
+bool tr_key_choice(const tr_key *key, int i, char *out, size_t size);
+
+#endif

@@ -1,0 +1,227 @@
+/* test_config.c: what the configuration reader takes, refuses and says. */
+#include "support/shared.h"
+
+#include "base/file.h"
+#include "base/yaml.h"
+#include "train/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char least[] = "model: /m\nout: runs/a\ndata: [ {rows: rows.jsonl} ]\n";
+
+static tr_status parse(const char *text, const char *const *overrides, size_t count, tr_config_set *set, tr_error *err)
+{
+    memset(err, 0, sizeof *err);
+    return tr_config_parse(text, strlen(text), "/c/x/run.yaml", overrides, count, set, err);
+}
+
+static void test_defaults_are_tempr1s(void **state)
+{
+    (void)state;
+    tr_config_set set;
+    tr_error err;
+    assert_int_equal(parse(least, NULL, 0, &set, &err), TR_OK);
+    assert_int_equal(set.count, 1);
+    const tr_config *c = &set.stages[0];
+    assert_int_equal(c->algorithm, TR_ALGORITHM_GRPO);
+    assert_string_equal(c->model, "/m");
+    assert_null(c->tokenizer);
+    assert_string_equal(c->out, "/c/x/runs/a"); /* relative to the file */
+    assert_string_equal(c->video.cache, "/c/x/runs/a/cache");
+    assert_string_equal(c->data[0].rows, "/c/x/rows.jsonl");
+    assert_string_equal(c->data[0].videos, "/c/x");
+    assert_string_equal(c->data[0].reward, "tempr1");
+    assert_int_equal(c->rollout.group, 8);
+    assert_int_equal(c->grpo.prompts_per_step, 8);
+    assert_true(c->grpo.kl == 0.04 && c->grpo.std_eps == 1e-4 && c->optim.lr == 1e-6 && c->grpo.clip[1] == 0.2);
+    assert_int_equal(c->grpo.kl_form, TR_KL_K3);
+    assert_int_equal(c->grpo.loss, TR_LOSS_SEQUENCE);
+    assert_int_equal(c->grpo.std, TR_STD_SAMPLE);
+    assert_int_equal(c->video.max_frames, 448);
+    assert_int_equal(c->video.total_pixels, 3584 * 784);
+    assert_true(c->video.cache_bytes == 20ull << 30);
+    assert_int_equal(c->rollout.max_tokens, 1024);
+    assert_int_equal(c->train.dtype, TR_BF16);
+    tr_config_set_free(&set);
+}
+
+static void test_the_whole_design_page_is_understood(void **state)
+{
+    (void)state;
+    const char text[] =
+        "algorithm: grpo\nmodel: DIR\ntokenizer: TOK\nout: DIR2\n"
+        "data: [ {rows: FILE, videos: DIR, weight: 1.0, reward: tempr1, prompt: think} ]\n"
+        "video: {fps: 2, min_frames: 4, max_frames: 448, total_pixels: 2809856, min_pixels: 12544, cache: DIR, "
+        "cache_bytes: 20G}\n"
+        "rollout: {group: 8, temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0, max_tokens: 1024}\n"
+        "grpo: {prompts_per_step: 8, updates_per_rollout: 1, kl: 0.04, kl_form: k3, clip: [0.2, 0.2], loss: sequence, "
+        "std: sample, std_eps: 1.0e-4, ratio: token, entropy: 0}\n"
+        "optim: {lr: 1.0e-6, schedule: constant, warmup_steps: 0, betas: [0.9, 0.999], eps: 1.0e-8, "
+        "weight_decay: 0.01, clip_norm: 1.0}\n"
+        "train: {dtype: bf16, recompute: layer, freeze: [], steps: 0, epochs: 1, seed: 1, save_every: 50, keep: 2, "
+        "eval_every: 0,\n        lora: null}\ndevice: auto\n";
+    tr_config_set set, again;
+    tr_error err;
+    tr_buffer yaml = {0}, difference = {0};
+    json_t *a, *b;
+    assert_int_equal(parse(text, NULL, 0, &set, &err), TR_OK);
+    assert_string_equal(set.stages[0].tokenizer, "/c/x/TOK");
+    /* The resolved text reads back as the same configuration. */
+    assert_int_equal(tr_config_to_yaml(&set.stages[0], &yaml, &err), TR_OK);
+    assert_int_equal(parse(tr_buffer_text(&yaml), NULL, 0, &again, &err), TR_OK);
+    assert_int_equal(tr_config_to_json(&set.stages[0], &a, &err), TR_OK);
+    assert_int_equal(tr_config_to_json(&again.stages[0], &b, &err), TR_OK);
+    assert_true(json_equal(a, b));
+    json_object_set_new(json_object_get(b, "grpo"), "kl", json_real(0.5));
+    json_object_set_new(json_object_get(b, "train"), "steps", json_integer(7));
+    const char *except[] = {"train.steps", NULL};
+    assert_int_equal(tr_config_differences(a, b, except, &difference, &err), TR_OK);
+    assert_string_equal(tr_buffer_text(&difference), "  grpo.kl: 0.04 -> 0.5\n");
+    json_decref(a);
+    json_decref(b);
+    tr_buffer_free(&yaml);
+    tr_buffer_free(&difference);
+    tr_config_set_free(&set);
+    tr_config_set_free(&again);
+}
+
+static void test_overrides(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"grpo.kl=0", "optim.betas=[0.5, 0.75]", "data.0.weight=2.5", "out=/o",
+                                     "train.freeze=[vision, merger]", "video.cache_bytes=512M"};
+    tr_config_set set;
+    tr_error err;
+    assert_int_equal(parse(least, overrides, 6, &set, &err), TR_OK);
+    const tr_config *c = &set.stages[0];
+    assert_true(c->grpo.kl == 0 && c->optim.betas[0] == 0.5 && c->optim.betas[1] == 0.75);
+    assert_true(c->data[0].weight == 2.5);
+    assert_string_equal(c->out, "/o");
+    assert_int_equal(c->train.freeze, TR_FREEZE_VISION | TR_FREEZE_MERGER);
+    assert_true(c->video.cache_bytes == 512ull << 20);
+    tr_config_set_free(&set);
+    const char *relative[] = {"model=some/../dir"}; /* relative to where the user stands, not to the file */
+    assert_int_equal(parse(least, relative, 1, &set, &err), TR_OK);
+    assert_null(strstr(set.stages[0].model, "/c/x"));
+    assert_string_equal(strrchr(set.stages[0].model, '/'), "/dir");
+    tr_config_set_free(&set);
+}
+
+static void test_stages(void **state)
+{
+    (void)state;
+    const char text[] = "model: /m\nout: o\ndata: [ {rows: r} ]\ngrpo: {kl: 0.5}\nstages:\n"
+                        "  - {algorithm: sft, optim: {lr: 0.001}}\n  - {grpo: {entropy: 0.25}}\n";
+    const char *const overrides[] = {"stages.1.optim.lr=0.01", "train.steps=3"};
+    tr_config_set set;
+    tr_error err;
+    assert_int_equal(parse(text, overrides, 2, &set, &err), TR_OK);
+    assert_int_equal(set.count, 2);
+    assert_string_equal(set.out, "/c/x/o");
+    assert_string_equal(set.stages[0].out, "/c/x/o/1-sft");
+    assert_string_equal(set.stages[1].out, "/c/x/o/2-grpo");
+    assert_string_equal(set.stages[0].video.cache, set.stages[1].video.cache);
+    assert_true(set.stages[0].optim.lr == 0.001 && set.stages[1].optim.lr == 0.01);
+    assert_true(set.stages[1].grpo.kl == 0.5 && set.stages[1].grpo.entropy == 0.25);
+    assert_int_equal(set.stages[1].train.steps, 3);
+    tr_config_set_free(&set);
+}
+
+/* Each bad text, and what the place and the message must hold. */
+static const struct {
+    const char *extra, *override, *where, *message;
+} refusals[] = {
+    {"grpo: {klform: k3}\n", NULL, "run.yaml:4", "unknown key 'grpo.klform' (did you mean 'grpo.kl_form'?)"},
+    {"rollot: {group: 8}\n", NULL, "run.yaml:4", "unknown key 'rollot' (did you mean 'rollout'?)"},
+    {"kl: 0.1\n", NULL, "run.yaml:4", "did you mean 'grpo.kl'?"},
+    {"optim:\n  lr: fast\n", NULL, "run.yaml:5", "optim.lr must be a number from 0 to 10, found 'fast'"},
+    {"rollout: {temperature: 0}\n", NULL, "run.yaml:4", "rollout.temperature must be a number from 0.01 to 100"},
+    {"rollout: {group: 2.5}\n", NULL, "run.yaml:4", "rollout.group must be an integer from 1 to 4096, found 2.5"},
+    {"rollout: {group: 1}\n", NULL, "run.yaml:4", "at least 2 for grpo"},
+    {"grpo: {clip: 0.2}\n", NULL, "run.yaml:4", "grpo.clip must be a list of two numbers"},
+    {"grpo: {loss: sequences}\n", NULL, "run.yaml:4", "did you mean 'sequence'?"},
+    {"grpo: [1]\n", NULL, "run.yaml:4", "grpo must be a mapping, found a list"},
+    {"train: {lora: {rank: 16}}\n", NULL, "run.yaml:4", "train.lora must be null"},
+    {"train: {freeze: [tower]}\n", NULL, "run.yaml:4", "train.freeze must be a list out of vision"},
+    {"train: {freeze: [text, vision, merger]}\n", NULL, "run.yaml:4", "nothing to train"},
+    {"train: {eval_every: 5}\n", NULL, "run.yaml:4", "needs rows to evaluate on"},
+    {"video: {min_frames: 500}\n", NULL, "run.yaml:4", "larger than video.max_frames"},
+    {"device: gpu\n", NULL, "run.yaml:4", "device must be one of auto|cpu"},
+    {"stages: []\n", NULL, "run.yaml:4", "stages must be a list of mappings"},
+    {"eval: [ {rows: x, video: y} ]\n", NULL, "run.yaml:4", "unknown key 'eval.0.video' (did you mean 'videos'?)"},
+    {"eval: [ {videos: y} ]\n", NULL, "run.yaml:4", "'eval.0.rows' is needed"},
+    {"video: {cache_bytes: lots}\n", NULL, "run.yaml:4", "a size such as"},
+    {"model: /again\n", NULL, "run.yaml:4", "twice"},
+    {"grpo: {kl: [}\n", NULL, "run.yaml:4", "not valid YAML"},
+    {"", "grpo.kll=1", "command line", "did you mean 'grpo.kl'?"},
+    {"", "grpo.kl", "command line", "not of the form key=value"},
+    {"", "grpo.kl=-1", "command line", "grpo.kl must be a number from 0"},
+    {"", "data.7.rows=x", "command line", "there is no such place"},
+    {"", "model.name=x", "command line", "there is no such place"},
+};
+
+static void test_refusals_name_place_and_key(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        char text[512];
+        tr_config_set set;
+        tr_error err;
+        snprintf(text, sizeof text, "%s%s", least, refusals[i].extra);
+        tr_status status = parse(text, &refusals[i].override, refusals[i].override != NULL, &set, &err);
+        if (!status || !strstr(err.where, refusals[i].where) || !strstr(err.message, refusals[i].message)) {
+            printf("%s%s -> %s: %s\n", refusals[i].extra, refusals[i].override ? refusals[i].override : "", err.where,
+                   err.message);
+        }
+        assert_int_not_equal(status, TR_OK);
+        assert_non_null(strstr(err.where, refusals[i].where));
+        assert_non_null(strstr(err.message, refusals[i].message));
+    }
+}
+
+static void test_needed_keys_and_empty_files(void **state)
+{
+    (void)state;
+    tr_config_set set;
+    tr_error err;
+    assert_int_equal(parse("out: o\ndata: [ {rows: r} ]\n", NULL, 0, &set, &err), TR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "'model' is needed"));
+    assert_int_equal(parse("model: m\nout: o\ndata: []\n", NULL, 0, &set, &err), TR_FORMAT);
+    assert_int_equal(parse("", NULL, 0, &set, &err), TR_FORMAT);
+    assert_int_equal(parse("- 1\n", NULL, 0, &set, &err), TR_FORMAT);
+    assert_int_equal(tr_config_read("/nonexistent/run.yaml", NULL, 0, &set, &err), TR_NOT_FOUND);
+    assert_non_null(strstr(err.where, "/nonexistent/run.yaml"));
+}
+
+/* docs/configuration.md holds the table as the program writes it. */
+static void test_the_documentation_is_the_table(void **state)
+{
+    (void)state;
+    tr_buffer page = {0}, table = {0};
+    tr_error err = {0};
+    assert_int_equal(tr_file_read(project_path("docs/configuration.md"), 0, &page, &err), TR_OK);
+    assert_int_equal(tr_config_markdown(&table, &err), TR_OK);
+    if (!strstr(tr_buffer_text(&page), tr_buffer_text(&table))) {
+        printf("docs/configuration.md must hold this table (tempr1 train --keys prints it):\n%s",
+               tr_buffer_text(&table));
+    }
+    assert_non_null(strstr(tr_buffer_text(&page), tr_buffer_text(&table)));
+    tr_buffer_free(&page);
+    tr_buffer_free(&table);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults_are_tempr1s),
+        cmocka_unit_test(test_the_whole_design_page_is_understood),
+        cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_refusals_name_place_and_key),
+        cmocka_unit_test(test_needed_keys_and_empty_files),
+        cmocka_unit_test(test_the_documentation_is_the_table),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
