@@ -153,7 +153,7 @@ static const struct {
     {"eval: [ {rows: x, video: y} ]\n", NULL, "run.yaml:4", "unknown key 'eval.0.video' (did you mean 'videos'?)"},
     {"eval: [ {videos: y} ]\n", NULL, "run.yaml:4", "'eval.0.rows' is needed"},
     {"video: {cache_bytes: lots}\n", NULL, "run.yaml:4", "a size such as"},
-    {"model: /again\n", NULL, "run.yaml:4", "twice"},
+    {"model: /again\n", NULL, "run.yaml:4", "duplicate key"},
     {"grpo: {kl: [}\n", NULL, "run.yaml:4", "not valid YAML"},
     {"", "grpo.kll=1", "command line", "did you mean 'grpo.kl'?"},
     {"", "grpo.kl", "command line", "not of the form key=value"},

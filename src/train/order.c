@@ -1,0 +1,97 @@
+/* order.c: in which order a run takes the rows of its source. */
+#include "train/order.h"
+
+#include "base/memory.h"
+#include "base/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Whole copies and further rows that an entry of n rows gives to one epoch. */
+static void share(double weight, int64_t n, int64_t *copies, int64_t *extra)
+{
+    *copies = (int64_t)weight;
+    *extra = (int64_t)((weight - (double)*copies) * (double)n + 0.5);
+}
+
+/* The rows [first, end) of each entry are neighbours. */
+static int64_t entry_end(const tr_source *source, int64_t first)
+{
+    int64_t end = first;
+    while (end < source->rows && source->entry[end] == source->entry[first]) {
+        end++;
+    }
+    return end;
+}
+
+tr_status tr_order_create(tr_order *order, const tr_source *source, uint64_t seed, tr_error *err)
+{
+    memset(order, 0, sizeof *order);
+    for (int64_t first = 0, end; first < source->rows; first = end) {
+        int64_t copies, extra;
+        end = entry_end(source, first);
+        share(source->weights[source->entry[first]], end - first, &copies, &extra);
+        order->length += copies * (end - first) + extra;
+    }
+    if (!order->length) {
+        return tr_fail(err, TR_INVALID, "data", "there are no rows to train on: %lld rows, and their weights leave none",
+                       (long long)source->rows);
+    }
+    order->seed = seed;
+    order->epoch = -1;
+    order->source = source;
+    order->rows = tr_calloc((size_t)order->length, sizeof *order->rows);
+    return order->rows ? TR_OK : tr_fail(err, TR_MEMORY, "data", "out of memory");
+}
+
+void tr_order_free(tr_order *order)
+{
+    free(order->rows);
+    memset(order, 0, sizeof *order);
+}
+
+static tr_status fill_epoch(tr_order *order, int64_t epoch, tr_error *err)
+{
+    const tr_source *s = order->source;
+    size_t largest = (size_t)(s->rows > order->length ? s->rows : order->length), at = 0;
+    size_t *shuffled = tr_calloc(largest, sizeof *shuffled);
+    int64_t *rows = tr_calloc((size_t)order->length, sizeof *rows);
+    if (!shuffled || !rows) {
+        free(shuffled);
+        free(rows);
+        return tr_fail(err, TR_MEMORY, "data", "out of memory");
+    }
+    for (int64_t first = 0, end; first < s->rows; first = end) {
+        int64_t copies, extra, n;
+        end = entry_end(s, first);
+        n = end - first;
+        share(s->weights[s->entry[first]], n, &copies, &extra);
+        for (int64_t c = 0; c < copies; c++) {
+            for (int64_t row = first; row < end; row++) {
+                rows[at++] = row;
+            }
+        }
+        tr_random_shuffle(order->seed, 0, 1 + (uint32_t)s->entry[first], (size_t)n, shuffled);
+        for (int64_t i = 0; i < extra; i++) {
+            rows[at++] = first + (int64_t)shuffled[(epoch % n * extra + i) % n];
+        }
+    }
+    tr_random_shuffle(order->seed, (uint32_t)epoch, 0, (size_t)order->length, shuffled);
+    for (int64_t i = 0; i < order->length; i++) {
+        order->rows[i] = rows[shuffled[i]];
+    }
+    order->epoch = epoch;
+    free(shuffled);
+    free(rows);
+    return TR_OK;
+}
+
+tr_status tr_order_next(tr_order *order, int64_t *row, tr_error *err)
+{
+    int64_t epoch = order->position / order->length;
+    tr_status status = epoch == order->epoch ? TR_OK : fill_epoch(order, epoch, err);
+    if (!status) {
+        *row = order->rows[order->position++ % order->length];
+    }
+    return status;
+}

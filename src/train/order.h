@@ -1,0 +1,28 @@
+/* order.h: in which order a run takes the rows of its source.
+ *
+ * A row comes as often in an epoch as its entry's weight says: the whole part of the weight for every row, and for the
+ * rest a window over a fixed permutation of the entry's rows that moves on from epoch to epoch (so that weight 0.5 shows
+ * every row once in two epochs). Then the epoch is shuffled. All of it is a function of (seed, epoch): the position is
+ * the only state that a checkpoint needs. */
+#ifndef TR_TRAIN_ORDER_H
+#define TR_TRAIN_ORDER_H
+
+#include "input/sample.h"
+
+typedef struct tr_order {
+    uint64_t seed;
+    int64_t length;   /* rows of one epoch */
+    int64_t position; /* rows taken so far, over all epochs */
+    int64_t epoch;    /* of `rows`; -1: none yet */
+    int64_t *rows;    /* [length] of that epoch */
+    const tr_source *source;
+} tr_order;
+
+/* The source must outlive the order. TR_INVALID when every weight rounds to no rows. */
+tr_status tr_order_create(tr_order *order, const tr_source *source, uint64_t seed, tr_error *err);
+void tr_order_free(tr_order *order);
+
+/* The next row, and one step on. */
+tr_status tr_order_next(tr_order *order, int64_t *row, tr_error *err);
+
+#endif

@@ -1,0 +1,115 @@
+/* trainer.h: what the parts of a run share: the trainer and its steps. Internal to src/train. */
+#ifndef TR_TRAIN_TRAINER_H
+#define TR_TRAIN_TRAINER_H
+
+#include "base/progress.h"
+#include "rl/optimiser.h"
+#include "train/order.h"
+#include "train/train.h"
+
+/* Seconds of one step, by part. `decode` is the clips', and part of `stall`, the waiting for input. */
+typedef struct tr_step_seconds {
+    double decode, vision, prefill, rollout, reference, update, save, stall, total;
+} tr_step_seconds;
+
+enum { TR_STEP_NAMES = 16 };
+typedef struct tr_named_sum {
+    char name[24];
+    double sum;
+    int64_t count;
+} tr_named_sum;
+
+/* What one step did; made anew for each. */
+typedef struct tr_step_report {
+    bool skipped;            /* a loss, gradient or logit was not finite: no update was made (or not all) */
+    char reason[160];
+    tr_policy_sums sums;     /* over all updates */
+    int64_t updates;         /* made */
+    double loss, grad_norm;  /* mean over the updates tried */
+    int64_t tried;
+    double lr, gap;          /* of the last update; largest |sampled - recomputed| */
+    int64_t responses, response_tokens, prompt_tokens, truncated, formatted, zero_variance, groups;
+    double reward, reward_std; /* sums over responses and groups */
+    tr_named_sum parts[TR_STEP_NAMES], tasks[TR_STEP_NAMES];
+    tr_step_seconds seconds;
+} tr_step_report;
+
+typedef struct tr_trainer {
+    const tr_config *config;
+    const tr_train_options *options;
+    tr_error *err;
+    char *model_dir; /* where the weights came from */
+    json_t *resolved;
+
+    tr_model *model, *reference; /* reference NULL without KL */
+    tr_network *network, *reference_network;
+    tr_network_limits limits;
+    tr_source *source, *eval_source;
+    tr_rollout *rollout; /* NULL for SFT */
+    tr_features *features, *reference_features;
+    bool vision_trains; /* tower or merger */
+    tr_optimiser optimiser;
+    tr_order order;
+    tr_sampling sampling;
+
+    int64_t step, steps; /* done, in all */
+    int64_t skipped_steps, skipped_in_a_row, skipped_rows, first_step /* of this process */;
+    uint64_t version;    /* of the vision weights */
+    double elapsed_s, start_s;
+
+    /* Working memory of a step, planned once. P prompts, T tokens of all their responses at most. */
+    int64_t prompts, group;      /* P; responses to each, 1 for SFT */
+    tr_sample *samples;          /* [P] */
+    tr_group *groups;            /* [P] */
+    tr_rollout_prompt *asked;    /* [P] */
+    tr_rollout_group *answered;  /* [P] */
+    int64_t *target_lengths;     /* [P] SFT */
+    double *rewards, *advantages; /* [P * group] */
+    tr_score *scores;            /* [P * group] */
+    char **texts;                /* [P * group], owned */
+    float *reference_logp;       /* [T] */
+    float *logp, *entropy, *dlogp, *dentropy; /* [tokens of one group] */
+    float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
+
+    FILE *metrics, *rollouts;
+    int lock; /* descriptor, -1: none */
+} tr_trainer;
+
+/* setup.c: makes everything that a stage needs (fresh weights of model_dir), and releases it. */
+tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *model_dir,
+                            const tr_train_options *options, tr_error *err);
+void tr_trainer_free(tr_trainer *t);
+
+/* batch.c: takes the rows of a step: broken ones are said, counted and left out. */
+tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report);
+/* The features of sample i under the present weights, and its group without responses. */
+tr_status tr_trainer_prepare(tr_trainer *t, int64_t i, tr_step_report *report);
+void tr_trainer_clear(tr_trainer *t); /* samples, scores, texts */
+
+/* One step; the report is filled also when the step is skipped. Errors are only those that end a run. */
+tr_status tr_trainer_step_grpo(tr_trainer *t, tr_step_report *report); /* step_grpo.c */
+tr_status tr_trainer_step_sft(tr_trainer *t, tr_step_report *report);  /* step_sft.c */
+
+/* update.c: forward with kept activations of group i (features under the present weights are made where the vision
+ * trains), and its backward with dlogp and dentropy. */
+tr_status tr_trainer_forward(tr_trainer *t, int64_t i, float temperature);
+tr_status tr_trainer_backward(tr_trainer *t, int64_t i);
+/* Norm, clip and optimiser step after all groups; loss is the step's. Marks the report skipped instead when something is
+ * not finite. */
+tr_status tr_trainer_apply(tr_trainer *t, double loss, int64_t update, tr_step_report *report);
+
+/* log.c */
+tr_status tr_trainer_open_logs(tr_trainer *t, int64_t last_step);
+tr_status tr_trainer_log_rollouts(tr_trainer *t);
+/* eval (may be NULL) is put beside the step's numbers. *last (may be NULL) gets a reference to the object. */
+tr_status tr_trainer_log_step(tr_trainer *t, const tr_step_report *report, json_t *eval, json_t **last);
+void tr_report_add(tr_named_sum *sums, const char *name, double value);
+
+/* checkpoint.c */
+tr_status tr_trainer_save(tr_trainer *t);
+tr_status tr_trainer_restore(tr_trainer *t, const char *checkpoint);
+
+/* curves.c: RUN/curves.svg from RUN/metrics.jsonl. */
+tr_status tr_train_curves(const char *out, tr_error *err);
+
+#endif
