@@ -198,7 +198,7 @@ void tr_answer_last_to(tr_span text, const char *response, tr_answer *answer)
             text.at++;
             continue;
         }
-        const char *fraction, *second;
+        const char *fraction = text.at, *second = text.at;
         tr_span ahead = text;
         take_loose(&ahead, &value[0], &fraction);
         const char *behind = ahead.at;
