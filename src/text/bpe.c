@@ -226,8 +226,8 @@ tr_status tr_bpe_encode(const tr_bpe *bpe, const uint8_t *bytes, size_t count, t
     TR_TRY(tr_grow(&scratch->heap, &scratch->heap_capacity, 3 * count, sizeof *scratch->heap, err));
     scratch->heap_count = 0;
     for (size_t i = 0; i < count; i++) {
-        scratch->symbols[i] = (struct tr_bpe_symbol){bpe->byte_ids[bytes[i]], (int32_t)i - 1,
-                                                     i + 1 < count ? (int32_t)i + 1 : -1};
+        scratch->symbols[i] =
+            (struct tr_bpe_symbol){bpe->byte_ids[bytes[i]], (int32_t)i - 1, i + 1 < count ? (int32_t)i + 1 : -1};
     }
     for (size_t i = 0; i + 1 < count; i++) {
         consider(bpe, scratch, (int32_t)i);

@@ -1,8 +1,8 @@
 /* bpe.h: byte-pair merging of one word, and the growing list of ids it writes to.
  *
  * Order of merges: the pair with the lowest rank first, the leftmost of equal ones (as Hugging Face tokenizers does
- * it). A word of n bytes costs O(n log n): symbols are a linked list, candidate pairs a heap. The table is read-only
- * after building, so many threads may merge at once, each with its own scratch. */
+ * it). A word of n bytes costs O(n log n): symbols are a linked list, candidate pairs a heap. The table is
+ * read-only after building, so many threads may merge at once, each with its own scratch. */
 #ifndef TR_TEXT_BPE_H
 #define TR_TEXT_BPE_H
 

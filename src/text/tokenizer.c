@@ -17,9 +17,15 @@ typedef struct encoder {
     bool special;
     tr_ids *ids;
     tr_bpe_scratch scratch;
-    pcre2_match_data *match;
     tr_error *err;
 } encoder;
+
+/* A search for words. */
+typedef struct splitter {
+    const tr_tokenizer *t;
+    pcre2_match_data *match;
+    tr_error *err;
+} splitter;
 
 void tr_tokenizer_free(tr_tokenizer *t)
 {
@@ -41,8 +47,9 @@ void tr_tokenizer_free(tr_tokenizer *t)
     free(t);
 }
 
-static tr_status encode_word(encoder *e, const uint8_t *word, size_t length)
+static tr_status encode_word(void *context, const uint8_t *word, size_t length)
 {
+    encoder *e = context;
     size_t before = e->ids->count;
     e->scratch.work++;
     if (tr_word_cache_get(e->t->cache, word, length, e->ids)) {
@@ -57,7 +64,7 @@ static tr_status encode_word(encoder *e, const uint8_t *word, size_t length)
 
 /* One search from `at`; *found false when nothing matches. A match too deep for the compiled code's stack is tried
  * again by the interpreter, whose stack is on the heap. */
-static tr_status search(encoder *e, const char *text, size_t length, size_t at, bool *found)
+static tr_status search(splitter *e, const char *text, size_t length, size_t at, bool *found)
 {
     uint32_t flags = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
     int n = pcre2_match(e->t->pattern, (PCRE2_SPTR)text, length, at, flags, e->match, NULL);
@@ -78,39 +85,52 @@ static tr_status search(encoder *e, const char *text, size_t length, size_t at, 
     if (n < 0 && n != PCRE2_ERROR_NOMATCH) {
         char message[200];
         pcre2_get_error_message(n, (PCRE2_UCHAR *)message, sizeof message);
-        return tr_fail(e->err, TR_UNSUPPORTED, NULL, "text cannot be split into words at byte %zu: %s", at, message);
+        return tr_fail(e->err, TR_UNSUPPORTED, NULL, "text cannot be split into words at byte %zu: %s", at,
+                       message);
     }
     return TR_OK;
 }
 
-/* Text without added tokens, in normal form C. What the pattern leaves out between matches is a word too. */
-static tr_status encode_words(encoder *e, const char *text, size_t length)
+/* What the pattern leaves out between matches is a word too. */
+tr_status tr_vocabulary_split(const tr_tokenizer *t, const char *text, size_t length, tr_word_function word,
+                              void *context, tr_error *err)
 {
+    splitter s = {t, pcre2_match_data_create(1, NULL), err};
     tr_status status = TR_OK;
+    if (!s.match) {
+        return tr_fail(err, TR_MEMORY, NULL, "no memory to split text into words");
+    }
     for (size_t at = 0; at < length && !status;) {
         bool found = false;
         size_t start = length, end = length;
-        TR_TRY(search(e, text, length, at, &found));
+        TR_TRY(search(&s, text, length, at, &found));
         if (found) {
-            const PCRE2_SIZE *span = pcre2_get_ovector_pointer(e->match);
+            const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s.match);
             start = span[0];
             end = span[1];
             if (start < at || end <= start || end > length) { /* \K or a look-behind trick in a foreign pattern */
-                status = tr_fail(e->err, TR_UNSUPPORTED, NULL,
+                status = tr_fail(err, TR_UNSUPPORTED, NULL,
                                  "the pattern of the pre-tokenizer matches out of order at byte %zu", at);
                 goto done;
             }
         }
         if (start > at) {
-            TR_TRY(encode_word(e, (const uint8_t *)text + at, start - at));
+            TR_TRY(word(context, (const uint8_t *)text + at, start - at));
         }
         if (end > start) {
-            TR_TRY(encode_word(e, (const uint8_t *)text + start, end - start));
+            TR_TRY(word(context, (const uint8_t *)text + start, end - start));
         }
         at = end;
     }
 done:
+    pcre2_match_data_free(s.match);
     return status;
+}
+
+/* Text without added tokens, in normal form C. */
+static tr_status encode_words(encoder *e, const char *text, size_t length)
+{
+    return tr_vocabulary_split(e->t, text, length, encode_word, e, e->err);
 }
 
 /* The longest added token of one kind (normalised or not) at text, or NULL. */
@@ -148,8 +168,8 @@ done:
     return status;
 }
 
-/* Leftmost, then longest. A special token that may not be special stays text but is not searched again inside, as in
- * Hugging Face tokenizers. */
+/* Leftmost, then longest. A special token that may not be special stays text but is not searched again inside, as
+ * in Hugging Face tokenizers. */
 static tr_status encode_part(encoder *e, const char *text, size_t length, bool normalized)
 {
     tr_status status = TR_OK;
@@ -180,18 +200,14 @@ tr_status tr_tokenizer_encode_counted(const tr_tokenizer *tokenizer, const char 
         return TR_OK;
     }
     if (!tr_utf8_valid(text, length, &bad)) {
-        return tr_fail(err, TR_INVALID, NULL, "the text is not UTF-8: byte 0x%02X at offset %zu", (uint8_t)text[bad],
-                       bad);
-    }
-    if (!(e.match = pcre2_match_data_create(1, NULL))) {
-        return tr_fail(err, TR_MEMORY, NULL, "no memory to split text into words");
+        return tr_fail(err, TR_INVALID, NULL, "the text is not UTF-8: byte 0x%02X at offset %zu",
+                       (uint8_t)text[bad], bad);
     }
     tr_status status = encode_part(&e, text, length, false);
     if (status) {
         ids->count = before;
     }
     *work += e.scratch.work;
-    pcre2_match_data_free(e.match);
     tr_bpe_scratch_free(&e.scratch);
     return status;
 }

@@ -1,14 +1,15 @@
 /* tokenizer.h: the byte-level BPE tokenizer of the Qwen2 family, read from a Hugging Face checkpoint directory.
  *
- * Text becomes ids in the steps of Hugging Face tokenizers: added tokens are cut out of the text, the rest is brought
- * to normal form C, split into words by a regular expression and merged byte pair by byte pair. The result is the
- * same, id for id. Never guesses: files that say something it does not do are refused with their name and place.
+ * Text becomes ids in the steps of Hugging Face tokenizers: added tokens are cut out of the text, the rest is
+ * brought to normal form C, split into words by a regular expression and merged byte pair by byte pair. The result
+ * is the same, id for id. Never guesses: files that say something it does not do are refused with their name and
+ * place.
  *
  * What in a text may become an added token:
- *   special tokens (<|im_start|>, <|video_pad|>, ...; "special": true)   only where the caller passes special = true
- *   other added tokens (<tool_call>, <|fim_prefix|>; "special": false)   always
- * which is Hugging Face's split_special_tokens = not special. So text from users, encoded with special = false, never
- * opens a turn and never pretends to be a video.
+ *   special tokens (<|im_start|>, <|video_pad|>, ...; "special": true)   only where the caller passes special =
+ * true other added tokens (<tool_call>, <|fim_prefix|>; "special": false)   always which is Hugging Face's
+ * split_special_tokens = not special. So text from users, encoded with special = false, never opens a turn and
+ * never pretends to be a video.
  *
  * Thread safety: after loading, every function that takes a const tr_tokenizer may be called from many threads. */
 #ifndef TR_TEXT_TOKENIZER_H
@@ -27,16 +28,21 @@ typedef struct tr_tokenizer tr_tokenizer;
  * *tokenizer is freed by tr_tokenizer_free. */
 tr_status tr_tokenizer_load(const char *directory, tr_tokenizer **tokenizer, tr_error *err);
 /* The same from one of both sources, whatever else the directory holds. */
-typedef enum tr_tokenizer_source { TR_TOKENIZER_ANY, TR_TOKENIZER_VOCAB_MERGES, TR_TOKENIZER_JSON } tr_tokenizer_source;
+typedef enum tr_tokenizer_source {
+    TR_TOKENIZER_ANY,
+    TR_TOKENIZER_VOCAB_MERGES,
+    TR_TOKENIZER_JSON
+} tr_tokenizer_source;
 tr_status tr_tokenizer_load_from(const char *directory, tr_tokenizer_source source, tr_tokenizer **tokenizer,
                                  tr_error *err);
 void tr_tokenizer_free(tr_tokenizer *tokenizer);
 
-/* Appends the ids of text (length bytes, may hold NUL bytes). Text that is not UTF-8 is TR_INVALID; the message names
- * the offset of the first wrong byte. special: see above. */
+/* Appends the ids of text (length bytes, may hold NUL bytes). Text that is not UTF-8 is TR_INVALID; the message
+ * names the offset of the first wrong byte. special: see above. */
 tr_status tr_tokenizer_encode(const tr_tokenizer *tokenizer, const char *text, size_t length, bool special,
                               tr_ids *ids, tr_error *err);
-/* The same, and adds to *work the steps that it took (pairs looked up, heap levels, words): for tests of its bound. */
+/* The same, and adds to *work the steps that it took (pairs looked up, heap levels, words): for tests of its bound.
+ */
 tr_status tr_tokenizer_encode_counted(const tr_tokenizer *tokenizer, const char *text, size_t length, bool special,
                                       tr_ids *ids, uint64_t *work, tr_error *err);
 
@@ -70,14 +76,15 @@ const int32_t *tr_tokenizer_end_ids(const tr_tokenizer *tokenizer, size_t *count
 
 /* Appends, increasing, the ids below model_vocab that have no token: a model's padded rows. */
 tr_status tr_tokenizer_missing_ids(const tr_tokenizer *tokenizer, size_t model_vocab, tr_ids *ids, tr_error *err);
-/* Appends, increasing, the ids of the vision tokens (<|vision_start|>, <|vision_end|>, <|vision_pad|>, <|image_pad|>,
+/* Appends, increasing, the ids of the vision tokens (<|vision_start|>, <|vision_end|>, <|vision_pad|>,
+ * <|image_pad|>,
  * <|video_pad|>) that this tokenizer has. */
 tr_status tr_tokenizer_vision_ids(const tr_tokenizer *tokenizer, tr_ids *ids, tr_error *err);
 /* Sets banned[id] = 1 for each of both kinds, and 0 for the others; banned has model_vocab entries. */
 void tr_tokenizer_bans(const tr_tokenizer *tokenizer, size_t model_vocab, uint8_t *banned);
 
-/* TR_MISMATCH unless every id fits into model_vocab rows and the model's special ids (-1: not known) are those of the
- * tokens <|image_pad|>, <|video_pad|>, <|vision_start|>, <|vision_end|>. */
+/* TR_MISMATCH unless every id fits into model_vocab rows and the model's special ids (-1: not known) are those of
+ * the tokens <|image_pad|>, <|video_pad|>, <|vision_start|>, <|vision_end|>. */
 tr_status tr_tokenizer_check_model(const tr_tokenizer *tokenizer, int64_t model_vocab, int64_t image_id,
                                    int64_t video_id, int64_t vision_start_id, int64_t vision_end_id, tr_error *err);
 

@@ -1,7 +1,7 @@
 /* tokenizer_json.c: reads tokenizer.json, the one-file format of Hugging Face tokenizers.
  *
- * Only the byte-level BPE of the Qwen2 family is accepted: every other component or setting that would change ids is
- * refused by its name, because ignoring it would give wrong ids without a word. */
+ * Only the byte-level BPE of the Qwen2 family is accepted: every other component or setting that would change ids
+ * is refused by its name, because ignoring it would give wrong ids without a word. */
 #include "base/json.h"
 #include "text/unicode.h"
 #include "text/vocabulary.h"
@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
 
 static bool absent(const json_t *value)
 {
@@ -24,8 +23,10 @@ static const char *type_of(const json_t *object)
 
 static tr_status refuse(const char *path, const char *what, const json_t *found, tr_error *err)
 {
-    return tr_fail(err, TR_UNSUPPORTED, path, "%s \"%.80s\" is not supported; this program reads byte-level BPE "
-                   "tokenizers of the Qwen2 family", what, type_of(found));
+    return tr_fail(err, TR_UNSUPPORTED, path,
+                   "%s \"%.80s\" is not supported; this program reads byte-level BPE "
+                   "tokenizers of the Qwen2 family",
+                   what, type_of(found));
 }
 
 static tr_status read_normalizer(tr_tokenizer *t, const json_t *normalizer, const char *path, tr_error *err)
@@ -42,9 +43,10 @@ static tr_status read_split(tr_tokenizer *t, const json_t *split, const char *pa
     const char *regex = json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
     const char *behavior = json_string_value(json_object_get(split, "behavior"));
     if (!regex || !behavior || strcmp(behavior, "Isolated") || json_is_true(json_object_get(split, "invert"))) {
-        return tr_fail(err, TR_UNSUPPORTED, path,
-                       "the Split pre-tokenizer must have a \"Regex\" pattern, behavior \"Isolated\" and \"invert\": "
-                       "false");
+        return tr_fail(
+            err, TR_UNSUPPORTED, path,
+            "the Split pre-tokenizer must have a \"Regex\" pattern, behavior \"Isolated\" and \"invert\": "
+            "false");
     }
     return tr_vocabulary_set_pattern(t, regex, path, err);
 }
@@ -65,8 +67,9 @@ static tr_status read_pre_tokenizer(tr_tokenizer *t, const json_t *pre, const ch
     }
     if (json_is_true(json_object_get(bytes, "add_prefix_space")) ||
         !json_is_false(json_object_get(bytes, "use_regex"))) {
-        return tr_fail(err, TR_UNSUPPORTED, path,
-                       "the ByteLevel pre-tokenizer must have \"add_prefix_space\": false and \"use_regex\": false");
+        return tr_fail(
+            err, TR_UNSUPPORTED, path,
+            "the ByteLevel pre-tokenizer must have \"add_prefix_space\": false and \"use_regex\": false");
     }
     return read_split(t, split, path, err);
 }
@@ -92,7 +95,8 @@ static tr_status check_model(const json_t *model, const char *path, tr_error *er
     }
     const json_t *dropout = json_object_get(model, "dropout");
     if (!absent(dropout) && !(json_is_number(dropout) && json_number_value(dropout) == 0)) {
-        return tr_fail(err, TR_UNSUPPORTED, path, "model \"dropout\" must be null: tokens must not depend on chance");
+        return tr_fail(err, TR_UNSUPPORTED, path,
+                       "model \"dropout\" must be null: tokens must not depend on chance");
     }
     return TR_OK;
 }
@@ -151,7 +155,8 @@ static tr_status read_merges(tr_tokenizer *t, json_t *merges, const char *path, 
     char place[4096];
     tr_status status = TR_OK;
     if (!json_is_array(merges)) {
-        return tr_fail(err, TR_FORMAT, path, "model \"merges\" must be a list, found %s", tr_json_type_name(merges));
+        return tr_fail(err, TR_FORMAT, path, "model \"merges\" must be a list, found %s",
+                       tr_json_type_name(merges));
     }
     json_array_foreach(merges, i, merge)
     {
@@ -196,7 +201,8 @@ tr_status tr_tokenizer_read_json(tr_tokenizer *t, const char *path, tr_error *er
     TR_TRY(check_model(model, path, err));
     TR_TRY(read_vocab(t, json_object_get(model, "vocab"), path, err));
     if (!absent(added) && !json_is_array(added)) {
-        status = tr_fail(err, TR_FORMAT, path, "\"added_tokens\" must be a list, found %s", tr_json_type_name(added));
+        status =
+            tr_fail(err, TR_FORMAT, path, "\"added_tokens\" must be a list, found %s", tr_json_type_name(added));
         goto done;
     }
     TR_TRY(tr_tokenizer_read_added_list(t, added, path, err));

@@ -1,5 +1,5 @@
-/* tokenizer_load.c: reads a tokenizer from a checkpoint directory: vocab.json with merges.txt, or tokenizer.json, and
- * the settings beside them. Every complaint names the file and, where there are lines, the line. */
+/* tokenizer_load.c: reads a tokenizer from a checkpoint directory: vocab.json with merges.txt, or tokenizer.json,
+ * and the settings beside them. Every complaint names the file and, where there are lines, the line. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -38,8 +38,8 @@ static tr_status read_vocab(tr_tokenizer *t, const char *path, tr_error *err)
     tr_status status;
     TR_TRY(tr_json_read(path, &json, err));
     if (!json_is_object(json)) {
-        status = tr_fail(err, TR_FORMAT, path, "must be an object of tokens and ids, found %s",
-                         tr_json_type_name(json));
+        status =
+            tr_fail(err, TR_FORMAT, path, "must be an object of tokens and ids, found %s", tr_json_type_name(json));
         goto done;
     }
     json_object_foreach(json, key, value)
@@ -114,8 +114,8 @@ static tr_status add_described(tr_tokenizer *t, int64_t id, const json_t *token,
         bool value = false;
         TR_TRY(tr_json_get_bool(token, strips[i], false, where, &value, err));
         if (value) {
-            return tr_fail(err, TR_UNSUPPORTED, path, "added token \"%.80s\" has \"%s\": true; only false is supported",
-                           content, strips[i]);
+            return tr_fail(err, TR_UNSUPPORTED, path,
+                           "added token \"%.80s\" has \"%s\": true; only false is supported", content, strips[i]);
         }
     }
     status = tr_vocabulary_add_added(t, content, strlen(content), id, special, normalized, path, err);
@@ -154,8 +154,8 @@ static tr_status check_settings(const json_t *config, const char *path, tr_error
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
     if (class && strcmp(class, "Qwen2Tokenizer") && strcmp(class, "Qwen2TokenizerFast") &&
         strcmp(class, "PreTrainedTokenizerFast") && strcmp(class, "TokenizersBackend")) {
-        return tr_fail(err, TR_UNSUPPORTED, path, "\"tokenizer_class\" is \"%.80s\"; this program reads Qwen2Tokenizer",
-                       class);
+        return tr_fail(err, TR_UNSUPPORTED, path,
+                       "\"tokenizer_class\" is \"%.80s\"; this program reads Qwen2Tokenizer", class);
     }
     return TR_OK;
 }
@@ -322,10 +322,11 @@ static tr_status missing(const char *directory, tr_tokenizer_source source, bool
                        vocab ? "vocab.json" : "merges.txt", vocab ? "merges.txt" : "vocab.json");
     }
     return tr_fail(err, TR_NOT_FOUND, directory,
-                   source == TR_TOKENIZER_JSON           ? "has no tokenizer.json"
-                   : source == TR_TOKENIZER_VOCAB_MERGES ? "has no vocab.json and merges.txt"
-                                                         : "has no tokenizer: neither tokenizer.json nor vocab.json "
-                                                           "and merges.txt; name its directory with --tokenizer");
+                   source == TR_TOKENIZER_JSON ? "has no tokenizer.json"
+                   : source == TR_TOKENIZER_VOCAB_MERGES
+                       ? "has no vocab.json and merges.txt"
+                       : "has no tokenizer: neither tokenizer.json nor vocab.json "
+                         "and merges.txt; name its directory with --tokenizer");
 }
 
 tr_status tr_tokenizer_load_from(const char *directory, tr_tokenizer_source source, tr_tokenizer **tokenizer,

@@ -1,7 +1,7 @@
 /* unicode.c: UTF-8, normal form C and the byte alphabet.
  *
- * Characters' properties come from utf8proc. Its own reordering of combining marks takes quadratic time on long runs,
- * so decomposing and ordering are done here and only composing is left to it. */
+ * Characters' properties come from utf8proc. Its own reordering of combining marks takes quadratic time on long
+ * runs, so decomposing and ordering are done here and only composing is left to it. */
 #include "text/unicode.h"
 
 #include "base/memory.h"
@@ -10,8 +10,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* The piece at the start of bytes: its length, and 1 a character, 0 ill-formed, -1 the beginning of a character that
- * needs more bytes. */
+/* The piece at the start of bytes: its length, and 1 a character, 0 ill-formed, -1 the beginning of a character
+ * that needs more bytes. */
 static int piece(const uint8_t *p, size_t count, size_t *length)
 {
     uint8_t low = 0x80, high = 0xBF;

@@ -217,9 +217,10 @@ tr_status tr_vocabulary_finish(tr_tokenizer *t, const char *place, tr_error *err
         uint8_t byte = (uint8_t)b;
         t->bpe.byte_ids[b] = tr_tokenizer_id_of_bytes(t, &byte, 1);
         if (t->bpe.byte_ids[b] < 0) {
-            return tr_fail(err, TR_FORMAT, place,
-                           "no token for byte 0x%02X (U+%04X in the byte alphabet): this is not a byte-level vocabulary",
-                           (unsigned)b, (unsigned)tr_byte_symbol(byte));
+            return tr_fail(
+                err, TR_FORMAT, place,
+                "no token for byte 0x%02X (U+%04X in the byte alphabet): this is not a byte-level vocabulary",
+                (unsigned)b, (unsigned)tr_byte_symbol(byte));
         }
     }
     for (size_t i = 0; i < t->size; i++) {
@@ -228,7 +229,8 @@ tr_status tr_vocabulary_finish(tr_tokenizer *t, const char *place, tr_error *err
     for (size_t i = 0; i < last; i++) {
         if (t->tokens[i].kind == TR_TOKEN_NONE) {
             return tr_fail(err, TR_FORMAT, place,
-                           "ids are not contiguous: no token has id %zu although ordinary ids go up to %zu", i, last);
+                           "ids are not contiguous: no token has id %zu although ordinary ids go up to %zu", i,
+                           last);
         }
     }
     if (t->added_count) {
@@ -266,15 +268,15 @@ tr_status tr_vocabulary_add_merge(tr_tokenizer *t, const char *left, size_t left
     merge.right = merge.left >= 0 ? side(t, right, right_length, &joined, err) : -1;
     if (merge.left < 0 || merge.right < 0) {
         bool first = merge.left < 0;
-        status = tr_fail(err, TR_FORMAT, place, "merge \"%.*s %.*s\": \"%.*s\" is not in the vocabulary", l, left, r,
-                         right, first ? l : r, first ? left : right);
+        status = tr_fail(err, TR_FORMAT, place, "merge \"%.*s %.*s\": \"%.*s\" is not in the vocabulary", l, left,
+                         r, right, first ? l : r, first ? left : right);
         goto done;
     }
     merge.id = tr_tokenizer_id_of_bytes(t, (const uint8_t *)joined.data, joined.length);
     if (merge.id < 0) {
-        status = tr_fail(err, TR_FORMAT, place,
-                         "merge \"%.*s %.*s\" makes \"%.*s%.*s\", which is not in the vocabulary", l, left, r, right,
-                         l, left, r, right);
+        status =
+            tr_fail(err, TR_FORMAT, place, "merge \"%.*s %.*s\" makes \"%.*s%.*s\", which is not in the vocabulary",
+                    l, left, r, right, l, left, r, right);
         goto done;
     }
     TR_TRY(tr_bpe_add(&t->bpe, merge, &old, err));
@@ -288,16 +290,16 @@ done:
 }
 
 /* Qwen2's words, in the order of spec/qwen2_5_vl.md section 7. */
-static const char qwen2_pattern[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)"    /* English contractions */
-    "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"  /* letters, with one other character before them */
-    "|\\p{N}"                         /* digits one by one */
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" /* signs */
-    "|\\s*[\\r\\n]+"
-    "|\\s+(?!\\S)"
-    "|\\s+";
+const char tr_qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"   /* English contractions */
+                                "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+" /* letters, with one other character before them */
+                                "|\\p{N}"                        /* digits one by one */
+                                "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" /* signs */
+                                "|\\s*[\\r\\n]+"
+                                "|\\s+(?!\\S)"
+                                "|\\s+";
 
-/* PCRE2's \s is wider than the White_Space property that Hugging Face's engines use (U+180E), so it is spelled out. */
+/* PCRE2's \s is wider than the White_Space property that Hugging Face's engines use (U+180E), so it is spelled out.
+ */
 static tr_status spell_spaces(const char *pattern, tr_buffer *out, tr_error *err)
 {
     tr_status status = TR_OK;
@@ -320,16 +322,17 @@ tr_status tr_vocabulary_set_pattern(tr_tokenizer *t, const char *pattern, const 
     tr_status status;
     int code;
     PCRE2_SIZE offset;
-    t->own_pattern = !pattern || !strcmp(pattern, qwen2_pattern);
-    TR_TRY(spell_spaces(pattern ? pattern : qwen2_pattern, &text, err));
+    t->own_pattern = !pattern || !strcmp(pattern, tr_qwen2_pattern);
+    TR_TRY(spell_spaces(pattern ? pattern : tr_qwen2_pattern, &text, err));
     pcre2_code_free(t->pattern);
     t->pattern = pcre2_compile((PCRE2_SPTR)tr_buffer_text(&text), text.length,
                                PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, NULL);
     if (!t->pattern) {
         char message[200];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
-        status = tr_fail(err, TR_UNSUPPORTED, place, "the pattern of the pre-tokenizer cannot be used: %s at offset %zu",
-                         message, (size_t)offset);
+        status =
+            tr_fail(err, TR_UNSUPPORTED, place, "the pattern of the pre-tokenizer cannot be used: %s at offset %zu",
+                    message, (size_t)offset);
         goto done;
     }
     pcre2_jit_compile(t->pattern, PCRE2_JIT_COMPLETE); /* where it is not available, matching interprets */

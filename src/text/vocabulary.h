@@ -36,10 +36,10 @@ struct tr_tokenizer {
     tr_bpe bpe;
     tr_added_token *added; /* sorted by first byte, then the longest first */
     size_t added_count, added_capacity;
-    uint32_t first[257];   /* where each first byte begins in added */
+    uint32_t first[257]; /* where each first byte begins in added */
     bool nfc, any_normalized;
     pcre2_code *pattern;
-    bool own_pattern;      /* ours, whose steps are bounded: no match limit is needed */
+    bool own_pattern; /* ours, whose steps are bounded: no match limit is needed */
     tr_ids end_ids;
     struct tr_word_cache *cache;
 };
@@ -55,8 +55,15 @@ tr_status tr_vocabulary_finish(tr_tokenizer *t, const char *place, tr_error *err
 /* After that: a merge written as two symbols of the byte alphabet. place is the whole place, line included. */
 tr_status tr_vocabulary_add_merge(tr_tokenizer *t, const char *left, size_t left_length, const char *right,
                                   size_t right_length, uint32_t rank, const char *place, tr_error *err);
+/* Qwen2's pattern as Hugging Face files write it. */
+extern const char tr_qwen2_pattern[];
 /* Compiles the pattern (Oniguruma's syntax as Hugging Face files have it); NULL is Qwen2's. */
 tr_status tr_vocabulary_set_pattern(tr_tokenizer *t, const char *pattern, const char *place, tr_error *err);
+
+/* Splits text (UTF-8, normalised) into words by the pattern and calls word with each, in order. */
+typedef tr_status (*tr_word_function)(void *context, const uint8_t *word, size_t length);
+tr_status tr_vocabulary_split(const tr_tokenizer *t, const char *text, size_t length, tr_word_function word,
+                              void *context, tr_error *err);
 
 /* tokenizer.json (tokenizer_json.c): everything but the end tokens. */
 tr_status tr_tokenizer_read_json(tr_tokenizer *t, const char *path, tr_error *err);

@@ -1,6 +1,7 @@
 /* word_cache.c: remembers the ids of short words, since natural text repeats them.
  *
- * Direct-mapped: a new word replaces the old one in its slot. A thread that finds the cache in use goes on without. */
+ * Direct-mapped: a new word replaces the old one in its slot. A thread that finds the cache in use goes on without.
+ */
 #include "text/vocabulary.h"
 
 #include "base/memory.h"
