@@ -1,0 +1,47 @@
+/* checkpoint.h: what loading, creating, checking and saving share. Internal to src/model and its commands.
+ *
+ * A source gives the rows of a parameter as a checkpoint stores them; a model's memory is filled from one and a
+ * checkpoint directory is written from one, tensor by tensor, so that neither needs a second whole copy. */
+#ifndef TR_MODEL_CHECKPOINT_H
+#define TR_MODEL_CHECKPOINT_H
+
+#include "model/model.h"
+#include "model/safetensors.h"
+
+/* Writes rows [row0, row0 + rows) of a parameter, row-major [rows][in], as dtype. Called from several threads. */
+typedef void (*tr_rows_fill)(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to,
+                             tr_dtype dtype);
+
+/* A checkpoint's tensors matched with the table: found[i] belongs to params->items[i]; free() frees the array.
+ * Missing, unexpected and misshapen tensors are errors that name file and tensor. The head rule of spec 2.3: an absent
+ * lm_head needs tied weights; one beside tied weights must equal the embedding. */
+tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_config *config, const tr_params *params,
+                              const char *dir, const tr_safetensor ***found, tr_error *err);
+
+/* The table's name of a checkpoint tensor in either layout: "model.language_model.X", "language_model.X" and
+ * "model.X" are "model.X"; "model.visual.X" is "visual.X". false when the name is longer than any. */
+bool tr_checkpoint_name(const char *name, char canonical[96]);
+
+/* A stored tensor's elements in the checkpoint: the product of its shape. */
+int64_t tr_param_count(const tr_param *param);
+
+/* Makes a parameter's memory (compute copy, and master, gradient, moments when trainable) as the options ask.
+ * param->stored must be set. */
+tr_status tr_param_allocate(tr_param *param, const tr_model_options *options, tr_error *err);
+
+/* Fills a parameter's master and compute copy from a source, in parallel. */
+tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, const void *context, tr_error *err);
+
+/* Brings one parameter's compute copy up to date with its master. */
+void tr_param_refresh(tr_param *param, tr_dtype dtype);
+
+/* The random source of tr_model_create: context is a const uint64_t * seed. */
+void tr_rows_random(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to, tr_dtype dtype);
+
+/* Writes a whole checkpoint directory (see tr_model_save). progress (may be NULL) is told the bytes written. */
+typedef void (*tr_save_progress)(void *context, uint64_t bytes, uint64_t total);
+tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, const tr_params *params, tr_dtype dtype,
+                              uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill, const void *context,
+                              tr_save_progress progress, void *progress_context, tr_error *err);
+
+#endif

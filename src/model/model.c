@@ -1,0 +1,313 @@
+/* model.c: a model's memory: allocation, random start, copies, refreshing the compute copies from the masters.
+ *
+ * Large blocks are not touched before they are filled, so that threads fault in the pages they fill. */
+#include "model/checkpoint.h"
+
+#include "base/buffer.h"
+#include "base/math.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { BAND_BYTES = 1 << 20, HUGE_PAGE = 2 << 20 };
+
+/* Aligned memory with undefined contents; large blocks ask for huge pages. free() frees it. */
+static void *take(int64_t elements, tr_dtype dtype)
+{
+    size_t bytes, align = 64;
+    if (elements <= 0 || !tr_size_mul((size_t)elements, tr_dtype_size(dtype), &bytes)) {
+        return NULL;
+    }
+    if (bytes >= 2 * (size_t)HUGE_PAGE) {
+        align = HUGE_PAGE;
+    }
+    if (!tr_size_add(bytes, align - 1, &bytes)) {
+        return NULL;
+    }
+    bytes = bytes / align * align;
+    void *block = aligned_alloc(align, bytes);
+    if (block && align == HUGE_PAGE) {
+        madvise(block, bytes, MADV_HUGEPAGE);
+    }
+    return block;
+}
+
+int64_t tr_param_count(const tr_param *param)
+{
+    return param->out * param->in;
+}
+
+static bool is_frozen(const tr_model_options *options, tr_param_part part)
+{
+    return !options->train || (part == TR_PART_TEXT && options->freeze_text) ||
+           (part == TR_PART_VISION && options->freeze_vision) || (part == TR_PART_MERGER && options->freeze_merger);
+}
+
+/* The compute copy's dtype: vectors are f32; frozen matrices stay as stored, f32 ones being rounded under bf16. */
+static tr_dtype value_dtype(const tr_param *param, tr_dtype dtype)
+{
+    if (!param->matrix) {
+        return TR_F32;
+    }
+    return param->trainable || param->stored == TR_F32 ? dtype : param->stored;
+}
+
+tr_status tr_param_allocate(tr_param *param, const tr_model_options *options, tr_error *err)
+{
+    param->trainable = !is_frozen(options, param->part);
+    param->value.dtype = value_dtype(param, options->dtype);
+    bool made = true;
+    if (param->trainable) {
+        param->master = take(param->elements, TR_F32);
+        param->gradient = tr_calloc_aligned((size_t)param->elements, sizeof(float));
+        param->m = tr_calloc_aligned((size_t)param->elements, sizeof(float));
+        param->v = tr_calloc_aligned((size_t)param->elements, sizeof(float));
+        made = param->master && param->gradient && param->m && param->v;
+    }
+    if (param->trainable && options->dtype == TR_F32) {
+        param->value.panels = param->master;
+    } else {
+        param->value.panels = take(param->elements, param->value.dtype);
+    }
+    if (!made || !param->value.panels) {
+        return tr_fail(err, TR_MEMORY, param->name, "out of memory for parameter %s of %lld elements", param->name,
+                       (long long)param->elements);
+    }
+    return TR_OK;
+}
+
+/* Padding lanes are zero and stay zero. */
+static void clear_last_panel(tr_matrix *matrix)
+{
+    if (matrix->out % TR_PANEL) {
+        int64_t at = tr_matrix_index(matrix->in, matrix->out / TR_PANEL * TR_PANEL, 0);
+        size_t size = tr_dtype_size(matrix->dtype);
+        memset((char *)matrix->panels + (size_t)at * size, 0, (size_t)matrix->in * TR_PANEL * size);
+    }
+}
+
+static void round_bf16(float *to, const float *from, int64_t count)
+{
+    uint16_t piece[1024];
+    for (int64_t i = 0; i < count; i += 1024) {
+        int64_t n = count - i < 1024 ? count - i : 1024;
+        tr_convert(piece, TR_BF16, from + i, TR_F32, n);
+        tr_convert(to + i, TR_F32, piece, TR_BF16, n);
+    }
+}
+
+void tr_param_refresh(tr_param *param, tr_dtype dtype)
+{
+    if (!param->master || param->value.panels == param->master || dtype == TR_F32) {
+        return;
+    }
+    if (!param->matrix) {
+        round_bf16(param->value.panels, param->master, param->elements);
+        return;
+    }
+    const int64_t band = BAND_BYTES / 4;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < param->elements; i += band) {
+        int64_t n = param->elements - i < band ? param->elements - i : band;
+        tr_convert((uint16_t *)param->value.panels + i, TR_BF16, param->master + i, TR_F32, n);
+    }
+}
+
+tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, const void *context, tr_error *err)
+{
+    if (!param->matrix) {
+        float *to = param->master ? param->master : param->value.panels;
+        fill(context, param, 0, param->out, to, TR_F32);
+        if (dtype == TR_BF16) {
+            round_bf16(param->value.panels, to, param->out);
+        }
+        return TR_OK;
+    }
+    tr_matrix target = param->value;
+    if (param->master) {
+        target.dtype = TR_F32;
+        target.panels = param->master;
+    }
+    clear_last_panel(&target);
+    /* The source's own dtype is asked for, so that one rounding happens, in the packing. */
+    const tr_dtype source = param->stored;
+    size_t row_bytes = (size_t)param->in * tr_dtype_size(source);
+    int64_t band = (int64_t)(BAND_BYTES / row_bytes) / TR_PANEL * TR_PANEL;
+    band = band < TR_PANEL ? TR_PANEL : band;
+    int failed = 0;
+#pragma omp parallel
+    {
+        void *rows = aligned_alloc(64, ((size_t)band * row_bytes + 63) / 64 * 64);
+        if (!rows) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < param->out; row += band) {
+            int64_t n = param->out - row < band ? param->out - row : band;
+            if (rows) {
+                fill(context, param, row, n, rows, source);
+                tr_matrix_pack(&target, rows, source, row, n);
+            }
+        }
+        free(rows);
+    }
+    if (failed) {
+        return tr_fail(err, TR_MEMORY, param->name, "out of memory while packing parameter %s", param->name);
+    }
+    tr_param_refresh(param, dtype);
+    return TR_OK;
+}
+
+/* Four normals of one counter: two Box-Muller pairs of 32-bit uniforms (tails to 6.6 standard deviations). */
+static void normals(uint64_t seed, uint64_t index, float out[4])
+{
+    uint32_t x[4];
+    tr_random_bits(seed, (uint32_t)index, (uint32_t)(index >> 32), 0x1417, 0, x);
+    for (int i = 0; i < 2; i++) {
+        double radius = 0.02 * sqrt(-2.0 * tr_math_log(((double)x[2 * i] + 1.0) * 0x1p-32));
+        double angle = 6.283185307179586 * 0x1p-32 * (double)x[2 * i + 1];
+        out[2 * i] = (float)(radius * tr_math_cos(angle));
+        out[2 * i + 1] = (float)(radius * tr_math_sin(angle));
+    }
+}
+
+/* Element e of a tensor is a function of (seed, name, e): neither threads nor bands change it. */
+void tr_rows_random(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to, tr_dtype dtype)
+{
+    const uint64_t seed = *(const uint64_t *)context ^ tr_hash_text(param->name);
+    const int64_t first = row0 * param->in, count = rows * param->in;
+    const float constant = strstr(param->name, "bias") ? 0.0f : 1.0f; /* biases 0, norms 1 */
+    float piece[1024], four[4];
+    for (int64_t at = 0; at < count; at += 1024) {
+        int64_t n = count - at < 1024 ? count - at : 1024;
+        for (int64_t i = 0; i < n; i++) {
+            uint64_t e = (uint64_t)(first + at + i);
+            if (param->matrix && (i == 0 || e % 4 == 0)) {
+                normals(seed, e / 4, four);
+            }
+            piece[i] = param->matrix ? four[e % 4] : constant;
+        }
+        tr_convert((char *)to + (size_t)at * tr_dtype_size(dtype), dtype, piece, TR_F32, n);
+    }
+}
+
+tr_status tr_model_create(const tr_model_config *config, const tr_model_options *options, uint64_t seed,
+                          tr_model **model, tr_error *err)
+{
+    tr_status status = TR_OK;
+    tr_model *m = tr_calloc(1, sizeof *m);
+    if (!m) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    }
+    m->config = *config;
+    m->dtype = options->dtype;
+    TR_TRY(tr_ops_cpu(options->isa, &m->ops, err));
+    TR_TRY(tr_params_build(config, &m->params, err));
+    for (int i = 0; i < m->params.count; i++) {
+        m->params.items[i].stored = TR_F32;
+        TR_TRY(tr_param_allocate(&m->params.items[i], options, err));
+        TR_TRY(tr_param_fill(&m->params.items[i], options->dtype, tr_rows_random, &seed, err));
+    }
+    *model = m;
+    m = NULL;
+done:
+    tr_model_free(m);
+    return status;
+}
+
+void tr_model_free(tr_model *model)
+{
+    if (model) {
+        tr_params_free(&model->params);
+        free(model->directory);
+        free(model);
+    }
+}
+
+/* Whether every value of f32 panels is a bf16 number, as after loading a bf16 checkpoint: then half the memory holds
+ * the same values. */
+static bool fits_bf16(const tr_matrix *matrix, int64_t elements)
+{
+    const uint32_t *bits = matrix->panels;
+    uint32_t low = 0;
+#pragma omp parallel for schedule(static) reduction(| : low)
+    for (int64_t i = 0; i < elements; i++) {
+        low |= bits[i] & 0xFFFF;
+    }
+    return !low;
+}
+
+static tr_status clone_param(tr_param *to, const tr_param *from, tr_error *err)
+{
+    to->stored = from->stored;
+    to->value = from->value;
+    if (from->matrix && from->value.dtype == TR_F32 && fits_bf16(&from->value, from->elements)) {
+        to->value.dtype = TR_BF16;
+    }
+    to->value.panels = take(to->elements, to->value.dtype);
+    if (!to->value.panels) {
+        return tr_fail(err, TR_MEMORY, to->name, "out of memory for a frozen copy of parameter %s", to->name);
+    }
+    const size_t size = tr_dtype_size(to->value.dtype), from_size = tr_dtype_size(from->value.dtype);
+    const int64_t band = BAND_BYTES / 4;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < to->elements; i += band) {
+        int64_t n = to->elements - i < band ? to->elements - i : band;
+        tr_convert((char *)to->value.panels + (size_t)i * size, to->value.dtype,
+                   (const char *)from->value.panels + (size_t)i * from_size, from->value.dtype, n);
+    }
+    return TR_OK;
+}
+
+tr_status tr_model_clone_frozen(const tr_model *model, tr_model **copy, tr_error *err)
+{
+    tr_status status = TR_OK;
+    tr_model *m = tr_calloc(1, sizeof *m);
+    if (!m) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    }
+    m->config = model->config;
+    m->dtype = model->dtype;
+    m->ops = model->ops;
+    if (model->directory && !(m->directory = tr_strdup(model->directory))) {
+        status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
+        goto done;
+    }
+    TR_TRY(tr_params_build(&m->config, &m->params, err));
+    for (int i = 0; i < m->params.count; i++) {
+        TR_TRY(clone_param(&m->params.items[i], &model->params.items[i], err));
+    }
+    *copy = m;
+    m = NULL;
+done:
+    tr_model_free(m);
+    return status;
+}
+
+void tr_model_refresh(tr_model *model)
+{
+    for (int i = 0; i < model->params.count; i++) {
+        tr_param_refresh(&model->params.items[i], model->dtype);
+    }
+}
+
+void tr_model_zero_gradients(tr_model *model)
+{
+    for (int i = 0; i < model->params.count; i++) {
+        const tr_param *p = &model->params.items[i];
+        const int64_t band = BAND_BYTES / 4;
+        if (!p->gradient) {
+            continue;
+        }
+#pragma omp parallel for schedule(static)
+        for (int64_t at = 0; at < p->elements; at += band) {
+            int64_t n = p->elements - at < band ? p->elements - at : band;
+            memset(p->gradient + at, 0, (size_t)n * sizeof(float));
+        }
+    }
+}
