@@ -1,0 +1,165 @@
+/* matrix.c: dtypes, conversions between them, and packing of weights into panels. */
+#include "tensor/matrix.h"
+
+#include <omp.h>
+#include <string.h>
+
+size_t tr_dtype_size(tr_dtype dtype)
+{
+    switch (dtype) {
+    case TR_F64:
+    case TR_I64:
+        return 8;
+    case TR_F32:
+    case TR_I32:
+        return 4;
+    case TR_BF16:
+    case TR_F16:
+        return 2;
+    case TR_U8:
+        return 1;
+    }
+    return 0;
+}
+
+const char *tr_dtype_name(tr_dtype dtype)
+{
+    static const char *const names[] = {
+        [TR_F32] = "F32", [TR_BF16] = "BF16", [TR_F16] = "F16", [TR_F64] = "F64",
+        [TR_I64] = "I64", [TR_I32] = "I32",   [TR_U8] = "U8",
+    };
+    return names[dtype];
+}
+
+int64_t tr_matrix_elements(int64_t out, int64_t in)
+{
+    int64_t elements;
+    if (out < 0 || in < 0 || out > INT64_MAX - TR_PANEL ||
+        __builtin_mul_overflow((out + TR_PANEL - 1) / TR_PANEL * TR_PANEL, in, &elements)) {
+        return 0;
+    }
+    return elements;
+}
+
+static uint16_t bf16_from_f32(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7fffffff) > 0x7f800000) {
+        return (uint16_t)(bits >> 16 | 0x40); /* NaN stays NaN */
+    }
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static double widen(const void *from, tr_dtype dtype, int64_t i)
+{
+    switch (dtype) {
+    case TR_F32:
+        return (double)((const float *)from)[i];
+    case TR_BF16: {
+        uint32_t bits = (uint32_t)((const uint16_t *)from)[i] << 16;
+        float x;
+        memcpy(&x, &bits, sizeof x);
+        return (double)x;
+    }
+    case TR_F16: {
+        _Float16 x;
+        memcpy(&x, (const uint16_t *)from + i, sizeof x);
+        return (double)x;
+    }
+    case TR_F64:
+        return ((const double *)from)[i];
+    case TR_I64:
+        return (double)((const int64_t *)from)[i];
+    case TR_I32:
+        return ((const int32_t *)from)[i];
+    case TR_U8:
+        return ((const uint8_t *)from)[i];
+    }
+    return 0;
+}
+
+static void narrow(void *to, tr_dtype dtype, int64_t i, double x)
+{
+    switch (dtype) {
+    case TR_F32:
+        ((float *)to)[i] = (float)x;
+        break;
+    case TR_BF16: /* every source of the model is at most f32, so rounding through f32 is rounding once */
+        ((uint16_t *)to)[i] = bf16_from_f32((float)x);
+        break;
+    case TR_F16: {
+        _Float16 h = (_Float16)x;
+        memcpy((uint16_t *)to + i, &h, sizeof h);
+        break;
+    }
+    case TR_F64:
+        ((double *)to)[i] = x;
+        break;
+    case TR_I64:
+        ((int64_t *)to)[i] = (int64_t)x;
+        break;
+    case TR_I32:
+        ((int32_t *)to)[i] = (int32_t)x;
+        break;
+    case TR_U8:
+        ((uint8_t *)to)[i] = (uint8_t)x;
+        break;
+    }
+}
+
+void tr_convert(void *to, tr_dtype to_dtype, const void *from, tr_dtype from_dtype, int64_t count)
+{
+    if (to_dtype == from_dtype) {
+        memcpy(to, from, (size_t)count * tr_dtype_size(to_dtype));
+        return;
+    }
+    if (to_dtype == TR_BF16 && from_dtype == TR_F32) {
+        for (int64_t i = 0; i < count; i++) {
+            ((uint16_t *)to)[i] = bf16_from_f32(((const float *)from)[i]);
+        }
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        narrow(to, to_dtype, i, widen(from, from_dtype, i));
+    }
+}
+
+static char *element(void *base, tr_dtype dtype, int64_t index)
+{
+    return (char *)base + index * (int64_t)tr_dtype_size(dtype);
+}
+
+/* Copies between a band of row-major rows and panels, one panel a thread at a time. */
+static void move_band(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows, int pack)
+{
+    int64_t in = matrix->in, first = row0 / TR_PANEL, last = (row0 + rows + TR_PANEL - 1) / TR_PANEL;
+#pragma omp parallel for schedule(static) if (rows * in > 100000)
+    for (int64_t p = first; p < last; p++) {
+        for (int64_t j = 0; j < TR_PANEL; j++) {
+            int64_t row = p * TR_PANEL + j - row0;
+            int present = row >= 0 && row < rows;
+            int padding = p * TR_PANEL + j >= matrix->out;
+            for (int64_t k = 0; k < in && (present || (pack && padding)); k++) {
+                char *panel = element(matrix->panels, matrix->dtype, (p * in + k) * TR_PANEL + j);
+                if (!present) {
+                    memset(panel, 0, tr_dtype_size(matrix->dtype));
+                } else if (pack) {
+                    tr_convert(panel, matrix->dtype, element(row_major, dtype, row * in + k), dtype, 1);
+                } else {
+                    tr_convert(element(row_major, dtype, row * in + k), dtype, panel, matrix->dtype, 1);
+                }
+            }
+        }
+    }
+}
+
+void tr_matrix_pack(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows)
+{
+    move_band(matrix, (void *)(uintptr_t)row_major, dtype, row0, rows, 1);
+}
+
+void tr_matrix_unpack(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows)
+{
+    move_band(matrix, row_major, dtype, row0, rows, 0);
+}
