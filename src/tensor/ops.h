@@ -41,16 +41,19 @@ typedef struct tr_decode_row {
     int64_t prompt_tokens, response_tokens; /* keys seen of each */
 } tr_decode_row;
 
+enum { TR_HEAD_DIM_MAX = 256 }; /* the kernels keep a block of heads on the stack */
+
 typedef struct tr_attention_shape {
-    int64_t heads, kv_heads, head_dim; /* heads is a multiple of kv_heads */
+    int64_t heads, kv_heads, head_dim; /* heads is a multiple of kv_heads; head_dim even, at most TR_HEAD_DIM_MAX */
     float scale;                       /* 1 / sqrt(head_dim) */
 } tr_attention_shape;
 
-/* Per-step constants of AdamW (torch.optim.AdamW's formulas). */
+/* Per-step constants of AdamW (torch.optim.AdamW's formulas). In double: 1 - beta2 from an f32 beta2 is wrong in its
+ * fifth digit. */
 typedef struct tr_adamw {
-    float lr, beta1, beta2, eps, weight_decay;
-    float bias1, bias2;   /* 1 - beta^step */
-    float gradient_scale; /* multiplies the gradient first: clipping */
+    double lr, beta1, beta2, eps, weight_decay;
+    double bias1, bias2;   /* 1 - beta^step */
+    double gradient_scale; /* multiplies the gradient first: clipping */
 } tr_adamw;
 
 typedef struct tr_ops {

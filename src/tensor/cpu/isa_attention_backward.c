@@ -1,0 +1,257 @@
+/* isa_attention_backward.c: gradients of attention over segments and packed groups.
+ *
+ * With P = exp(scale q k^T - lse), D = sum(do o): dV = P^T do, dS = P (do v^T - D) scale, dQ = dS k, dK = dS^T q. P is
+ * recomputed twice: once for dQ, with blocks of query rows as tasks, once for dK and dV, with key tiles as tasks and
+ * the queries in order, so that no sum depends on the threads. A prompt key collects from the prompt's later rows and
+ * from every response. work: k, v as panels [kv_heads]; q, do as panels [heads]; D [heads][rows]. */
+#include "tensor/cpu/attention.h"
+
+enum { QUERY_BLOCK = 64 }; /* queries of one step of the dK, dV pass: part of no contract, but of the sums' order */
+
+typedef struct gradient {
+    const tokens *t;
+    const float *dout, *lse, *q, *k, *v;
+    float *dq, *dk, *dv;
+    float *k_panels, *v_panels, *q_panels, *dout_panels; /* [head][slots][head_dim] */
+    float *d;                                            /* [heads][rows] */
+} gradient;
+
+static void prepare_head(const gradient *g, const float *o, int64_t head, int64_t s)
+{
+    const tokens *t = g->t;
+    int64_t hd = t->shape->head_dim, at = (head * slots(t) + span_slot(t, s)) * hd, row = span_start(t, s);
+    int64_t n = span_rows(t, s);
+    if (head < t->shape->kv_heads) {
+        pack_panels(g->k_panels + at, g->k + row * t->kv_stride + head * hd, t->kv_stride, n, hd);
+        pack_panels(g->v_panels + at, g->v + row * t->kv_stride + head * hd, t->kv_stride, n, hd);
+    }
+    pack_panels(g->q_panels + at, g->q + row * t->q_stride + head * hd, t->q_stride, n, hd);
+    pack_panels(g->dout_panels + at, g->dout + row * t->o_stride + head * hd, t->o_stride, n, hd);
+    for (int64_t i = row; i < row + n; i++) {
+        const float *a = g->dout + i * t->o_stride + head * hd, *b = o + i * t->o_stride + head * hd;
+        lanes sum = lanes_zero();
+        for (int64_t d = 0; d < hd; d += 16) {
+            int left = (int)tr_min_i64(16, hd - d);
+            sum = left == 16 ? lanes_fma(lanes_load(a + d), lanes_load(b + d), sum)
+                             : lanes_fma(lanes_load_n(a + d, left), lanes_load_n(b + d, left), sum);
+        }
+        g->d[head * t->rows + i] = lanes_sum(sum);
+    }
+}
+
+/* ---- dQ: a block of virtual rows over its spans ---- */
+
+typedef struct query_rows {
+    int rows;
+    int64_t seen[ROW_BLOCK], row[ROW_BLOCK], head[ROW_BLOCK];
+    float q[ROW_BLOCK * WIDTH_MAX], dout[ROW_BLOCK * WIDTH_MAX], dq[ROW_BLOCK * WIDTH_MAX];
+    float score[ROW_BLOCK * KEY_TILE], slope[ROW_BLOCK * KEY_TILE], keys[KEY_TILE * WIDTH_MAX];
+} query_rows;
+
+/* slope <- P (dP - D) scale for every row of the block; a key that is not seen gives 0. */
+static void query_slopes(query_rows *b, const gradient *g, int64_t first_key, int groups)
+{
+    const lanes iota = lanes_load(tr_iota), scale = lanes_set(g->t->shape->scale);
+    for (int r = 0; r < b->rows; r++) {
+        int64_t at = b->head[r] * g->t->rows + b->row[r];
+        const lanes lse = lanes_set(g->lse[at]), d = lanes_set(g->d[at]);
+        for (int j = 0; j < groups; j++) {
+            float *s = b->score + r * KEY_TILE + j * 16, *dp = b->slope + r * KEY_TILE + j * 16;
+            lanes p = lanes_exp(lanes_sub(lanes_mul(lanes_load(s), scale), lse));
+            lanes x = lanes_mul(lanes_mul(p, lanes_sub(lanes_load(dp), d)), scale);
+            int64_t left = b->seen[r] - first_key - j * 16;
+            if (left < 16) {
+                x = lanes_if_less(iota, lanes_set(left > 0 ? (float)left : 0.0f), x, lanes_zero());
+            }
+            lanes_store(dp, x);
+        }
+    }
+}
+
+static void query_span(query_rows *b, const gradient *g, int64_t kv_head, int64_t s)
+{
+    const tokens *t = g->t;
+    int64_t hd = t->shape->head_dim, width = padded(hd), most = 0;
+    int64_t at = (kv_head * slots(t) + span_slot(t, s)) * hd;
+    for (int r = 0; r < b->rows; r++) {
+        most = tr_max_i64(most, b->seen[r]);
+    }
+    for (int64_t key = 0; key < most; key += KEY_TILE) {
+        int64_t keys = tr_min_i64(KEY_TILE, most - key);
+        int groups = (int)((keys + 15) / 16);
+        product_set(b->score, KEY_TILE, b->q, hd, panels_of(g->k_panels + at + key * hd, hd), hd, b->rows, groups);
+        product_set(b->slope, KEY_TILE, b->dout, hd, panels_of(g->v_panels + at + key * hd, hd), hd, b->rows, groups);
+        query_slopes(b, g, key, groups);
+        copy_rows(b->keys, width, g->k + (span_start(t, s) + key) * t->kv_stride + kv_head * hd, t->kv_stride, keys,
+                  hd);
+        product_add(b->dq, width, b->slope, KEY_TILE, rows_of(b->keys, width), keys, b->rows, (int)(width / 16));
+    }
+}
+
+static void query_block(const gradient *g, int64_t kv_head, int64_t s, int64_t first)
+{
+    const tokens *t = g->t;
+    int64_t hd = t->shape->head_dim, width = padded(hd), group = t->shape->heads / t->shape->kv_heads;
+    int64_t n = span_rows(t, s);
+    query_rows b;
+    b.rows = (int)tr_min_i64(ROW_BLOCK, n * group - first);
+    for (int r = 0; r < b.rows; r++) {
+        b.row[r] = span_start(t, s) + (first + r) / group;
+        b.head[r] = kv_head * group + (first + r) % group;
+        memcpy(b.q + r * hd, g->q + b.row[r] * t->q_stride + b.head[r] * hd, (size_t)hd * sizeof *b.q);
+        memcpy(b.dout + r * hd, g->dout + b.row[r] * t->o_stride + b.head[r] * hd, (size_t)hd * sizeof *b.q);
+    }
+    memset(b.dq, 0, (size_t)(b.rows * width) * sizeof *b.dq);
+    if (t->layout && s > 0) {
+        for (int r = 0; r < b.rows; r++) {
+            b.seen[r] = t->layout->prompt;
+        }
+        query_span(&b, g, kv_head, 0);
+    }
+    for (int r = 0; r < b.rows; r++) {
+        b.seen[r] = t->layout ? (first + r) / group + 1 : n;
+    }
+    query_span(&b, g, kv_head, s);
+    for (int r = 0; r < b.rows; r++) {
+        float *out = g->dq + b.row[r] * t->q_stride + b.head[r] * hd;
+        for (int64_t d = 0; d < hd; d++) {
+            out[d] += b.dq[r * width + d];
+        }
+    }
+}
+
+/* ---- dK, dV: a key tile over the queries that see it; the lanes hold queries ---- */
+
+typedef struct key_rows {
+    int keys;
+    int64_t first_key; /* in its span */
+    float k[KEY_TILE * WIDTH_MAX], v[KEY_TILE * WIDTH_MAX], dk[KEY_TILE * WIDTH_MAX], dv[KEY_TILE * WIDTH_MAX];
+    float rows[QUERY_BLOCK * WIDTH_MAX];
+    float score[KEY_TILE * QUERY_BLOCK], slope[KEY_TILE * QUERY_BLOCK];
+} key_rows;
+
+/* score <- P^T, slope <- dS^T for queries [first, first + count) of a span that starts at row `start`. */
+static void key_slopes(key_rows *b, const gradient *g, int64_t head, int64_t start, int64_t first, int64_t count,
+                       bool causal)
+{
+    const lanes scale = lanes_set(g->t->shape->scale), iota = lanes_load(tr_iota);
+    int64_t at = head * g->t->rows + start + first;
+    for (int64_t j = 0; j < count; j += 16) {
+        int left = (int)tr_min_i64(16, count - j);
+        lanes lse = lanes_load_n(g->lse + at + j, left), d = lanes_load_n(g->d + at + j, left);
+        for (int key = 0; key < b->keys; key++) {
+            float *s = b->score + key * QUERY_BLOCK + j, *dp = b->slope + key * QUERY_BLOCK + j;
+            lanes p = lanes_exp(lanes_sub(lanes_mul(lanes_load(s), scale), lse));
+            int64_t hidden = b->first_key + key - (first + j); /* queries of these lanes that come before the key */
+            if (causal && hidden > 0) {
+                p = lanes_if_less(iota, lanes_set((float)hidden), lanes_zero(), p);
+            }
+            lanes_store(s, p);
+            lanes x = lanes_mul(lanes_mul(p, lanes_sub(lanes_load(dp), d)), scale);
+            if (causal && hidden > 0) {
+                x = lanes_if_less(iota, lanes_set((float)hidden), lanes_zero(), x);
+            }
+            lanes_store(dp, x);
+        }
+    }
+}
+
+/* Adds the queries of span `from`, one head. */
+static void key_span(key_rows *b, const gradient *g, int64_t head, int64_t from, bool causal)
+{
+    const tokens *t = g->t;
+    int64_t hd = t->shape->head_dim, width = padded(hd), n = span_rows(t, from), start = span_start(t, from);
+    int64_t at = (head * slots(t) + span_slot(t, from)) * hd;
+    for (int64_t i = causal ? b->first_key / QUERY_BLOCK * QUERY_BLOCK : 0; i < n; i += QUERY_BLOCK) {
+        int64_t count = tr_min_i64(QUERY_BLOCK, n - i);
+        int groups = (int)((count + 15) / 16), panels = (int)(width / 16);
+        product_set(b->score, QUERY_BLOCK, b->k, width, panels_of(g->q_panels + at + i * hd, hd), hd, b->keys, groups);
+        product_set(b->slope, QUERY_BLOCK, b->v, width, panels_of(g->dout_panels + at + i * hd, hd), hd, b->keys,
+                    groups);
+        key_slopes(b, g, head, start, i, count, causal);
+        copy_rows(b->rows, width, g->dout + (start + i) * t->o_stride + head * hd, t->o_stride, count, hd);
+        product_add(b->dv, width, b->score, QUERY_BLOCK, rows_of(b->rows, width), count, b->keys, panels);
+        copy_rows(b->rows, width, g->q + (start + i) * t->q_stride + head * hd, t->q_stride, count, hd);
+        product_add(b->dk, width, b->slope, QUERY_BLOCK, rows_of(b->rows, width), count, b->keys, panels);
+    }
+}
+
+static void key_block(const gradient *g, int64_t kv_head, int64_t s, int64_t first)
+{
+    const tokens *t = g->t;
+    int64_t hd = t->shape->head_dim, width = padded(hd), group = t->shape->heads / t->shape->kv_heads;
+    int64_t at = (span_start(t, s) + first) * t->kv_stride + kv_head * hd;
+    key_rows b;
+    b.keys = (int)tr_min_i64(KEY_TILE, span_rows(t, s) - first);
+    b.first_key = first;
+    copy_rows(b.k, width, g->k + at, t->kv_stride, b.keys, hd);
+    copy_rows(b.v, width, g->v + at, t->kv_stride, b.keys, hd);
+    memset(b.dk, 0, (size_t)(b.keys * width) * sizeof *b.dk);
+    memset(b.dv, 0, (size_t)(b.keys * width) * sizeof *b.dv);
+    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+        key_span(&b, g, head, s, t->layout != NULL);
+        for (int64_t from = 1; t->layout && s == 0 && from < t->spans; from++) {
+            key_span(&b, g, head, from, false);
+        }
+    }
+    for (int i = 0; i < b.keys; i++) {
+        for (int64_t d = 0; d < hd; d++) {
+            g->dk[at + i * t->kv_stride + d] += b.dk[i * width + d];
+            g->dv[at + i * t->kv_stride + d] += b.dv[i * width + d];
+        }
+    }
+}
+
+static void backward(gradient *g, const float *o, float *work)
+{
+    const tokens *t = g->t;
+    int64_t cost, longest = longest_span(t, &cost), heads = t->shape->heads, kv_heads = t->shape->kv_heads;
+    int64_t one = slots(t) * t->shape->head_dim; /* floats of one head */
+    g->k_panels = work;
+    g->v_panels = g->k_panels + kv_heads * one;
+    g->q_panels = g->v_panels + kv_heads * one;
+    g->dout_panels = g->q_panels + heads * one;
+    g->d = g->dout_panels + heads * one;
+    bool fork = tr_worth(3 * cost);
+#pragma omp parallel for schedule(static) collapse(2) if (fork)
+    for (int64_t head = 0; head < heads; head++) {
+        for (int64_t s = 0; s < t->spans; s++) {
+            prepare_head(g, o, head, s);
+        }
+    }
+    int64_t group = heads / kv_heads, blocks = (longest * group + ROW_BLOCK - 1) / ROW_BLOCK;
+#pragma omp parallel for schedule(dynamic) if (fork)
+    for (int64_t task = kv_heads * t->spans * blocks - 1; task >= 0; task--) {
+        int64_t first = task % blocks * ROW_BLOCK, s = task / blocks % t->spans, head = task / blocks / t->spans;
+        if (first < span_rows(t, s) * group) {
+            query_block(g, head, s, first);
+        }
+    }
+    int64_t tiles = (longest + KEY_TILE - 1) / KEY_TILE; /* early prompt tiles collect most: they come first */
+#pragma omp parallel for schedule(dynamic) if (fork)
+    for (int64_t task = 0; task < kv_heads * t->spans * tiles; task++) {
+        int64_t first = task % tiles * KEY_TILE, s = task / tiles % t->spans, head = task / tiles / t->spans;
+        if (first < span_rows(t, s)) {
+            key_block(g, head, s, first);
+        }
+    }
+}
+
+void TR_VARIANT(segment_attention_backward)(float *dq, float *dk, float *dv, const float *dout, const float *o,
+                                            const float *lse, const float *q, const float *k, const float *v,
+                                            int64_t stride, const tr_attention_shape *shape, const int32_t *cu,
+                                            int64_t segments, float *work)
+{
+    tokens t = tokens_of_segments(shape, cu, segments, stride);
+    gradient g = {.t = &t, .dout = dout, .lse = lse, .q = q, .k = k, .v = v, .dq = dq, .dk = dk, .dv = dv};
+    backward(&g, o, work);
+}
+
+void TR_VARIANT(group_attention_backward)(float *dq, float *dk, float *dv, const float *dout, const float *o,
+                                          const float *lse, const float *q, const float *k, const float *v,
+                                          const tr_attention_shape *shape, const tr_layout *layout, float *work)
+{
+    tokens t = tokens_of_group(shape, layout);
+    gradient g = {.t = &t, .dout = dout, .lse = lse, .q = q, .k = k, .v = v, .dq = dq, .dk = dk, .dv = dv};
+    backward(&g, o, work);
+}
