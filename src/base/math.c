@@ -1,8 +1,9 @@
 /* math.c: elementary functions in double precision as fixed sequences of IEEE operations.
  *
- * Only +, -, *, /, sqrt, fma, rint and bit moves, which are exact or correctly rounded everywhere, so the bits do not
- * depend on the machine or its libm. Reductions keep the argument as a sum of two doubles ("pair"); the polynomials
- * are plain Taylor series, long enough for the reduced range. Never used: tables, libm's transcendental functions. */
+ * Only +, -, *, /, sqrt, fma, rint and bit moves, which are exact or correctly rounded everywhere, so the bits do
+ * not depend on the machine or its libm. Reductions keep the argument as a sum of two doubles ("pair"); the
+ * polynomials are plain Taylor series, long enough for the reduced range. Never used: tables, libm's transcendental
+ * functions. */
 #include "base/math.h"
 
 #include <math.h>
@@ -69,9 +70,17 @@ static double exp_pair(double hi, double lo)
     double k = rint(hi * 0x1.71547652b82fep+0);
     pair r = two_sum(fma(-k, LN2_HI, hi), fma(-k, LN2_LO, lo)); /* the fma is exact: multiples of 2^-54 below 1/2 */
     double p = 1.0 / 6227020800.0;                              /* 1/13!, then down to 1/2! */
-    static const double inverse[] = {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
-                                     1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,     1.0 / 120.0,
-                                     1.0 / 24.0,        1.0 / 6.0,        0.5};
+    static const double inverse[] = {1.0 / 479001600.0,
+                                     1.0 / 39916800.0,
+                                     1.0 / 3628800.0,
+                                     1.0 / 362880.0,
+                                     1.0 / 40320.0,
+                                     1.0 / 5040.0,
+                                     1.0 / 720.0,
+                                     1.0 / 120.0,
+                                     1.0 / 24.0,
+                                     1.0 / 6.0,
+                                     0.5};
     for (int i = 0; i < (int)(sizeof inverse / sizeof *inverse); i++) {
         p = fma(p, r.hi, inverse[i]);
     }

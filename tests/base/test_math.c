@@ -34,15 +34,15 @@ typedef struct range {
 } range;
 
 static const range ranges[] = {
-    {"exp", tr_math_exp, expl, -745.1, 709.7},      {"exp", tr_math_exp, expl, -1.0, 1.0},
-    {"exp", tr_math_exp, expl, -1e-3, 1e-3},        {"log", tr_math_log, logl, 1e-300, 1e-290},
-    {"log", tr_math_log, logl, 0.5, 2.0},           {"log", tr_math_log, logl, 0.99, 1.01},
-    {"log", tr_math_log, logl, 1.0, 1e9},           {"log", tr_math_log, logl, 0x1p-1074, 0x1p-1023},
-    {"sin", tr_math_sin, sinl, -7.0, 7.0},          {"sin", tr_math_sin, sinl, -1e5, 1e5},
-    {"sin", tr_math_sin, sinl, -0x1p30, 0x1p30},    {"cos", tr_math_cos, cosl, -7.0, 7.0},
-    {"cos", tr_math_cos, cosl, -1e5, 1e5},          {"cos", tr_math_cos, cosl, -0x1p30, 0x1p30},
-    {"sin", tr_math_sin, sinl, -1e-8, 1e-8},        {"erf", tr_math_erf, erfl, -1.0, 1.0},
-    {"erf", tr_math_erf, erfl, 0.99, 6.2},          {"erf", tr_math_erf, erfl, -1e-300, 1e-300},
+    {"exp", tr_math_exp, expl, -745.1, 709.7},   {"exp", tr_math_exp, expl, -1.0, 1.0},
+    {"exp", tr_math_exp, expl, -1e-3, 1e-3},     {"log", tr_math_log, logl, 1e-300, 1e-290},
+    {"log", tr_math_log, logl, 0.5, 2.0},        {"log", tr_math_log, logl, 0.99, 1.01},
+    {"log", tr_math_log, logl, 1.0, 1e9},        {"log", tr_math_log, logl, 0x1p-1074, 0x1p-1023},
+    {"sin", tr_math_sin, sinl, -7.0, 7.0},       {"sin", tr_math_sin, sinl, -1e5, 1e5},
+    {"sin", tr_math_sin, sinl, -0x1p30, 0x1p30}, {"cos", tr_math_cos, cosl, -7.0, 7.0},
+    {"cos", tr_math_cos, cosl, -1e5, 1e5},       {"cos", tr_math_cos, cosl, -0x1p30, 0x1p30},
+    {"sin", tr_math_sin, sinl, -1e-8, 1e-8},     {"erf", tr_math_erf, erfl, -1.0, 1.0},
+    {"erf", tr_math_erf, erfl, 0.99, 6.2},       {"erf", tr_math_erf, erfl, -1e-300, 1e-300},
 };
 
 static void test_accuracy(void **state)
@@ -57,8 +57,8 @@ static void test_accuracy(void **state)
                 where = x;
             }
         }
-        print_message("%s on [%g, %g]: at most %.3f ulp (at %.17g)\n", ranges[r].name, ranges[r].low, ranges[r].high,
-                      worst, where);
+        print_message("%s on [%g, %g]: at most %.3f ulp (at %.17g)\n", ranges[r].name, ranges[r].low,
+                      ranges[r].high, worst, where);
         assert_true(worst < 2.0);
     }
 }
@@ -77,7 +77,8 @@ static void test_pow(void **state)
     }
     print_message("pow: at most %.3f ulp\n", worst);
     assert_true(worst < 2.0);
-    assert_true(tr_math_pow(1e6, 0.0) == 1.0 && tr_math_pow(2.0, 10.0) == 1024.0 && tr_math_pow(10.0, 3.0) == 1000.0);
+    assert_true(tr_math_pow(1e6, 0.0) == 1.0 && tr_math_pow(2.0, 10.0) == 1024.0 &&
+                tr_math_pow(10.0, 3.0) == 1000.0);
     assert_true(isinf(tr_math_pow(10.0, 400.0)) && tr_math_pow(10.0, -400.0) == 0.0);
     assert_true(tr_math_pow(0.0, 2.0) == 0.0 && isinf(tr_math_pow(0.0, -2.0)) && isnan(tr_math_pow(-1.0, 2.0)));
 }

@@ -1,9 +1,10 @@
-/* attention.h: what the attention kernels share: the small matrix product, row copies, key panels, the forward step.
+/* attention.h: what the attention kernels share: the small matrix product, row copies, key panels, the forward
+ * step.
  *
- * Fixed orders, whatever the blocking: a score runs along head_dim with fma; an output or gradient element runs along
- * keys (or queries) with fma; key tiles of KEY_TILE keys start at the first key of a span (a prompt or one response).
- * Rows are "virtual": one query row of one head. Heads of a group share their keys and form one block of rows.
- * Nothing here forks threads or allocates. */
+ * Fixed orders, whatever the blocking: a score runs along head_dim with fma; an output or gradient element runs
+ * along keys (or queries) with fma; key tiles of KEY_TILE keys start at the first key of a span (a prompt or one
+ * response). Rows are "virtual": one query row of one head. Heads of a group share their keys and form one block of
+ * rows. Nothing here forks threads or allocates. */
 #ifndef TR_TENSOR_CPU_ATTENTION_H
 #define TR_TENSOR_CPU_ATTENTION_H
 
@@ -25,7 +26,10 @@ enum { PRODUCT_ROWS = 6, PRODUCT_PANELS = 1 };
 #endif
 
 /* The lanes that hold head_dim values. */
-LANES_INLINE int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
+LANES_INLINE int64_t padded(int64_t n)
+{
+    return (n + 15) / 16 * 16;
+}
 
 /* c[rows][panels * 16] (+)= a[rows][depth] b, b[k][16] of panel p at b + p * panel_step + k * depth_step. */
 typedef struct operand {
@@ -68,24 +72,35 @@ LANES_INLINE void product_block(float *c, int64_t ldc, const float *a, int64_t l
     }
 }
 
-LANES_INLINE void product_rows(float *c, int64_t ldc, const float *a, int64_t lda, operand b, int64_t depth, int rows,
-                               const int panels, const bool add)
+LANES_INLINE void product_rows(float *c, int64_t ldc, const float *a, int64_t lda, operand b, int64_t depth,
+                               int rows, const int panels, const bool add)
 {
     for (; rows >= PRODUCT_ROWS; rows -= PRODUCT_ROWS, c += PRODUCT_ROWS * ldc, a += PRODUCT_ROWS * lda) {
         product_block(c, ldc, a, lda, b, depth, PRODUCT_ROWS, panels, add);
     }
     switch (rows) {
-    case 5: product_block(c, ldc, a, lda, b, depth, 5, panels, add); break;
-    case 4: product_block(c, ldc, a, lda, b, depth, 4, panels, add); break;
-    case 3: product_block(c, ldc, a, lda, b, depth, 3, panels, add); break;
-    case 2: product_block(c, ldc, a, lda, b, depth, 2, panels, add); break;
-    case 1: product_block(c, ldc, a, lda, b, depth, 1, panels, add); break;
-    default: break;
+    case 5:
+        product_block(c, ldc, a, lda, b, depth, 5, panels, add);
+        break;
+    case 4:
+        product_block(c, ldc, a, lda, b, depth, 4, panels, add);
+        break;
+    case 3:
+        product_block(c, ldc, a, lda, b, depth, 3, panels, add);
+        break;
+    case 2:
+        product_block(c, ldc, a, lda, b, depth, 2, panels, add);
+        break;
+    case 1:
+        product_block(c, ldc, a, lda, b, depth, 1, panels, add);
+        break;
+    default:
+        break;
     }
 }
 
-static inline __attribute__((unused)) void product_add(float *c, int64_t ldc, const float *a, int64_t lda, operand b,
-                                                       int64_t depth, int rows, int panels)
+static inline __attribute__((unused)) void product_add(float *c, int64_t ldc, const float *a, int64_t lda,
+                                                       operand b, int64_t depth, int rows, int panels)
 {
     for (; panels >= PRODUCT_PANELS; panels -= PRODUCT_PANELS) {
         product_rows(c, ldc, a, lda, b, depth, rows, PRODUCT_PANELS, true);
@@ -97,8 +112,8 @@ static inline __attribute__((unused)) void product_add(float *c, int64_t ldc, co
     }
 }
 
-static inline __attribute__((unused)) void product_set(float *c, int64_t ldc, const float *a, int64_t lda, operand b,
-                                                       int64_t depth, int rows, int panels)
+static inline __attribute__((unused)) void product_set(float *c, int64_t ldc, const float *a, int64_t lda,
+                                                       operand b, int64_t depth, int rows, int panels)
 {
     for (; panels >= PRODUCT_PANELS; panels -= PRODUCT_PANELS) {
         product_rows(c, ldc, a, lda, b, depth, rows, PRODUCT_PANELS, false);
@@ -111,11 +126,18 @@ static inline __attribute__((unused)) void product_set(float *c, int64_t ldc, co
 }
 
 /* The operand of keys [16-token panels of [head_dim][16]] and of rows padded to whole lanes. */
-LANES_INLINE operand panels_of(const float *p, int64_t head_dim) { return (operand){p, 16, head_dim * 16}; }
-LANES_INLINE operand rows_of(const float *p, int64_t width) { return (operand){p, width, 16}; }
+LANES_INLINE operand panels_of(const float *p, int64_t head_dim)
+{
+    return (operand){p, 16, head_dim * 16};
+}
+LANES_INLINE operand rows_of(const float *p, int64_t width)
+{
+    return (operand){p, width, 16};
+}
 
 /* out[n][width] = rows of head_dim values at a stride, the rest of the width zero. */
-LANES_INLINE void copy_rows(float *out, int64_t width, const float *rows, int64_t stride, int64_t n, int64_t head_dim)
+LANES_INLINE void copy_rows(float *out, int64_t width, const float *rows, int64_t stride, int64_t n,
+                            int64_t head_dim)
 {
     for (int64_t i = 0; i < n; i++) {
         memcpy(out + i * width, rows + i * stride, (size_t)head_dim * sizeof *out);
@@ -221,16 +243,16 @@ static inline void block_span(block *b, int r0, int r1, const float *k, const fl
     for (int64_t key = 0; key < most; key += KEY_TILE) {
         int64_t keys = tr_min_i64(KEY_TILE, most - key);
         int groups = (int)((keys + 15) / 16);
-        product_set(b->score + r0 * KEY_TILE, KEY_TILE, b->q + r0 * hd, hd, panels_of(k + key * hd, hd), hd, r1 - r0,
-                    groups);
+        product_set(b->score + r0 * KEY_TILE, KEY_TILE, b->q + r0 * hd, hd, panels_of(k + key * hd, hd), hd,
+                    r1 - r0, groups);
         block_softmax(b, r0, r1, key, groups);
         const float *rows = v + key * hd;
         if (width != hd) {
             copy_rows(copy, width, rows, hd, keys, hd);
             rows = copy;
         }
-        product_add(b->o + r0 * width, width, b->score + r0 * KEY_TILE, KEY_TILE, rows_of(rows, width), keys, r1 - r0,
-                    (int)(width / 16));
+        product_add(b->o + r0 * width, width, b->score + r0 * KEY_TILE, KEY_TILE, rows_of(rows, width), keys,
+                    r1 - r0, (int)(width / 16));
     }
 }
 
@@ -267,11 +289,20 @@ LANES_INLINE int64_t span_start(const tokens *t, int64_t s)
 {
     return t->cu ? t->cu[s] : s == 0 ? 0 : s == 1 ? t->layout->prompt : t->layout->start[s - 1];
 }
-LANES_INLINE int64_t span_rows(const tokens *t, int64_t s) { return span_start(t, s + 1) - span_start(t, s); }
+LANES_INLINE int64_t span_rows(const tokens *t, int64_t s)
+{
+    return span_start(t, s + 1) - span_start(t, s);
+}
 
 /* Where span s begins in packed storage: every span may need up to 15 tokens more than it has. */
-LANES_INLINE int64_t span_slot(const tokens *t, int64_t s) { return span_start(t, s) - span_start(t, 0) + 16 * s; }
-LANES_INLINE int64_t slots(const tokens *t) { return span_slot(t, t->spans); }
+LANES_INLINE int64_t span_slot(const tokens *t, int64_t s)
+{
+    return span_start(t, s) - span_start(t, 0) + 16 * s;
+}
+LANES_INLINE int64_t slots(const tokens *t)
+{
+    return span_slot(t, t->spans);
+}
 
 LANES_INLINE tokens tokens_of_segments(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
                                        int64_t stride)

@@ -64,7 +64,8 @@ tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err)
                 return TR_OK;
             }
         }
-        return tr_fail(err, TR_UNSUPPORTED, NULL, "the kernels need a CPU with %s; \"reference\" runs without it", v[2].lacks);
+        return tr_fail(err, TR_UNSUPPORTED, NULL, "the kernels need a CPU with %s; \"reference\" runs without it",
+                       v[2].lacks);
     }
     for (int i = 0; i < VARIANTS; i++) {
         if (strcmp(name, v[i].table->name) == 0) {
@@ -76,7 +77,8 @@ tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err)
             return TR_OK;
         }
     }
-    return tr_fail(err, TR_INVALID, from, "unknown kernels \"%s\"; there are scalar, avx2, avx512 and reference", name);
+    return tr_fail(err, TR_INVALID, from, "unknown kernels \"%s\"; there are scalar, avx2, avx512 and reference",
+                   name);
 }
 
 int tr_ops_cpu_variants(const char *names[4])

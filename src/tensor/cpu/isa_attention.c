@@ -5,8 +5,8 @@
  * blocks never changes a bit. */
 #include "tensor/cpu/attention.h"
 
-static void pack_span(float *packed_k, float *packed_v, const float *k, const float *v, const tokens *t, int64_t head,
-                      int64_t s)
+static void pack_span(float *packed_k, float *packed_v, const float *k, const float *v, const tokens *t,
+                      int64_t head, int64_t s)
 {
     int64_t hd = t->shape->head_dim, at = (head * slots(t) + span_slot(t, s)) * hd;
     int64_t from = span_start(t, s) * t->kv_stride + head * hd, n = span_rows(t, s);
@@ -14,12 +14,14 @@ static void pack_span(float *packed_k, float *packed_v, const float *k, const fl
     copy_rows(packed_v + at, hd, v + from, t->kv_stride, n, hd);
 }
 
-/* Virtual rows [first, first + ROW_BLOCK) of span s: row first / group of the span, head first % group of kv_head. */
-static void attend(float *o, float *lse, const float *q, const float *packed_k, const float *packed_v, const tokens *t,
-                   int64_t kv_head, int64_t s, int64_t first)
+/* Virtual rows [first, first + ROW_BLOCK) of span s: row first / group of the span, head first % group of kv_head.
+ */
+static void attend(float *o, float *lse, const float *q, const float *packed_k, const float *packed_v,
+                   const tokens *t, int64_t kv_head, int64_t s, int64_t first)
 {
     const tr_attention_shape *shape = t->shape;
-    int64_t hd = shape->head_dim, group = shape->heads / shape->kv_heads, n = span_rows(t, s), row0 = span_start(t, s);
+    int64_t hd = shape->head_dim, group = shape->heads / shape->kv_heads, n = span_rows(t, s),
+            row0 = span_start(t, s);
     const float *k = packed_k + kv_head * slots(t) * hd, *v = packed_v + kv_head * slots(t) * hd;
     block b;
     block_start(&b, (int)tr_min_i64(ROW_BLOCK, n * group - first), shape);
@@ -43,7 +45,8 @@ static void attend(float *o, float *lse, const float *q, const float *packed_k, 
     }
 }
 
-static void forward(float *o, float *lse, const float *q, const float *k, const float *v, const tokens *t, float *work)
+static void forward(float *o, float *lse, const float *q, const float *k, const float *v, const tokens *t,
+                    float *work)
 {
     int64_t cost, longest = longest_span(t, &cost), kv_heads = t->shape->kv_heads;
     int64_t group = t->shape->heads / kv_heads, blocks = (longest * group + ROW_BLOCK - 1) / ROW_BLOCK;
@@ -106,7 +109,7 @@ void TR_VARIANT(kv_write)(tr_kv *kv, int64_t at, const float *k, const float *v,
                           const tr_attention_shape *shape)
 {
     int64_t hd = shape->head_dim, stride = shape->kv_heads * hd;
-#pragma omp parallel for schedule(static) if (tr_worth(rows *stride))
+#pragma omp parallel for schedule(static) if (tr_worth(rows * stride))
     for (int64_t head = 0; head < shape->kv_heads; head++) {
         float *keys = kv->k + head * kv->capacity * hd, *values = kv->v + head * kv->capacity * hd;
         for (int64_t i = 0; i < rows; i++) {

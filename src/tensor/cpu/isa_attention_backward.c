@@ -1,9 +1,9 @@
 /* isa_attention_backward.c: gradients of attention over segments and packed groups.
  *
- * With P = exp(scale q k^T - lse), D = sum(do o): dV = P^T do, dS = P (do v^T - D) scale, dQ = dS k, dK = dS^T q. P is
- * recomputed twice: once for dQ, with blocks of query rows as tasks, once for dK and dV, with key tiles as tasks and
- * the queries in order, so that no sum depends on the threads. A prompt key collects from the prompt's later rows and
- * from every response. work: k, v as panels [kv_heads]; q, do as panels [heads]; D [heads][rows]. */
+ * With P = exp(scale q k^T - lse), D = sum(do o): dV = P^T do, dS = P (do v^T - D) scale, dQ = dS k, dK = dS^T q. P
+ * is recomputed twice: once for dQ, with blocks of query rows as tasks, once for dK and dV, with key tiles as tasks
+ * and the queries in order, so that no sum depends on the threads. A prompt key collects from the prompt's later
+ * rows and from every response. work: k, v as panels [kv_heads]; q, do as panels [heads]; D [heads][rows]. */
 #include "tensor/cpu/attention.h"
 
 enum { QUERY_BLOCK = 64 }; /* queries of one step of the dK, dV pass: part of no contract, but of the sums' order */
@@ -80,7 +80,8 @@ static void query_span(query_rows *b, const gradient *g, int64_t kv_head, int64_
         int64_t keys = tr_min_i64(KEY_TILE, most - key);
         int groups = (int)((keys + 15) / 16);
         product_set(b->score, KEY_TILE, b->q, hd, panels_of(g->k_panels + at + key * hd, hd), hd, b->rows, groups);
-        product_set(b->slope, KEY_TILE, b->dout, hd, panels_of(g->v_panels + at + key * hd, hd), hd, b->rows, groups);
+        product_set(b->slope, KEY_TILE, b->dout, hd, panels_of(g->v_panels + at + key * hd, hd), hd, b->rows,
+                    groups);
         query_slopes(b, g, key, groups);
         copy_rows(b->keys, width, g->k + (span_start(t, s) + key) * t->kv_stride + kv_head * hd, t->kv_stride, keys,
                   hd);
@@ -165,7 +166,8 @@ static void key_span(key_rows *b, const gradient *g, int64_t head, int64_t from,
     for (int64_t i = causal ? b->first_key / QUERY_BLOCK * QUERY_BLOCK : 0; i < n; i += QUERY_BLOCK) {
         int64_t count = tr_min_i64(QUERY_BLOCK, n - i);
         int groups = (int)((count + 15) / 16), panels = (int)(width / 16);
-        product_set(b->score, QUERY_BLOCK, b->k, width, panels_of(g->q_panels + at + i * hd, hd), hd, b->keys, groups);
+        product_set(b->score, QUERY_BLOCK, b->k, width, panels_of(g->q_panels + at + i * hd, hd), hd, b->keys,
+                    groups);
         product_set(b->slope, QUERY_BLOCK, b->v, width, panels_of(g->dout_panels + at + i * hd, hd), hd, b->keys,
                     groups);
         key_slopes(b, g, head, start, i, count, causal);

@@ -9,22 +9,25 @@
 enum { CHUNK = 8192 }; /* elements of one thread's turn: 32 KiB, the size of the first cache */
 
 /* Runs range(first, n) over the chunks of [0, count). */
-#define EACH_CHUNK(cost, call)                                                                                   \
-    do {                                                                                                         \
-        if (!tr_worth(count * (cost))) {                                                                         \
-            int64_t first = 0, n = count;                                                                        \
-            call;                                                                                                \
-        } else {                                                                                                 \
-            _Pragma("omp parallel for schedule(static)") for (int64_t chunk = 0; chunk < (count + CHUNK - 1) / CHUNK; \
-                                                              chunk++)                                           \
-            {                                                                                                    \
-                int64_t first = chunk * CHUNK, n = tr_min_i64(CHUNK, count - first);                             \
-                call;                                                                                            \
-            }                                                                                                    \
-        }                                                                                                        \
+#define EACH_CHUNK(cost, call)                                                                                     \
+    do {                                                                                                           \
+        if (!tr_worth(count * (cost))) {                                                                           \
+            int64_t first = 0, n = count;                                                                          \
+            call;                                                                                                  \
+        } else {                                                                                                   \
+            _Pragma("omp parallel for schedule(static)") for (int64_t chunk = 0;                                   \
+                                                              chunk < (count + CHUNK - 1) / CHUNK; chunk++)        \
+            {                                                                                                      \
+                int64_t first = chunk * CHUNK, n = tr_min_i64(CHUNK, count - first);                               \
+                call;                                                                                              \
+            }                                                                                                      \
+        }                                                                                                          \
     } while (0)
 
-LANES_INLINE lanes part(const float *p, int64_t left) { return left >= 16 ? lanes_load(p) : lanes_load_n(p, (int)left); }
+LANES_INLINE lanes part(const float *p, int64_t left)
+{
+    return left >= 16 ? lanes_load(p) : lanes_load_n(p, (int)left);
+}
 
 LANES_INLINE void put(float *p, lanes x, int64_t left)
 {
@@ -62,8 +65,8 @@ static void swiglu_backward_range(float *dgate, float *dup, const float *dout, c
     }
 }
 
-void TR_VARIANT(swiglu_backward_set)(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
-                                     int64_t count)
+void TR_VARIANT(swiglu_backward_set)(float *dgate, float *dup, const float *dout, const float *gate,
+                                     const float *up, int64_t count)
 {
     EACH_CHUNK(3, swiglu_backward_range(dgate + first, dup + first, dout + first, gate + first, up + first, n));
 }
@@ -114,7 +117,7 @@ void TR_VARIANT(add)(float *y, const float *x, int64_t count)
 
 void TR_VARIANT(rows_gather)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d)
 {
-#pragma omp parallel for schedule(static) if (tr_worth(rows *d / 4))
+#pragma omp parallel for schedule(static) if (tr_worth(rows * d / 4))
     for (int64_t i = 0; i < rows; i++) {
         memcpy(dst + i * d, src + index[i] * d, (size_t)d * sizeof *dst);
     }
@@ -122,7 +125,7 @@ void TR_VARIANT(rows_gather)(float *dst, const float *src, const int32_t *index,
 
 void TR_VARIANT(rows_scatter)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d)
 {
-#pragma omp parallel for schedule(static) if (tr_worth(rows *d / 4))
+#pragma omp parallel for schedule(static) if (tr_worth(rows * d / 4))
     for (int64_t i = 0; i < rows; i++) {
         memcpy(dst + index[i] * d, src + i * d, (size_t)d * sizeof *dst);
     }

@@ -1,7 +1,8 @@
 /* isa_norm.c: RMSNorm, y = x / sqrt(mean(x^2) + eps) * weight.
  *
- * Sums along a row run in 16 virtual lanes joined by one tree. d(weight) sums over rows in fixed blocks of 32, added in
- * order; threads split the columns, so their number does not matter. x, y [rows, d]; weight [d]; rstd [rows]. */
+ * Sums along a row run in 16 virtual lanes joined by one tree. d(weight) sums over rows in fixed blocks of 32,
+ * added in order; threads split the columns, so their number does not matter. x, y [rows, d]; weight [d]; rstd
+ * [rows]. */
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/variant.h"
 
@@ -34,8 +35,8 @@ static void norm_row(float *y, float *rstd, const float *x, const float *weight,
     }
 }
 
-void TR_VARIANT(rmsnorm_forward)(float *y, float *rstd, const float *x, const float *weight, int64_t rows, int64_t d,
-                                 float eps)
+void TR_VARIANT(rmsnorm_forward)(float *y, float *rstd, const float *x, const float *weight, int64_t rows,
+                                 int64_t d, float eps)
 {
     if (!tr_worth(rows * d / 4)) {
         for (int64_t i = 0; i < rows; i++) {
@@ -76,8 +77,8 @@ static void norm_backward_row(float *dx, const float *dy, const float *x, const 
 }
 
 /* Columns [column, column + 16 * panels) of dweight; n lanes in the last one. */
-static void weight_backward_columns(float *dweight, const float *dy, const float *x, const float *rstd, int64_t rows,
-                                    int64_t d, int64_t column)
+static void weight_backward_columns(float *dweight, const float *dy, const float *x, const float *rstd,
+                                    int64_t rows, int64_t d, int64_t column)
 {
     int64_t width = tr_min_i64(COLUMN_BLOCK, d - column);
     for (int64_t c = column; c < column + width; c += 16) {

@@ -1,7 +1,7 @@
 /* isa_optimizer.c: AdamW, the sum of squares for the gradient norm, the check for non-finite values.
  *
- * AdamW follows torch.optim.AdamW: decoupled decay first, then moments, then the step; the gradient is scaled before
- * all. Padding lanes (all zero) stay zero. The sum runs in blocks of 4096, joined in order. */
+ * AdamW follows torch.optim.AdamW: decoupled decay first, then moments, then the step; the gradient is scaled
+ * before all. Padding lanes (all zero) stay zero. The sum runs in blocks of 4096, joined in order. */
 #include "tensor/cpu/lanes_math.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/variant.h"

@@ -9,7 +9,8 @@
 enum { HALF_MAX = TR_HEAD_DIM_MAX / 2 };
 
 /* One head: low and high are its two halves of `half` values. direction is 1 or -1. */
-LANES_INLINE void rotate(float *low, float *high, const float *cosine, const float *sine, int64_t half, float direction)
+LANES_INLINE void rotate(float *low, float *high, const float *cosine, const float *sine, int64_t half,
+                         float direction)
 {
     lanes turn = lanes_set(direction);
     for (int64_t i = 0; i < half; i += 16) {
@@ -34,7 +35,7 @@ static void rotate_rows(float *x, const float *cosine, const float *sine, int64_
                         int64_t head_dim, int64_t stride, float direction)
 {
     int64_t half = head_dim / 2;
-#pragma omp parallel for schedule(static) if (tr_worth(rows *heads *head_dim / 4))
+#pragma omp parallel for schedule(static) if (tr_worth(rows * heads * head_dim / 4))
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t h = 0; h < heads; h++) {
             float *head = x + i * stride + h * head_dim;
@@ -65,7 +66,7 @@ void TR_VARIANT(rope_mrope_table)(float *cos, float *sin, const int32_t *positio
         inverse[f] = tr_math_pow(theta, -(double)(2 * f) / (double)head_dim);
         axis[f] = f < sections[0] ? 0 : f < sections[0] + sections[1] ? 1 : 2;
     }
-#pragma omp parallel for schedule(static) if (tr_worth(rows *half * 50))
+#pragma omp parallel for schedule(static) if (tr_worth(rows * half * 50))
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t f = 0; f < half; f++) {
             double angle = (double)positions[axis[f] * rows + i] * inverse[f];
@@ -84,7 +85,7 @@ void TR_VARIANT(rope_vision_table)(float *cos, float *sin, const int32_t *coords
         int64_t j = f < quarter ? f : f - quarter;
         inverse[f] = tr_math_pow(theta, -(double)(2 * j) / (double)half);
     }
-#pragma omp parallel for schedule(static) if (tr_worth(rows *half * 50))
+#pragma omp parallel for schedule(static) if (tr_worth(rows * half * 50))
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t f = 0; f < half; f++) {
             double angle = (double)coords[2 * i + (f < quarter ? 0 : 1)] * inverse[f];

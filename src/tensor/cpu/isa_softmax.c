@@ -1,8 +1,9 @@
 /* isa_softmax.c: log-softmax, entropy and their gradient over a vocabulary, and the fused head.
  *
- * One order for every caller: the maximum; then exp(z / T - max) summed in chunks of 4096 ids, each in 16 virtual lanes
- * joined by one tree, the chunks joined in order in double. Rows or, where rows are few, chunks go to the threads.
- * logits [rows, vocab]. The fused head holds the logits of at most `tile` rows; rows with id -1 are skipped. */
+ * One order for every caller: the maximum; then exp(z / T - max) summed in chunks of 4096 ids, each in 16 virtual
+ * lanes joined by one tree, the chunks joined in order in double. Rows or, where rows are few, chunks go to the
+ * threads. logits [rows, vocab]. The fused head holds the logits of at most `tile` rows; rows with id -1 are
+ * skipped. */
 #include "base/math.h"
 #include "tensor/cpu/lanes_math.h"
 #include "tensor/cpu/parallel.h"
@@ -14,7 +15,10 @@ typedef struct row_sums {
     double largest, sum, weighted; /* max z', sum exp(z' - max), sum exp(z' - max) (z' - max); z' = z / T */
 } row_sums;
 
-LANES_INLINE double log_sum(const row_sums *s) { return s->largest + tr_math_log(s->sum); }
+LANES_INLINE double log_sum(const row_sums *s)
+{
+    return s->largest + tr_math_log(s->sum);
+}
 
 static float chunk_largest(const float *z, int64_t n)
 {
@@ -114,8 +118,8 @@ static void row_forward(float *logp, float *entropy, float *lse, const float *z,
     }
 }
 
-void TR_VARIANT(logsoftmax_forward)(float *logp, float *entropy, float *lse, const float *logits, const int32_t *ids,
-                                    int64_t rows, int64_t vocab, float temperature)
+void TR_VARIANT(logsoftmax_forward)(float *logp, float *entropy, float *lse, const float *logits,
+                                    const int32_t *ids, int64_t rows, int64_t vocab, float temperature)
 {
     bool fork = tr_worth(rows * vocab / 4), by_rows = rows >= 2 * omp_get_max_threads();
 #pragma omp parallel for schedule(static) if (fork && by_rows)
@@ -163,7 +167,7 @@ void TR_VARIANT(logsoftmax_backward_set)(float *logits, const float *dlogp, cons
                                          float temperature)
 {
     int64_t chunks = (vocab + CHUNK - 1) / CHUNK;
-#pragma omp parallel for schedule(static) if (tr_worth(rows *vocab / 4))
+#pragma omp parallel for schedule(static) if (tr_worth(rows * vocab / 4))
     for (int64_t task = 0; task < rows * chunks; task++) {
         int64_t i = task / chunks, first = task % chunks * CHUNK, n = tr_min_i64(CHUNK, vocab - first);
         float *z = logits + i * vocab + first;
@@ -206,8 +210,9 @@ void TR_VARIANT(head_forward)(float *logp, float *entropy, float *lse, const flo
     }
     for (int64_t first = 0, n = 0; next_run(ids, rows, tile, &first, &n);) {
         TR_VARIANT(linear_forward)(work, x + first * head->in, head, NULL, n);
-        TR_VARIANT(logsoftmax_forward)(logp ? logp + first : NULL, entropy ? entropy + first : NULL,
-                                       lse ? lse + first : NULL, work, ids + first, n, head->out, temperature);
+        TR_VARIANT(logsoftmax_forward)
+        (logp ? logp + first : NULL, entropy ? entropy + first : NULL, lse ? lse + first : NULL, work, ids + first,
+         n, head->out, temperature);
     }
 }
 
@@ -217,11 +222,13 @@ void TR_VARIANT(head_backward)(float *dx, float *dhead_panels, const float *x, c
 {
     for (int64_t first = 0, n = 0; next_run(ids, rows, tile, &first, &n);) {
         TR_VARIANT(linear_forward)(work, x + first * head->in, head, NULL, n);
-        TR_VARIANT(logsoftmax_backward_set)(work, dlogp + first, dentropy ? dentropy + first : NULL, lse + first,
-                                            entropy ? entropy + first : NULL, ids + first, n, head->out, temperature);
+        TR_VARIANT(logsoftmax_backward_set)
+        (work, dlogp + first, dentropy ? dentropy + first : NULL, lse + first, entropy ? entropy + first : NULL,
+         ids + first, n, head->out, temperature);
         TR_VARIANT(linear_backward_input)(dx + first * head->in, work, head, n);
         if (dhead_panels) {
-            TR_VARIANT(linear_backward_weight)(dhead_panels, NULL, work, x + first * head->in, n, head->out, head->in);
+            TR_VARIANT(linear_backward_weight)
+            (dhead_panels, NULL, work, x + first * head->in, n, head->out, head->in);
         }
     }
 }

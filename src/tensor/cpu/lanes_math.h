@@ -1,7 +1,7 @@
 /* lanes_math.h: exp, sigmoid and erf over sixteen lanes as fixed sequences, the same bits in every variant.
  *
- * Errors are at most 2 units in the last place of f32. Polynomials are Chebyshev fits made for these ranges. NaN gives
- * NaN. Results below the smallest normal number are flushed to 0. */
+ * Errors are at most 2 units in the last place of f32. Polynomials are Chebyshev fits made for these ranges. NaN
+ * gives NaN. Results below the smallest normal number are flushed to 0. */
 #ifndef TR_TENSOR_CPU_LANES_MATH_H
 #define TR_TENSOR_CPU_LANES_MATH_H
 
@@ -24,8 +24,14 @@ LANES_INLINE lanes lanes_exp(lanes x)
     return lanes_if_less(x, lanes_set(-87.33f), lanes_zero(), lanes_scale2(y, lanes_max(lanes_set(-126.0f), n)));
 }
 
-LANES_INLINE lanes lanes_negate(lanes x) { return lanes_sub(lanes_zero(), x); }
-LANES_INLINE lanes lanes_abs(lanes x) { return lanes_max(lanes_negate(x), x); }
+LANES_INLINE lanes lanes_negate(lanes x)
+{
+    return lanes_sub(lanes_zero(), x);
+}
+LANES_INLINE lanes lanes_abs(lanes x)
+{
+    return lanes_max(lanes_negate(x), x);
+}
 
 /* 1 / (1 + exp(-x)), without overflow on either side. */
 LANES_INLINE lanes lanes_sigmoid(lanes x)

@@ -38,8 +38,8 @@ static double decode_score(const float *q, const tr_kv *kv, const tr_attention_s
     int64_t hd = shape->head_dim;
     double sum = 0.0;
     for (int64_t d = 0; d < hd; d++) {
-        sum += (double)q[d] *
-               (double)kv->k[kv_head * kv->capacity * hd + token / 16 * 16 * hd + d * 16 + token % 16];
+        sum +=
+            (double)q[d] * (double)kv->k[kv_head * kv->capacity * hd + token / 16 * 16 * hd + d * 16 + token % 16];
     }
     return sum * (double)shape->scale;
 }
@@ -120,7 +120,7 @@ const tr_ops tr_reference_table = {
 #define X(result, name, parameters) .name = tr_reference_##name,
     TR_REFERENCE_LIST(X)
 #undef X
-    .kv_write = kv_write,
+        .kv_write = kv_write,
     .decode_attention_work = decode_attention_work,
     .decode_attention_forward = decode_attention_forward,
     .head_forward = head_forward,
