@@ -125,23 +125,20 @@ static tr_status check_task(const tr_row *row, const char *where, tr_error *err)
     return tr_fail(err, TR_FORMAT, where, "unknown task \"%s\"; expected tg, dtg, vhd, gvqa, tal or qa", row->task);
 }
 
-tr_status tr_row_from_json(json_t *json, const char *name, long line, tr_row *row, tr_error *err)
+/* The fields that every row has; where names the row in errors. */
+static tr_status read_common(tr_row *row, const char *where, tr_error *err)
 {
-    char where[512];
-    snprintf(where, sizeof where, "%s:%ld", name, line);
-    *row = (tr_row){.json = json, .duration_s = -1, .clip_s = {0, -1}, .line = line};
-    tr_status status = TR_OK;
+    json_t *json = row->json;
     if (!json_is_object(json)) {
-        status = tr_fail(err, TR_FORMAT, where, "a row must be an object, found %s", tr_json_type_name(json));
-        goto done;
+        return tr_fail(err, TR_FORMAT, where, "a row must be an object, found %s", tr_json_type_name(json));
     }
+    tr_status status;
     TR_TRY(tr_json_get_string(json, "id", true, where, &row->id, err));
     TR_TRY(tr_json_get_string(json, "task", true, where, &row->task, err));
     TR_TRY(tr_json_get_string(json, "video", true, where, &row->video, err));
     TR_TRY(tr_json_get_double(json, "duration", false, where, &row->duration_s, err));
     if (json_object_get(json, "duration") && !(row->duration_s > 0)) {
-        status = tr_fail(err, TR_FORMAT, where, "the field \"duration\" must be above 0 s, found %g", row->duration_s);
-        goto done;
+        return tr_fail(err, TR_FORMAT, where, "the field \"duration\" must be above 0 s, found %g", row->duration_s);
     }
     const json_t *clip = json_object_get(json, "clip");
     if (clip && !json_is_null(clip)) {
@@ -149,8 +146,29 @@ tr_status tr_row_from_json(json_t *json, const char *name, long line, tr_row *ro
         row->clip_s[0] = json_number_value(json_array_get(clip, 0));
         row->clip_s[1] = json_number_value(json_array_get(clip, 1));
     }
+done:
+    return status;
+}
+
+tr_status tr_row_from_json(json_t *json, const char *name, long line, tr_row *row, tr_error *err)
+{
+    char where[512];
+    snprintf(where, sizeof where, "%s:%ld", name, line);
+    *row = (tr_row){.json = json, .duration_s = -1, .clip_s = {0, -1}, .line = line};
+    tr_status status;
+    TR_TRY(read_common(row, where, err));
     TR_TRY(check_task(row, where, err));
 done:
+    if (status) {
+        tr_row_free(row);
+    }
+    return status;
+}
+
+tr_status tr_row_question(json_t *json, tr_row *row, tr_error *err)
+{
+    *row = (tr_row){.json = json, .duration_s = -1, .clip_s = {0, -1}};
+    tr_status status = read_common(row, "the question", err);
     if (status) {
         tr_row_free(row);
     }

@@ -26,6 +26,9 @@ typedef struct tr_row {
 tr_status tr_row_from_json(json_t *json, const char *name, long line, tr_row *row, tr_error *err);
 void tr_row_free(tr_row *row);
 
+/* The same for a question without its truth (`ask`): only task, video and the task's question are needed. */
+tr_status tr_row_question(json_t *json, tr_row *row, tr_error *err);
+
 /* Streaming reader. */
 typedef struct tr_row_reader {
     FILE *stream;
