@@ -80,10 +80,9 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
                             const tr_train_options *options, tr_error *err);
 void tr_trainer_free(tr_trainer *t);
 
-/* batch.c: takes the rows of a step: broken ones are said, counted and left out. */
+/* batch.c: takes the rows of a step with their features under the present weights: samples and groups without responses.
+ * Broken rows are said, counted and left out. */
 tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report);
-/* The features of sample i under the present weights, and its group without responses. */
-tr_status tr_trainer_prepare(tr_trainer *t, int64_t i, tr_step_report *report);
 void tr_trainer_clear(tr_trainer *t); /* samples, scores, texts */
 
 /* One step; the report is filled also when the step is skipped. Errors are only those that end a run. */

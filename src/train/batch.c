@@ -1,0 +1,104 @@
+/* batch.c: takes the rows of a step and makes their prompts ready. */
+#include "train/trainer.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void tr_trainer_clear(tr_trainer *t)
+{
+    for (int64_t i = 0; i < t->prompts; i++) {
+        tr_sample_clear(&t->samples[i]);
+    }
+    for (int64_t i = 0; i < t->prompts * t->group; i++) {
+        tr_score_clear(&t->scores[i]);
+        free(t->texts[i]);
+        t->texts[i] = NULL;
+    }
+}
+
+/* One broken clip must not end a run of days: it is said, counted and left out. Running out of memory or an unreadable
+ * disk would hit every row, and ends it. */
+static bool is_fatal(tr_status status)
+{
+    return status == TR_MEMORY || status == TR_INTERRUPTED;
+}
+
+/* The features under the present weights, and the group without responses. */
+static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_error *err)
+{
+    tr_sample *s = &t->samples[i];
+    const float *features;
+    tr_status status = tr_features_get(t->features, t->network, &t->model->config, t->source, s, t->version, &features,
+                                       &report->seconds.vision, &report->seconds.stall, err);
+    t->groups[i] = (tr_group){.prompt_ids = s->prompt_ids,
+                              .positions = s->positions,
+                              .prompt = s->prompt,
+                              .features = features,
+                              .visual_tokens = s->visual_tokens};
+    return status;
+}
+
+/* Loads a row as sample i, whole or not at all. */
+static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *report, tr_error *err)
+{
+    tr_sample *s = &t->samples[i];
+    bool target = t->config->algorithm == TR_ALGORITHM_SFT;
+    double start_s = tr_time_s();
+    tr_status status = t->source->call->load(t->source, row, target, s, err);
+    if (!status && target && s->target_count < 1) {
+        status = tr_fail(err, TR_FORMAT, s->id, "the row has no target to learn");
+    }
+    if (!status && (s->prompt > t->limits.prompt_tokens || s->visual.rows > t->limits.patches)) {
+        status = tr_fail(err, TR_INVALID, s->id, "the prompt takes %lld tokens, at most %lld were planned for",
+                         (long long)s->prompt, (long long)t->limits.prompt_tokens);
+    }
+    if (!status && target && s->target_count > t->limits.response_tokens) {
+        status = tr_fail(err, TR_INVALID, s->id, "the target takes %lld tokens, at most %lld were planned for",
+                         (long long)s->target_count, (long long)t->limits.response_tokens);
+    }
+    if (!status && s->visual_tokens && t->vision_trains) { /* their backward needs the pixels again */
+        status = t->source->call->patches(t->source, s, err);
+    }
+    report->seconds.stall += tr_time_s() - start_s;
+    return status ? status : prepare(t, i, report, err);
+}
+
+static tr_status take_one(tr_trainer *t, int64_t i, tr_step_report *report)
+{
+    for (int64_t tries = 0; tries < t->order.length + t->prompts; tries++) {
+        int64_t row;
+        tr_error why = {0};
+        tr_status status = tr_order_next(&t->order, &row, t->err);
+        if (status) {
+            return status;
+        }
+        if (!(status = load(t, i, row, report, &why))) {
+            return TR_OK;
+        }
+        tr_sample_clear(&t->samples[i]);
+        if (is_fatal(status)) {
+            return tr_fail(t->err, status, why.where, "%s", why.message);
+        }
+        t->skipped_rows++;
+        fprintf(stderr, "row left out: %s%s%s\n", why.where, why.where[0] ? ": " : "", why.message);
+    }
+    return tr_fail(t->err, TR_NOT_FOUND, "data", "not one of the %lld rows can be used; see the messages above",
+                   (long long)t->order.length);
+}
+
+tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report)
+{
+    double decode_s = t->source->decode_s;
+    tr_status status = TR_OK;
+    tr_trainer_clear(t);
+    for (int64_t i = 0; !status && i < t->prompts; i++) {
+        status = take_one(t, i, report);
+        report->prompt_tokens += status ? 0 : t->samples[i].prompt;
+    }
+    report->groups = t->prompts;
+    report->seconds.decode += t->source->decode_s - decode_s;
+    return status;
+}
