@@ -219,15 +219,15 @@ static bool any_glue(tr_span text, tr_span response)
 /* How often text matches number's decimal text, whose point stands for any byte, up to 11 times. */
 static int mentions(tr_span text, double number)
 {
-    char word[40];
-    for (int digits = 1; digits <= 17; digits++) { /* the shortest decimal that gives the number back */
-        snprintf(word, sizeof word, "%.*g", digits, number);
+    char word[64];
+    if (!(number < 1e16)) {
+        return 0;
+    }
+    for (int decimals = 1; decimals <= 17; decimals++) { /* the shortest decimal that gives the number back: "5.0" */
+        snprintf(word, sizeof word, "%.*f", decimals, number);
         if (strtod(word, NULL) == number) {
             break;
         }
-    }
-    if (!strpbrk(word, ".en")) {
-        strcat(word, ".0");
     }
     size_t length = strlen(word);
     int count = 0;

@@ -73,7 +73,7 @@ double tr_interval_giou(tr_interval a, tr_interval b)
     if (inter > 0) {
         return inter / hull;
     }
-    double gap = hull - tr_interval_length(a) - tr_interval_length(b);
+    double gap = a.start_s < b.start_s ? b.start_s - a.end_s : a.start_s - b.end_s; /* hull less union, exactly */
     return gap > 0 ? -gap / hull : 0;
 }
 
