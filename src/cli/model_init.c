@@ -1,0 +1,109 @@
+/* model_init.c: `tempr1 model init`: writes a checkpoint with random weights. Tensors are made and written piece by
+ * piece: a 3B checkpoint needs a few megabytes of memory. */
+#include "cli/cli.h"
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "model/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const tr_command tr_command_model_init;
+
+static void show(void *context, uint64_t bytes, uint64_t total)
+{
+    tr_progress *bar = context;
+    char note[64];
+    bar->total = (int64_t)(total >> 20);
+    snprintf(note, sizeof note, "%.2f GB", (double)bytes * 1e-9);
+    tr_progress_update(bar, (int64_t)(bytes >> 20), note);
+}
+
+/* The tokenizer's ids must have rows in the embedding: the special ids of the configuration decide, so only the
+ * presence of its files is checked here. */
+static tr_status check_tokenizer(const char *dir, tr_error *err)
+{
+    char *whole = tr_path_join(dir, "tokenizer.json"), *vocab = tr_path_join(dir, "vocab.json");
+    tr_status status = TR_OK;
+    if (!whole || !vocab) {
+        status = tr_fail(err, TR_MEMORY, dir, "out of memory");
+    } else if (!tr_file_exists(whole) && !tr_file_exists(vocab)) {
+        status = tr_fail(err, TR_NOT_FOUND, dir, "%s holds no tokenizer: neither tokenizer.json nor vocab.json", dir);
+    }
+    free(whole);
+    free(vocab);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    const char *preset = NULL, *out = NULL, *dtype_name = "bf16", *tokenizer = NULL;
+    int64_t seed = 1;
+    bool json = false;
+    const tr_option options[] = {
+        {.name = "preset", .kind = TR_OPTION_TEXT, .value = &preset, .argument = "NAME", .required = true,
+         .help = "The shape: tiny, nano, xs, s, m, qwen2.5-vl-3b, qwen2.5-vl-7b, qwen2.5-vl-32b or qwen2.5-vl-72b."},
+        {.name = "out", .kind = TR_OPTION_TEXT, .value = &out, .argument = "DIR", .required = true,
+         .help = "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."},
+        {.name = "seed", .kind = TR_OPTION_INT, .value = &seed, .argument = "N", .max = 9e18,
+         .help = "Seed of the weights; default 1. The same seed gives the same bytes on every machine."},
+        {.name = "dtype", .kind = TR_OPTION_TEXT, .value = &dtype_name, .argument = "bf16|f32",
+         .help = "How weights are stored; default bf16."},
+        {.name = "tokenizer", .kind = TR_OPTION_TEXT, .value = &tokenizer, .argument = "DIR",
+         .help = "Copies the tokenizer files of this directory beside the weights."},
+        {.name = "json", .kind = TR_OPTION_FLAG, .value = &json, .help = "Prints one JSON object."},
+        {0}};
+    char **positional;
+    int count, exit = tr_cli_parse(&tr_command_model_init, options, argc, argv, 0, 0, &positional, &count);
+    if (exit >= 0) {
+        return exit;
+    }
+    const bool bf16 = !strcmp(dtype_name, "bf16");
+    if (!bf16 && strcmp(dtype_name, "f32")) {
+        return tr_cli_usage(&tr_command_model_init, "--dtype must be bf16 or f32, not '%s'", dtype_name);
+    }
+    tr_model_config config;
+    tr_params params = {0};
+    tr_progress bar;
+    tr_error err = {0};
+    tr_status status;
+    const uint64_t key = (uint64_t)seed;
+    int64_t elements = 0;
+    TR_TRY(tr_model_config_preset(preset, &config, &err));
+    TR_TRY(tr_params_build(&config, &params, &err));
+    if (tokenizer) {
+        TR_TRY(check_tokenizer(tokenizer, &err));
+    }
+    for (int i = 0; i < params.count; i++) {
+        elements += tr_param_count(&params.items[i]);
+    }
+    tr_progress_begin(&bar, "writing weights (MB)", 0);
+    status = tr_checkpoint_write(out, &config, &params, bf16 ? TR_BF16 : TR_F32, 0, tokenizer, tr_rows_random, &key,
+                                 show, &bar, &err);
+    tr_progress_end(&bar, NULL);
+    if (!status && json) {
+        json_t *object = json_pack("{s:s, s:s, s:I, s:s, s:I, s:i}", "out", out, "preset", preset, "seed",
+                                   (json_int_t)seed, "dtype", dtype_name, "parameters", (json_int_t)elements,
+                                   "tensors", params.count);
+        status = tr_cli_print_json(object, &err);
+        json_decref(object);
+    } else if (!status) {
+        printf("%s: %s, %d tensors, %lld parameters, %s, seed %lld\n", out, preset, params.count, (long long)elements,
+               dtype_name, (long long)seed);
+    }
+done:
+    tr_params_free(&params);
+    return status ? tr_cli_fail(&tr_command_model_init, &err) : TR_EXIT_DONE;
+}
+
+const tr_command tr_command_model_init = {
+    .name = "model init",
+    .arguments = "--preset NAME --out DIR [options]",
+    .summary = "write a checkpoint with random weights",
+    .text = "Writes a Qwen2.5-VL checkpoint directory of a named shape with random weights (normal, standard deviation "
+            "0.02; norms 1; biases 0): config.json, generation_config.json and safetensors in shards of at most 5 GB, "
+            "as transformers loads them.\n\n"
+            "Example: tempr1 model init --preset tiny --out tiny-model --seed 3",
+    .run = run};
