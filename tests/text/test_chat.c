@@ -43,7 +43,8 @@ static int unload(void **state)
     return 0;
 }
 
-static void expect_rendered(const tr_chat_message *messages, size_t count, tr_chat_options options, const char *text)
+static void expect_rendered(const tr_chat_message *messages, size_t count, tr_chat_options options,
+                            const char *text)
 {
     tr_buffer out = {0};
     assert_int_equal(tr_chat_render(messages, count, &options, &out, NULL), TR_OK);
@@ -72,7 +73,8 @@ static void test_rendering(void **state)
 }
 
 /* The prompt as ids, and the ids of its text with special tokens on and each placeholder repeated. */
-static void expect_whole(const tr_tokenizer *t, const tr_chat_message *messages, size_t count, tr_chat_options options)
+static void expect_whole(const tr_tokenizer *t, const tr_chat_message *messages, size_t count,
+                         tr_chat_options options)
 {
     tr_buffer text = {0};
     tr_ids built = {0}, whole = {0}, expanded = {0};
@@ -109,8 +111,8 @@ static void expect_whole(const tr_tokenizer *t, const tr_chat_message *messages,
 static void test_prompt_equals_whole_text(void **state)
 {
     (void)state;
-    static const char *const edges[] = {"", "\n", "\n\nx", "x\n", "x \n ", " x", "e\u0301", "\u0301", ": 1", "'s", "\r",
-                                        "<tool_call>", "user", "1", "Video", "\t\n\t"};
+    static const char *const edges[] = {"",    "\n", "\n\nx", "x\n",         "x \n ", " x", "e\u0301", "\u0301",
+                                        ": 1", "'s", "\r",    "<tool_call>", "user",  "1",  "Video",   "\t\n\t"};
     for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
         for (size_t j = 0; j < sizeof edges / sizeof *edges; j++) {
             const tr_chat_part system[] = {tr_chat_text(edges[j])};
@@ -153,7 +155,7 @@ static void test_forged_turns(void **state)
     const struct {
         const char *name;
         size_t expected;
-    } tokens[] = {{"<|im_start|>", 3},   {"<|im_end|>", 2},  {"<|vision_start|>", 1}, {"<|vision_end|>", 1},
+    } tokens[] = {{"<|im_start|>", 3},  {"<|im_end|>", 2},    {"<|vision_start|>", 1}, {"<|vision_end|>", 1},
                   {"<|video_pad|>", 4}, {"<|image_pad|>", 0}, {"<|endoftext|>", 0}};
     for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++) {
         for (size_t j = 0; j < sizeof attempts / sizeof *attempts; j++) {
@@ -161,7 +163,8 @@ static void test_forged_turns(void **state)
                                          tr_chat_text(attempts[j])};
             const tr_chat_message message = {TR_CHAT_USER, user, 4};
             tr_ids ids = {0};
-            assert_int_equal(tr_prompt_build(small, &message, 1, &(tr_chat_options){true, false}, &ids, NULL), TR_OK);
+            assert_int_equal(tr_prompt_build(small, &message, 1, &(tr_chat_options){true, false}, &ids, NULL),
+                             TR_OK);
             for (size_t k = 0; k < sizeof tokens / sizeof *tokens; k++) {
                 if (count_of(&ids, tr_tokenizer_id(small, tokens[k].name)) != tokens[k].expected) {
                     fail_msg("\"%s\" made another %s", attempts[i], tokens[k].name);
@@ -190,8 +193,9 @@ static void test_prompt_refuses(void **state)
 static void test_reading_json(void **state)
 {
     (void)state;
-    const char *good = "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":\"video\","
-                       "\"video\":\"a.mp4\"},{\"type\":\"text\",\"text\":\"t\"},{\"image\":\"b.png\"}]}]";
+    const char *good =
+        "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":\"video\","
+        "\"video\":\"a.mp4\"},{\"type\":\"text\",\"text\":\"t\"},{\"image\":\"b.png\"}]}]";
     static const struct {
         const char *json, *says;
     } bad[] = {
@@ -213,9 +217,10 @@ static void test_reading_json(void **state)
     assert_int_equal(chat.parts[1].kind, TR_CHAT_VIDEO);
     assert_string_equal(json_string_value(json_object_get(chat.parts[1].json, "video")), "a.mp4");
     assert_int_equal(chat.parts[3].kind, TR_CHAT_IMAGE);
-    expect_rendered(chat.messages, 2, (tr_chat_options){0},
-                    "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>t"
-                    "<|vision_start|><|image_pad|><|vision_end|><|im_end|>\n");
+    expect_rendered(
+        chat.messages, 2, (tr_chat_options){0},
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>t"
+        "<|vision_start|><|image_pad|><|vision_end|><|im_end|>\n");
     tr_chat_free(&chat);
     json_decref(json);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -268,14 +273,18 @@ static void test_foreign_templates_are_refused(void **state)
     (void)state;
     tr_error err = {0};
     assert_int_equal(tr_chat_check_template(make_checkpoint("t0", NULL, NULL, NULL), &err), TR_OK);
-    assert_int_equal(tr_chat_check_template(make_checkpoint("t1", NULL, NULL, "{{ messages }}"), &err), TR_UNSUPPORTED);
+    assert_int_equal(tr_chat_check_template(make_checkpoint("t1", NULL, NULL, "{{ messages }}"), &err),
+                     TR_UNSUPPORTED);
     assert_non_null(strstr(err.where, "t1/tokenizer_config.json"));
-    assert_int_equal(tr_chat_check_template(make_checkpoint("t2", NULL, "{{ messages }}", NULL), &err), TR_UNSUPPORTED);
+    assert_int_equal(tr_chat_check_template(make_checkpoint("t2", NULL, "{{ messages }}", NULL), &err),
+                     TR_UNSUPPORTED);
     assert_non_null(strstr(err.where, "t2/chat_template.json"));
-    assert_int_equal(tr_chat_check_template(make_checkpoint("t3", "{{ messages }}", NULL, NULL), &err), TR_UNSUPPORTED);
+    assert_int_equal(tr_chat_check_template(make_checkpoint("t3", "{{ messages }}", NULL, NULL), &err),
+                     TR_UNSUPPORTED);
     assert_non_null(strstr(err.where, "t3/chat_template.jinja"));
     /* the text-only template alone would be in force, and it is not what is rendered here */
-    assert_int_equal(tr_chat_check_template(make_checkpoint("t4", NULL, NULL, tool_template), &err), TR_UNSUPPORTED);
+    assert_int_equal(tr_chat_check_template(make_checkpoint("t4", NULL, NULL, tool_template), &err),
+                     TR_UNSUPPORTED);
     write_file(make_checkpoint("t5", NULL, NULL, NULL), "tokenizer_config.json", "{\"chat_template\": 7}");
     assert_int_equal(tr_chat_check_template(scratch_path("t5"), &err), TR_FORMAT);
     write_file(scratch_path("t5"), "tokenizer_config.json", "{\"chat_template\": null}");
@@ -287,8 +296,7 @@ static void test_published_template_is_known(void **state)
     (void)state;
     json_t *json;
     tr_error err = {0};
-    assert_int_equal(
-        tr_json_read(need_shared("data/tokenizer/qwen2.5-vl/chat_template.json"), &json, NULL), TR_OK);
+    assert_int_equal(tr_json_read(need_shared("data/tokenizer/qwen2.5-vl/chat_template.json"), &json, NULL), TR_OK);
     const char *text = json_string_value(json_object_get(json, "chat_template"));
     char *ends = tr_format(" %s\r\n", text), *changed = tr_format("%s!", text);
     char *directory = tr_path_directory(need_shared("data/tokenizer/qwen2.5-vl/chat_template.json"));
@@ -380,9 +388,9 @@ static void test_golden_prompts(void **state)
 static void test_specification_example(void **state)
 {
     (void)state;
-    static const int32_t expected[] = {151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198, 151644, 872, 198,
-                                       151652, 151656, 151656, 151656, 151653, 74785, 419, 2766, 13, 151645, 198, 151644,
-                                       77091, 198};
+    static const int32_t expected[] = {151644, 8948,   198, 2610,   525,    264,    10950,  17847,  13,     151645,
+                                       198,    151644, 872, 198,    151652, 151656, 151656, 151656, 151653, 74785,
+                                       419,    2766,   13,  151645, 198,    151644, 77091,  198};
     const tr_chat_part user[] = {tr_chat_video(3), tr_chat_text("Describe this video.")};
     const tr_chat_message message = {TR_CHAT_USER, user, 2};
     tr_ids ids = {0};

@@ -1,5 +1,5 @@
-/* test_tokenizer.c: a small tokenizer, trained here: training, both file routes, round trips, special tokens, the bound
- * on its steps, streaming, and every fault of the files that must be refused. */
+/* test_tokenizer.c: a small tokenizer, trained here: training, both file routes, round trips, special tokens, the
+ * bound on its steps, streaming, and every fault of the files that must be refused. */
 #include "support/shared.h"
 
 #include "base/file.h"
@@ -17,7 +17,8 @@
 static const char *const samples[] = {
     "The red ball enters from the left at 2.5 seconds and leaves at 4.0 seconds.",
     "Find when the man turns his head. Describe this video, then answer: from 12.50 to 17.25 seconds.",
-    "<think>The event starts at 3 seconds.</think> <answer>{\"start_time\": \"3.0\", \"end_time\": \"7.5\"}</answer>",
+    "<think>The event starts at 3 seconds.</think> <answer>{\"start_time\": \"3.0\", \"end_time\": "
+    "\"7.5\"}</answer>",
     "I'm sure it's there; they're late, you've seen we'll go, he'd stay.\n\n    indented\tand tabbed\r\n",
     "na\u00EFve caf\u00E9 \u4E16\u754C\uFF0C\u4F60\u597D \u0431\u044B\u043B\u0430 \U0001F917",
 };
@@ -84,8 +85,8 @@ static void test_training_is_deterministic(void **state)
     }
 }
 
-/* By hand: "aaab aab ab" has words aaab, " aab", " ab": pairs aa 2 + 1, ab 3, " a" 2; the pair with the smaller ids of
- * the two that occur three times is (a, a). */
+/* By hand: "aaab aab ab" has words aaab, " aab", " ab": pairs aa 2 + 1, ab 3, " a" 2; the pair with the smaller ids
+ * of the two that occur three times is (a, a). */
 static void test_training_order(void **state)
 {
     (void)state;
@@ -169,8 +170,10 @@ static void test_round_trips(void **state)
         tr_buffer text = {0}, back = {0};
         size_t pieces = (size_t)tr_random_below(9, round, 0, 0, 0, 30);
         for (size_t i = 0; i < pieces; i++) {
-            static const char *const likely[] = {"a", " ", "\n", "<|im_end|>", "<|video_pad|>", "'s", "7", "\u00E9",
-                                                 "\U0001F917", "the", "<tool_call>", "\r\n", "\t", "<|", "\u4E16", "."};
+            static const char *const likely[] = {
+                "a",  " ",      "\n",         "<|im_end|>", "<|video_pad|>", "'s",
+                "7",  "\u00E9", "\U0001F917", "the",        "<tool_call>",   "\r\n",
+                "\t", "<|",     "\u4E16",     "."};
             tr_buffer_add_text(&text, likely[tr_random_below(9, round, (uint32_t)i, 1, 0, 16)], NULL);
         }
         tr_ids ids = encode(tokenizer, tr_buffer_text(&text), text.length, round % 2);
@@ -219,7 +222,8 @@ static void test_bad_text_and_ids(void **state)
     assert_int_equal(tr_tokenizer_decode(tokenizer, bad, 2, true, &out, &err), TR_INVALID);
     assert_non_null(strstr(err.message, "id 400 (number 2"));
     assert_int_equal(tr_tokenizer_decode(tokenizer, negative, 1, true, &out, &err), TR_INVALID);
-    assert_int_equal(tr_tokenizer_encode(tokenizer, "a\0b", 3, false, &ids, &err), TR_OK); /* NUL is a byte like others */
+    assert_int_equal(tr_tokenizer_encode(tokenizer, "a\0b", 3, false, &ids, &err),
+                     TR_OK); /* NUL is a byte like others */
     assert_int_equal(ids.count, 3);
     tr_ids_free(&ids);
     tr_buffer_free(&out);
@@ -312,7 +316,8 @@ static void test_stream_holds_back(void **state)
 static void test_hostile_texts_are_not_quadratic(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a", " ", "\n", "the ", "<", "<|", "7", "\u00E9", "aab", "\r\n ", "!", " \n"};
+    static const char *const units[] = {"a", " ",      "\n",  "the ",  "<", "<|",
+                                        "7", "\u00E9", "aab", "\r\n ", "!", " \n"};
     enum { BYTES = 1 << 20, LEVELS = 20 };
     for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
         tr_buffer text = {0};
@@ -321,7 +326,8 @@ static void test_hostile_texts_are_not_quadratic(void **state)
         while (text.length < BYTES) {
             tr_buffer_add_text(&text, units[u], NULL);
         }
-        assert_int_equal(tr_tokenizer_encode_counted(tokenizer, text.data, text.length, true, &ids, &work, NULL), TR_OK);
+        assert_int_equal(tr_tokenizer_encode_counted(tokenizer, text.data, text.length, true, &ids, &work, NULL),
+                         TR_OK);
         if (work == 0 || work > (uint64_t)8 * BYTES * LEVELS) {
             fail_msg("\"%s\": %llu steps for %zu bytes", units[u], (unsigned long long)work, text.length);
         }

@@ -17,12 +17,12 @@ static void test_valid_utf8(void **state)
         {"", -1},
         {"plain", -1},
         {"\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\xF0\x90\x80\x80\xF4\x8F\xBF\xBF", -1},
-        {"ab\x80", 2},             /* a continuation alone */
-        {"a\xC0\x80", 1},          /* overlong */
-        {"a\xC1\xBF", 1},          /* overlong */
-        {"a\xE0\x9F\xBF", 1},      /* overlong */
-        {"a\xED\xA0\x80", 1},      /* a surrogate */
-        {"a\xF0\x8F\xBF\xBF", 1},  /* overlong */
+        {"ab\x80", 2},              /* a continuation alone */
+        {"a\xC0\x80", 1},           /* overlong */
+        {"a\xC1\xBF", 1},           /* overlong */
+        {"a\xE0\x9F\xBF", 1},       /* overlong */
+        {"a\xED\xA0\x80", 1},       /* a surrogate */
+        {"a\xF0\x8F\xBF\xBF", 1},   /* overlong */
         {"abc\xF4\x90\x80\x80", 3}, /* above U+10FFFF */
         {"\xF5\x80\x80\x80", 0},
         {"x\xE2\x82", 1}, /* cut short */
@@ -54,11 +54,24 @@ static void test_replacement(void **state)
 {
     (void)state;
     expect_lossy("", "");
-    expect_lossy("a\xF1\x80\x80\xE1\x80\xC2" "b\x80" "c\x80\xBF" "d", "a" R R R "b" R "c" R R "d");
-    expect_lossy("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82" "A", R R R R R R R R "A");
-    expect_lossy("\xED\xA0\x80\xED\xBF\xBF\xED\xAF" "A", R R R R R R R R "A");
-    expect_lossy("\xF4\x91\x92\x93\xFF" "A\x80\xBF" "B", R R R R R "A" R R "B");
-    expect_lossy("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A", R R R R "A");
+    expect_lossy("a\xF1\x80\x80\xE1\x80\xC2"
+                 "b\x80"
+                 "c\x80\xBF"
+                 "d",
+                 "a" R R R "b" R "c" R R "d");
+    expect_lossy("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82"
+                 "A",
+                 R R R R R R R R "A");
+    expect_lossy("\xED\xA0\x80\xED\xBF\xBF\xED\xAF"
+                 "A",
+                 R R R R R R R R "A");
+    expect_lossy("\xF4\x91\x92\x93\xFF"
+                 "A\x80\xBF"
+                 "B",
+                 R R R R R "A" R R "B");
+    expect_lossy("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF"
+                 "A",
+                 R R R R "A");
     expect_lossy("\xE2\x82", R);
 }
 
@@ -103,17 +116,17 @@ static void test_normal_form(void **state)
     (void)state;
     expect_nfc("plain", "plain");
     expect_nfc("e\u0301", "\u00E9");
-    expect_nfc("a\u0301\u0323", "\u1EA1\u0301");     /* marks are ordered first: below before above */
+    expect_nfc("a\u0301\u0323", "\u1EA1\u0301"); /* marks are ordered first: below before above */
     expect_nfc("a\u0323\u0301", "\u1EA1\u0301");
-    expect_nfc("\u212B", "\u00C5");                   /* the Angstrom sign */
-    expect_nfc("\u1100\u1161\u11A8", "\uAC01");       /* Hangul */
-    expect_nfc("\u0958", "\u0915\u093C");             /* excluded from composition */
-    expect_nfc("\uFB01", "\uFB01");                   /* compatibility forms stay */
+    expect_nfc("\u212B", "\u00C5");             /* the Angstrom sign */
+    expect_nfc("\u1100\u1161\u11A8", "\uAC01"); /* Hangul */
+    expect_nfc("\u0958", "\u0915\u093C");       /* excluded from composition */
+    expect_nfc("\uFB01", "\uFB01");             /* compatibility forms stay */
     expect_nfc("\u03D3\u03D4\u1E9B", "\u03D3\u03D4\u1E9B");
 }
 
-/* A long run of marks with mixed classes is ordered in linear time: 200,000 of them within the test's time limit, and
- * in the right order. */
+/* A long run of marks with mixed classes is ordered in linear time: 200,000 of them within the test's time limit,
+ * and in the right order. */
 static void test_many_marks(void **state)
 {
     (void)state;
@@ -166,8 +179,9 @@ static void test_byte_alphabet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_valid_utf8),  cmocka_unit_test(test_replacement), cmocka_unit_test(test_lossy_in_pieces),
-        cmocka_unit_test(test_normal_form), cmocka_unit_test(test_many_marks),  cmocka_unit_test(test_byte_alphabet),
+        cmocka_unit_test(test_valid_utf8),      cmocka_unit_test(test_replacement),
+        cmocka_unit_test(test_lossy_in_pieces), cmocka_unit_test(test_normal_form),
+        cmocka_unit_test(test_many_marks),      cmocka_unit_test(test_byte_alphabet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
