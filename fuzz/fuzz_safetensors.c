@@ -1,5 +1,6 @@
-/* fuzz_safetensors.c: the tensor file reader on any bytes: it refuses or it hands out tensors that lie wholly inside
- * the bytes; every element of every tensor is then read (a wrong bound shows under the address sanitizer). */
+/* fuzz_safetensors.c: the tensor file reader on any bytes: it refuses or it hands out tensors that lie wholly
+ * inside the bytes; every element of every tensor is then read (a wrong bound shows under the address sanitizer).
+ */
 #include "model/safetensors.h"
 
 #include <stdint.h>

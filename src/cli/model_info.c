@@ -1,4 +1,5 @@
-/* model_info.c: `tempr1 model info`: what a checkpoint directory holds, without loading it; --check reads all of it. */
+/* model_info.c: `tempr1 model info`: what a checkpoint directory holds, without loading it; --check reads all of
+ * it. */
 #include "cli/cli.h"
 
 #include "model/checkpoint.h"
@@ -71,21 +72,22 @@ static json_t *to_json(const char *dir, const summary *s, bool checked)
     }
     json_t *text = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:[i, i, i]}", "hidden",
                              (json_int_t)c->hidden, "layers", (json_int_t)c->layers, "heads", (json_int_t)c->heads,
-                             "kv_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "intermediate",
-                             (json_int_t)c->intermediate, "vocab", (json_int_t)c->vocab, "tied", (int)c->tied,
-                             "rope_theta", c->rope_theta, "mrope_section", (int)c->mrope_sections[0],
+                             "kv_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim,
+                             "intermediate", (json_int_t)c->intermediate, "vocab", (json_int_t)c->vocab, "tied",
+                             (int)c->tied, "rope_theta", c->rope_theta, "mrope_section", (int)c->mrope_sections[0],
                              (int)c->mrope_sections[1], (int)c->mrope_sections[2]);
-    json_t *vision = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:f}", "hidden", (json_int_t)v->hidden, "depth",
-                               (json_int_t)v->depth, "heads", (json_int_t)v->heads, "intermediate",
-                               (json_int_t)v->intermediate, "window", (json_int_t)v->window, "full_blocks", full,
-                               "tokens_per_second", v->tokens_per_second);
-    json_t *counts = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)s->total, "text",
-                               (json_int_t)s->text, "layer", (json_int_t)s->layer, "embedding",
-                               (json_int_t)s->embedding, "vision", (json_int_t)s->vision, "patch_embed",
-                               (json_int_t)s->patch, "block", (json_int_t)s->block, "merger", (json_int_t)s->merger);
+    json_t *vision =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:f}", "hidden", (json_int_t)v->hidden, "depth",
+                  (json_int_t)v->depth, "heads", (json_int_t)v->heads, "intermediate", (json_int_t)v->intermediate,
+                  "window", (json_int_t)v->window, "full_blocks", full, "tokens_per_second", v->tokens_per_second);
+    json_t *counts = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)s->total, "text", (json_int_t)s->text,
+        "layer", (json_int_t)s->layer, "embedding", (json_int_t)s->embedding, "vision", (json_int_t)s->vision,
+        "patch_embed", (json_int_t)s->patch, "block", (json_int_t)s->block, "merger", (json_int_t)s->merger);
     return json_pack("{s:s, s:o, s:o, s:o, s:o, s:I, s:i, s:s, s:o, s:o, s:b}", "dir", dir, "text", text, "vision",
                      vision, "parameters", counts, "dtypes", dtypes, "bytes", (json_int_t)s->bytes, "tensors",
-                     s->params.count, "layout", s->layout, "files", files, "end_ids", ends, "checked", (int)checked);
+                     s->params.count, "layout", s->layout, "files", files, "end_ids", ends, "checked",
+                     (int)checked);
 }
 
 static void print_text(const char *dir, const summary *s, bool checked)
@@ -95,16 +97,18 @@ static void print_text(const char *dir, const summary *s, bool checked)
     typedef long long ll;
     printf("%s\n", dir);
     printf("  decoder       %lld layers of width %lld, %lld heads of %lld (%lld for keys and values), mlp %lld, "
-           "vocabulary %lld, head %s\n", (ll)c->layers, (ll)c->hidden, (ll)c->heads, (ll)c->head_dim, (ll)c->kv_heads,
-           (ll)c->intermediate, (ll)c->vocab, c->tied ? "tied to the embedding" : "of its own");
+           "vocabulary %lld, head %s\n",
+           (ll)c->layers, (ll)c->hidden, (ll)c->heads, (ll)c->head_dim, (ll)c->kv_heads, (ll)c->intermediate,
+           (ll)c->vocab, c->tied ? "tied to the embedding" : "of its own");
     printf("  vision tower  %lld blocks of width %lld, %lld heads of %lld, mlp %lld, windows of %lld pixels, full "
-           "attention in %lld blocks\n", (ll)v->depth, (ll)v->hidden, (ll)v->heads, (ll)(v->hidden / v->heads),
-           (ll)v->intermediate, (ll)v->window, (ll)v->full_block_count);
+           "attention in %lld blocks\n",
+           (ll)v->depth, (ll)v->hidden, (ll)v->heads, (ll)(v->hidden / v->heads), (ll)v->intermediate,
+           (ll)v->window, (ll)v->full_block_count);
     printf("  parameters    %lld\n", (ll)s->total);
     printf("    text        %lld (one layer %lld, one embedding matrix %lld)\n", (ll)s->text, (ll)s->layer,
            (ll)s->embedding);
-    printf("    vision      %lld (patch embedding %lld, one block %lld, merger %lld)\n", (ll)s->vision, (ll)s->patch,
-           (ll)s->block, (ll)s->merger);
+    printf("    vision      %lld (patch embedding %lld, one block %lld, merger %lld)\n", (ll)s->vision,
+           (ll)s->patch, (ll)s->block, (ll)s->merger);
     printf("  tensors       %d in %zu file%s, %llu bytes:", s->params.count, s->tensors.file_count,
            s->tensors.file_count == 1 ? "" : "s", (unsigned long long)s->bytes);
     for (int i = 0; i < 7; i++) {
@@ -122,7 +126,9 @@ static int run(int argc, char **argv)
 {
     bool check = false, json = false;
     const tr_option options[] = {
-        {.name = "check", .kind = TR_OPTION_FLAG, .value = &check,
+        {.name = "check",
+         .kind = TR_OPTION_FLAG,
+         .value = &check,
          .help = "Reads every tensor and refuses values that are not finite."},
         {.name = "json", .kind = TR_OPTION_FLAG, .value = &json, .help = "Prints one JSON object."},
         {0}};
@@ -157,7 +163,8 @@ const tr_command tr_command_model_info = {
     .name = "model info",
     .arguments = "DIR [--check] [--json]",
     .summary = "what a checkpoint holds; --check verifies every tensor",
-    .text = "Prints shapes, parameter counts, dtypes, bytes and files of a checkpoint directory. Names, shapes and data "
+    .text = "Prints shapes, parameter counts, dtypes, bytes and files of a checkpoint directory. Names, shapes and "
+            "data "
             "ranges of all tensors are always checked against config.json; --check also reads every value.\n\n"
             "Example: tempr1 model info Qwen2.5-VL-3B-Instruct --check",
     .run = run};

@@ -30,7 +30,8 @@ static tr_status check_tokenizer(const char *dir, tr_error *err)
     if (!whole || !vocab) {
         status = tr_fail(err, TR_MEMORY, dir, "out of memory");
     } else if (!tr_file_exists(whole) && !tr_file_exists(vocab)) {
-        status = tr_fail(err, TR_NOT_FOUND, dir, "%s holds no tokenizer: neither tokenizer.json nor vocab.json", dir);
+        status =
+            tr_fail(err, TR_NOT_FOUND, dir, "%s holds no tokenizer: neither tokenizer.json nor vocab.json", dir);
     }
     free(whole);
     free(vocab);
@@ -43,15 +44,35 @@ static int run(int argc, char **argv)
     int64_t seed = 1;
     bool json = false;
     const tr_option options[] = {
-        {.name = "preset", .kind = TR_OPTION_TEXT, .value = &preset, .argument = "NAME", .required = true,
-         .help = "The shape: tiny, nano, xs, s, m, qwen2.5-vl-3b, qwen2.5-vl-7b, qwen2.5-vl-32b or qwen2.5-vl-72b."},
-        {.name = "out", .kind = TR_OPTION_TEXT, .value = &out, .argument = "DIR", .required = true,
-         .help = "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."},
-        {.name = "seed", .kind = TR_OPTION_INT, .value = &seed, .argument = "N", .max = 9e18,
+        {.name = "preset",
+         .kind = TR_OPTION_TEXT,
+         .value = &preset,
+         .argument = "NAME",
+         .required = true,
+         .help =
+             "The shape: tiny, nano, xs, s, m, qwen2.5-vl-3b, qwen2.5-vl-7b, qwen2.5-vl-32b or qwen2.5-vl-72b."},
+        {.name = "out",
+         .kind = TR_OPTION_TEXT,
+         .value = &out,
+         .argument = "DIR",
+         .required = true,
+         .help =
+             "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."},
+        {.name = "seed",
+         .kind = TR_OPTION_INT,
+         .value = &seed,
+         .argument = "N",
+         .max = 9e18,
          .help = "Seed of the weights; default 1. The same seed gives the same bytes on every machine."},
-        {.name = "dtype", .kind = TR_OPTION_TEXT, .value = &dtype_name, .argument = "bf16|f32",
+        {.name = "dtype",
+         .kind = TR_OPTION_TEXT,
+         .value = &dtype_name,
+         .argument = "bf16|f32",
          .help = "How weights are stored; default bf16."},
-        {.name = "tokenizer", .kind = TR_OPTION_TEXT, .value = &tokenizer, .argument = "DIR",
+        {.name = "tokenizer",
+         .kind = TR_OPTION_TEXT,
+         .value = &tokenizer,
+         .argument = "DIR",
          .help = "Copies the tokenizer files of this directory beside the weights."},
         {.name = "json", .kind = TR_OPTION_FLAG, .value = &json, .help = "Prints one JSON object."},
         {0}};
@@ -84,14 +105,14 @@ static int run(int argc, char **argv)
                                  show, &bar, &err);
     tr_progress_end(&bar, NULL);
     if (!status && json) {
-        json_t *object = json_pack("{s:s, s:s, s:I, s:s, s:I, s:i}", "out", out, "preset", preset, "seed",
-                                   (json_int_t)seed, "dtype", dtype_name, "parameters", (json_int_t)elements,
-                                   "tensors", params.count);
+        json_t *object =
+            json_pack("{s:s, s:s, s:I, s:s, s:I, s:i}", "out", out, "preset", preset, "seed", (json_int_t)seed,
+                      "dtype", dtype_name, "parameters", (json_int_t)elements, "tensors", params.count);
         status = tr_cli_print_json(object, &err);
         json_decref(object);
     } else if (!status) {
-        printf("%s: %s, %d tensors, %lld parameters, %s, seed %lld\n", out, preset, params.count, (long long)elements,
-               dtype_name, (long long)seed);
+        printf("%s: %s, %d tensors, %lld parameters, %s, seed %lld\n", out, preset, params.count,
+               (long long)elements, dtype_name, (long long)seed);
     }
 done:
     tr_params_free(&params);
@@ -102,8 +123,9 @@ const tr_command tr_command_model_init = {
     .name = "model init",
     .arguments = "--preset NAME --out DIR [options]",
     .summary = "write a checkpoint with random weights",
-    .text = "Writes a Qwen2.5-VL checkpoint directory of a named shape with random weights (normal, standard deviation "
-            "0.02; norms 1; biases 0): config.json, generation_config.json and safetensors in shards of at most 5 GB, "
-            "as transformers loads them.\n\n"
-            "Example: tempr1 model init --preset tiny --out tiny-model --seed 3",
+    .text =
+        "Writes a Qwen2.5-VL checkpoint directory of a named shape with random weights (normal, standard deviation "
+        "0.02; norms 1; biases 0): config.json, generation_config.json and safetensors in shards of at most 5 GB, "
+        "as transformers loads them.\n\n"
+        "Example: tempr1 model init --preset tiny --out tiny-model --seed 3",
     .run = run};

@@ -13,8 +13,8 @@ typedef void (*tr_rows_fill)(const void *context, const tr_param *param, int64_t
                              tr_dtype dtype);
 
 /* A checkpoint's tensors matched with the table: found[i] belongs to params->items[i]; free() frees the array.
- * Missing, unexpected and misshapen tensors are errors that name file and tensor. The head rule of spec 2.3: an absent
- * lm_head needs tied weights; one beside tied weights must equal the embedding. */
+ * Missing, unexpected and misshapen tensors are errors that name file and tensor. The head rule of spec 2.3: an
+ * absent lm_head needs tied weights; one beside tied weights must equal the embedding. */
 tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_config *config, const tr_params *params,
                               const char *dir, const tr_safetensor ***found, tr_error *err);
 
@@ -36,12 +36,14 @@ tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, cons
 void tr_param_refresh(tr_param *param, tr_dtype dtype);
 
 /* The random source of tr_model_create: context is a const uint64_t * seed. */
-void tr_rows_random(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to, tr_dtype dtype);
+void tr_rows_random(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to,
+                    tr_dtype dtype);
 
 /* Writes a whole checkpoint directory (see tr_model_save). progress (may be NULL) is told the bytes written. */
 typedef void (*tr_save_progress)(void *context, uint64_t bytes, uint64_t total);
-tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, const tr_params *params, tr_dtype dtype,
-                              uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill, const void *context,
-                              tr_save_progress progress, void *progress_context, tr_error *err);
+tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, const tr_params *params,
+                              tr_dtype dtype, uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill,
+                              const void *context, tr_save_progress progress, void *progress_context,
+                              tr_error *err);
 
 #endif

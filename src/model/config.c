@@ -21,7 +21,8 @@ static const json_t *find_text(const places *p, const char *key)
     return value && !json_is_null(value) ? value : json_object_get(p->root, key);
 }
 
-static tr_status fail_type(tr_error *err, const places *p, const char *key, const char *expected, const json_t *found)
+static tr_status fail_type(tr_error *err, const places *p, const char *key, const char *expected,
+                           const json_t *found)
 {
     return tr_fail(err, TR_FORMAT, p->where, "%s must be %s, found %s", key, expected, tr_json_type_name(found));
 }
@@ -101,15 +102,17 @@ static tr_status read_rope(const places *p, tr_model_config *c, tr_error *err)
     }
     const json_t *sections = json_object_get(rope, "mrope_section");
     if (!json_is_array(sections) || json_array_size(sections) != 3) {
-        return tr_fail(err, TR_FORMAT, p->where, "%s.mrope_section must be a list of three integers: is this a "
-                       "Qwen2.5-VL checkpoint?", name);
+        return tr_fail(err, TR_FORMAT, p->where,
+                       "%s.mrope_section must be a list of three integers: is this a "
+                       "Qwen2.5-VL checkpoint?",
+                       name);
     }
     for (size_t i = 0; i < 3; i++) {
         const json_t *item = json_array_get(sections, i);
         json_int_t v = json_integer_value(item);
         if (!json_is_integer(item) || v < 0 || v > 4096) {
-            return tr_fail(err, TR_FORMAT, p->where, "%s.mrope_section[%zu] must be an integer from 0 to 4096", name,
-                           i);
+            return tr_fail(err, TR_FORMAT, p->where, "%s.mrope_section[%zu] must be an integer from 0 to 4096",
+                           name, i);
         }
         c->mrope_sections[i] = (int32_t)v;
     }
@@ -125,7 +128,8 @@ static tr_status check_layer_types(const places *p, tr_error *err)
         return status;
     }
     if (sliding) {
-        return tr_fail(err, TR_UNSUPPORTED, p->where, "use_sliding_window is true; only full attention is supported");
+        return tr_fail(err, TR_UNSUPPORTED, p->where,
+                       "use_sliding_window is true; only full attention is supported");
     }
     for (size_t i = 0; i < json_array_size(types); i++) {
         status = need_text(p, "layer_types", json_array_get(types, i), "full_attention", err);
@@ -169,8 +173,10 @@ static tr_status read_text(const places *p, tr_model_config *c, tr_error *err)
     c->head_dim = head_dim;
     TR_TRY(read_int(p, "head_dim", find_text(p, "head_dim"), &c->head_dim, err));
     if (c->head_dim != head_dim) {
-        status = tr_fail(err, TR_UNSUPPORTED, p->where, "head_dim is %lld; only hidden_size / num_attention_heads "
-                         "(%lld) is supported", (long long)c->head_dim, (long long)head_dim);
+        status = tr_fail(err, TR_UNSUPPORTED, p->where,
+                         "head_dim is %lld; only hidden_size / num_attention_heads "
+                         "(%lld) is supported",
+                         (long long)c->head_dim, (long long)head_dim);
     }
 done:
     return status;
@@ -208,14 +214,17 @@ static tr_status read_vision(const json_t *vision, const places *p, tr_vision_co
     }
     size_t most = sizeof v->full_blocks / sizeof *v->full_blocks;
     if (!json_is_array(full) || json_array_size(full) > most) {
-        status = tr_fail(err, TR_FORMAT, p->where, "vision_config.fullatt_block_indexes must be a list of at most "
-                         "%zu integers", most);
+        status = tr_fail(err, TR_FORMAT, p->where,
+                         "vision_config.fullatt_block_indexes must be a list of at most "
+                         "%zu integers",
+                         most);
         goto done;
     }
     v->full_block_count = (int64_t)json_array_size(full);
     for (size_t i = 0; i < json_array_size(full); i++) {
         v->full_blocks[i] = -1;
-        TR_TRY(read_int(p, "vision_config.fullatt_block_indexes", json_array_get(full, i), &v->full_blocks[i], err));
+        TR_TRY(
+            read_int(p, "vision_config.fullatt_block_indexes", json_array_get(full, i), &v->full_blocks[i], err));
     }
 done:
     return status;
@@ -229,7 +238,8 @@ static tr_status read_ends(const places *p, const json_t *value, tr_model_config
         return TR_OK;
     }
     if (count > most) {
-        return tr_fail(err, TR_FORMAT, p->where, "eos_token_id has %zu ids; at most %zu are supported", count, most);
+        return tr_fail(err, TR_FORMAT, p->where, "eos_token_id has %zu ids; at most %zu are supported", count,
+                       most);
     }
     c->end_count = 0;
     for (size_t i = 0; i < count; i++) {
@@ -260,8 +270,9 @@ static tr_status read_generation(const char *dir, tr_model_config *c, tr_error *
         TR_TRY(read_ends(&p, json_object_get(root, "eos_token_id"), c, err));
         for (int64_t i = 0; i < c->end_count; i++) {
             if (c->end_ids[i] < 0 || c->end_ids[i] >= c->vocab) {
-                status = tr_fail(err, TR_FORMAT, path, "eos_token_id %lld is not a row of the vocabulary (%lld rows)",
-                                 (long long)c->end_ids[i], (long long)c->vocab);
+                status =
+                    tr_fail(err, TR_FORMAT, path, "eos_token_id %lld is not a row of the vocabulary (%lld rows)",
+                            (long long)c->end_ids[i], (long long)c->vocab);
                 goto done;
             }
         }
@@ -275,13 +286,34 @@ done:
 /* The defaults of the published classes for fields that a config leaves out. */
 static void set_class_defaults(tr_model_config *c)
 {
-    *c = (tr_model_config){
-        .hidden = 8192, .layers = 80, .heads = 64, .kv_heads = 8, .intermediate = 29568, .vocab = 152064,
-        .max_positions = 32768, .rope_theta = 1e6, .image_id = 151655, .video_id = 151656,
-        .vision_start_id = 151652, .vision_end_id = 151653, .bos_id = -1, .eos_id = -1, .pad_id = -1,
-        .vision = {.depth = 32, .hidden = 3584, .heads = 16, .intermediate = 3420, .out_hidden = 3584, .channels = 3,
-                   .patch = 14, .merge = 2, .temporal_patch = 2, .window = 112, .full_blocks = {7, 15, 23, 31},
-                   .full_block_count = 4, .tokens_per_second = 4}};
+    *c = (tr_model_config){.hidden = 8192,
+                           .layers = 80,
+                           .heads = 64,
+                           .kv_heads = 8,
+                           .intermediate = 29568,
+                           .vocab = 152064,
+                           .max_positions = 32768,
+                           .rope_theta = 1e6,
+                           .image_id = 151655,
+                           .video_id = 151656,
+                           .vision_start_id = 151652,
+                           .vision_end_id = 151653,
+                           .bos_id = -1,
+                           .eos_id = -1,
+                           .pad_id = -1,
+                           .vision = {.depth = 32,
+                                      .hidden = 3584,
+                                      .heads = 16,
+                                      .intermediate = 3420,
+                                      .out_hidden = 3584,
+                                      .channels = 3,
+                                      .patch = 14,
+                                      .merge = 2,
+                                      .temporal_patch = 2,
+                                      .window = 112,
+                                      .full_blocks = {7, 15, 23, 31},
+                                      .full_block_count = 4,
+                                      .tokens_per_second = 4}};
 }
 
 tr_status tr_model_config_read(const char *dir, tr_model_config *config, tr_error *err)
@@ -295,7 +327,8 @@ tr_status tr_model_config_read(const char *dir, tr_model_config *config, tr_erro
     set_class_defaults(config);
     TR_TRY(tr_json_read(path, &root, err));
     if (!json_is_object(root)) {
-        status = tr_fail(err, TR_FORMAT, path, "config.json must be a JSON object, found %s", tr_json_type_name(root));
+        status =
+            tr_fail(err, TR_FORMAT, path, "config.json must be a JSON object, found %s", tr_json_type_name(root));
         goto done;
     }
     const places p = {.text = json_object_get(root, "text_config"), .root = root, .where = path};

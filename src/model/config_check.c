@@ -76,21 +76,26 @@ static tr_status check_text(const tr_model_config *c, const char *where, tr_erro
 static tr_status check_vision(const tr_vision_config *v, int64_t hidden, const char *where, tr_error *err)
 {
     if (v->channels != 3 || v->patch != 14 || v->temporal_patch != 2 || v->merge != 2) {
-        REFUSE("vision_config has in_channels %lld, patch_size %lld, temporal_patch_size %lld and spatial_merge_size "
-               "%lld; only 3, 14, 2 and 2, as in every Qwen2.5-VL checkpoint, are supported",
-               (ll)v->channels, (ll)v->patch, (ll)v->temporal_patch, (ll)v->merge);
+        REFUSE(
+            "vision_config has in_channels %lld, patch_size %lld, temporal_patch_size %lld and spatial_merge_size "
+            "%lld; only 3, 14, 2 and 2, as in every Qwen2.5-VL checkpoint, are supported",
+            (ll)v->channels, (ll)v->patch, (ll)v->temporal_patch, (ll)v->merge);
     }
     if (v->hidden % v->heads) {
         REFUSE("vision_config.hidden_size %lld is not a multiple of vision_config.num_heads %lld", (ll)v->hidden,
                (ll)v->heads);
     }
     if (v->hidden / v->heads % 4) {
-        REFUSE("the vision head size hidden_size / num_heads = %lld must be a multiple of 4 for the two-axis rotary "
-               "embedding", (ll)(v->hidden / v->heads));
+        REFUSE(
+            "the vision head size hidden_size / num_heads = %lld must be a multiple of 4 for the two-axis rotary "
+            "embedding",
+            (ll)(v->hidden / v->heads));
     }
     if (v->out_hidden != hidden) {
-        REFUSE("vision_config.out_hidden_size is %lld, but the decoder's hidden_size is %lld: visual features would "
-               "not fit", (ll)v->out_hidden, (ll)hidden);
+        REFUSE(
+            "vision_config.out_hidden_size is %lld, but the decoder's hidden_size is %lld: visual features would "
+            "not fit",
+            (ll)v->out_hidden, (ll)hidden);
     }
     if (v->window < v->patch * v->merge) {
         REFUSE("vision_config.window_size is %lld pixels; it must hold at least one merged patch of %lld",

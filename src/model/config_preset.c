@@ -1,4 +1,5 @@
-/* config_preset.c: the shapes known by name: the demo's, the test suite's, the benchmark's and the published ones. */
+/* config_preset.c: the shapes known by name: the demo's, the test suite's, the benchmark's and the published ones.
+ */
 #include "model/config.h"
 
 #include "base/buffer.h"
@@ -24,17 +25,73 @@ static const preset presets[] = {
     {"s", 1024, 12, 8, 2, 2816, 151936, 32768, {16, 24, 24}, true, 640, 8, 12, 1712, {5, 11}, 2},
     {"m", 2048, 4, 16, 2, 11008, 151936, 32768, {16, 24, 24}, true, 1280, 16, 8, 3420, {7}, 1},
     /* The published checkpoints'. */
-    {"qwen2.5-vl-3b", 2048, 36, 16, 2, 11008, 151936, 128000, {16, 24, 24}, true, 1280, 16, 32, 3420,
-     {7, 15, 23, 31}, 4},
-    {"qwen2.5-vl-7b", 3584, 28, 28, 4, 18944, 152064, 128000, {16, 24, 24}, false, 1280, 16, 32, 3420,
-     {7, 15, 23, 31}, 4},
-    {"qwen2.5-vl-32b", 5120, 64, 40, 8, 27648, 152064, 128000, {16, 24, 24}, false, 1280, 16, 32, 3456,
-     {7, 15, 23, 31}, 4},
-    {"qwen2.5-vl-72b", 8192, 80, 64, 8, 29568, 152064, 128000, {16, 24, 24}, false, 1280, 16, 32, 3456,
-     {7, 15, 23, 31}, 4}};
+    {"qwen2.5-vl-3b",
+     2048,
+     36,
+     16,
+     2,
+     11008,
+     151936,
+     128000,
+     {16, 24, 24},
+     true,
+     1280,
+     16,
+     32,
+     3420,
+     {7, 15, 23, 31},
+     4},
+    {"qwen2.5-vl-7b",
+     3584,
+     28,
+     28,
+     4,
+     18944,
+     152064,
+     128000,
+     {16, 24, 24},
+     false,
+     1280,
+     16,
+     32,
+     3420,
+     {7, 15, 23, 31},
+     4},
+    {"qwen2.5-vl-32b",
+     5120,
+     64,
+     40,
+     8,
+     27648,
+     152064,
+     128000,
+     {16, 24, 24},
+     false,
+     1280,
+     16,
+     32,
+     3456,
+     {7, 15, 23, 31},
+     4},
+    {"qwen2.5-vl-72b",
+     8192,
+     80,
+     64,
+     8,
+     29568,
+     152064,
+     128000,
+     {16, 24, 24},
+     false,
+     1280,
+     16,
+     32,
+     3456,
+     {7, 15, 23, 31},
+     4}};
 
-/* Where the special token `published` (151643 to 151656) stands in a vocabulary: small ones keep the published order
- * at their end. nano has the ids of its tests: 500 to 507. */
+/* Where the special token `published` (151643 to 151656) stands in a vocabulary: small ones keep the published
+ * order at their end. nano has the ids of its tests: 500 to 507. */
 static int64_t special(const preset *p, int64_t published)
 {
     if (p->vocab > 151665) {

@@ -26,8 +26,8 @@ static json_t *vision_json(const tr_vision_config *v)
                        : json_real(v->tokens_per_second);
     return json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I}", "depth",
                      (json_int_t)v->depth, "hidden_act", "silu", "hidden_size", (json_int_t)v->hidden,
-                     "intermediate_size", (json_int_t)v->intermediate, "num_heads", (json_int_t)v->heads, "in_chans",
-                     (json_int_t)v->channels, "in_channels", (json_int_t)v->channels, "out_hidden_size",
+                     "intermediate_size", (json_int_t)v->intermediate, "num_heads", (json_int_t)v->heads,
+                     "in_chans", (json_int_t)v->channels, "in_channels", (json_int_t)v->channels, "out_hidden_size",
                      (json_int_t)v->out_hidden, "patch_size", (json_int_t)v->patch, "spatial_merge_size",
                      (json_int_t)v->merge, "spatial_patch_size", (json_int_t)v->patch, "window_size",
                      (json_int_t)v->window, "fullatt_block_indexes", full, "tokens_per_second", rate,
@@ -56,8 +56,8 @@ static json_t *config_json(const tr_model_config *c, const char *dtype)
         (json_int_t)c->intermediate, "max_position_embeddings", (json_int_t)c->max_positions, "max_window_layers",
         (json_int_t)c->layers, "model_type", "qwen2_5_vl", "num_attention_heads", (json_int_t)c->heads,
         "num_hidden_layers", (json_int_t)c->layers, "num_key_value_heads", (json_int_t)c->kv_heads, "rms_norm_eps",
-        shortest(c->rms_eps), "rope_theta", c->rope_theta, "tie_word_embeddings", (int)c->tied, "torch_dtype", dtype,
-        "use_cache", 1, "use_sliding_window", 0, "vocab_size", (json_int_t)c->vocab);
+        shortest(c->rms_eps), "rope_theta", c->rope_theta, "tie_word_embeddings", (int)c->tied, "torch_dtype",
+        dtype, "use_cache", 1, "use_sliding_window", 0, "vocab_size", (json_int_t)c->vocab);
     if (!root) {
         return NULL;
     }

@@ -177,7 +177,8 @@ static void normals(uint64_t seed, uint64_t index, float out[4])
 }
 
 /* Element e of a tensor is a function of (seed, name, e): neither threads nor bands change it. */
-void tr_rows_random(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to, tr_dtype dtype)
+void tr_rows_random(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to,
+                    tr_dtype dtype)
 {
     const uint64_t seed = *(const uint64_t *)context ^ tr_hash_text(param->name);
     const int64_t first = row0 * param->in, count = rows * param->in;
@@ -229,8 +230,8 @@ void tr_model_free(tr_model *model)
     }
 }
 
-/* Whether every value of f32 panels is a bf16 number, as after loading a bf16 checkpoint: then half the memory holds
- * the same values. */
+/* Whether every value of f32 panels is a bf16 number, as after loading a bf16 checkpoint: then half the memory
+ * holds the same values. */
 static bool fits_bf16(const tr_matrix *matrix, int64_t elements)
 {
     const uint32_t *bits = matrix->panels;

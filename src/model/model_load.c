@@ -1,6 +1,6 @@
 /* model_load.c: a checkpoint directory into a model's memory. All names, shapes and dtypes are checked before the
- * first byte of data is read; then tensors are packed one after the other, each by all threads, and the pages of the
- * map are given back as they are consumed: the peak is the model itself plus one tensor. */
+ * first byte of data is read; then tensors are packed one after the other, each by all threads, and the pages of
+ * the map are given back as they are consumed: the peak is the model itself plus one tensor. */
 #include "model/checkpoint.h"
 
 #include "base/buffer.h"
@@ -21,8 +21,8 @@ bool tr_checkpoint_name(const char *name, char canonical[96])
     if (!strncmp(rest, "language_model.", 15)) {
         rest += 15;
     }
-    bool visual = !strncmp(rest, "visual.", 7), text = !strncmp(rest, "embed_tokens.", 13) ||
-                  !strncmp(rest, "layers.", 7) || !strncmp(rest, "norm.", 5);
+    bool visual = !strncmp(rest, "visual.", 7),
+         text = !strncmp(rest, "embed_tokens.", 13) || !strncmp(rest, "layers.", 7) || !strncmp(rest, "norm.", 5);
     int n = visual || !text ? snprintf(canonical, 96, "%s", !strncmp(rest, "lm_head.", 8) || visual ? rest : name)
                             : snprintf(canonical, 96, "model.%s", rest);
     return n > 0 && n < 96;
@@ -50,7 +50,8 @@ static tr_status check_tied_head(const tr_safetensors *s, const tr_safetensor *h
     }
     return tr_fail(err, TR_MISMATCH, tr_safetensors_path(s, head),
                    "tie_word_embeddings is true, but %s differs from %s: set tie_word_embeddings to false in "
-                   "config.json, or remove the tensor", head->name, embed->name);
+                   "config.json, or remove the tensor",
+                   head->name, embed->name);
 }
 
 static tr_status check_tensor(const tr_safetensors *s, const tr_safetensor *t, const tr_param *param, tr_error *err)
@@ -64,7 +65,8 @@ static tr_status check_tensor(const tr_safetensors *s, const tr_safetensor *t, c
     }
     if (t->dtype != TR_F32 && t->dtype != TR_BF16 && t->dtype != TR_F16) {
         return tr_fail(err, TR_UNSUPPORTED, tr_safetensors_path(s, t),
-                       "tensor %s has dtype %s; weights must be F32, BF16 or F16", t->name, tr_dtype_name(t->dtype));
+                       "tensor %s has dtype %s; weights must be F32, BF16 or F16", t->name,
+                       tr_dtype_name(t->dtype));
     }
     return TR_OK;
 }
@@ -118,11 +120,12 @@ tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_conf
         if (list[i]) {
             continue;
         }
-        status = i == params->head && !config->tied
-                     ? tr_fail(err, TR_MISMATCH, dir, "tensor lm_head.weight is missing, but tie_word_embeddings is "
-                               "false in config.json: without it the model has no head")
-                     : tr_fail(err, TR_MISMATCH, dir, "tensor %s is missing from the checkpoint",
-                               params->items[i].name);
+        status =
+            i == params->head && !config->tied
+                ? tr_fail(err, TR_MISMATCH, dir,
+                          "tensor lm_head.weight is missing, but tie_word_embeddings is "
+                          "false in config.json: without it the model has no head")
+                : tr_fail(err, TR_MISMATCH, dir, "tensor %s is missing from the checkpoint", params->items[i].name);
         goto done;
     }
     if (head) {
@@ -154,8 +157,8 @@ static void release(const tr_safetensor *t)
 }
 
 /* Opens and matches a directory: everything that can be checked without reading the data. */
-static tr_status open_checkpoint(const char *dir, tr_model_config *config, tr_params *params, tr_safetensors *tensors,
-                                 const tr_safetensor ***found, tr_error *err)
+static tr_status open_checkpoint(const char *dir, tr_model_config *config, tr_params *params,
+                                 tr_safetensors *tensors, const tr_safetensor ***found, tr_error *err)
 {
     tr_status status;
     if (!tr_directory_exists(dir)) {

@@ -1,7 +1,7 @@
 /* model_save.c: writes a checkpoint directory that transformers and this program load.
  *
- * Everything is written into DIR.part-PID first; at the end it takes DIR's place in one step, so that a full disk or
- * a crash leaves an old checkpoint whole. A directory that holds anything but a checkpoint is never replaced. */
+ * Everything is written into DIR.part-PID first; at the end it takes DIR's place in one step, so that a full disk
+ * or a crash leaves an old checkpoint whole. A directory that holds anything but a checkpoint is never replaced. */
 #include "model/checkpoint.h"
 
 #include "base/buffer.h"
@@ -18,10 +18,17 @@ enum { PIECE_BYTES = 8 << 20 };
 static const uint64_t SHARD_BYTES = 5000000000u; /* the published limit: 5 GB */
 
 /* The files beside the weights that make a tokenizer and a processor. */
-static const char *const tokenizer_files[] = {
-    "vocab.json",          "merges.txt",          "tokenizer.json",      "tokenizer_config.json",
-    "added_tokens.json",   "chat_template.json",  "chat_template.jinja", "special_tokens_map.json",
-    "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"};
+static const char *const tokenizer_files[] = {"vocab.json",
+                                              "merges.txt",
+                                              "tokenizer.json",
+                                              "tokenizer_config.json",
+                                              "added_tokens.json",
+                                              "chat_template.json",
+                                              "chat_template.jinja",
+                                              "special_tokens_map.json",
+                                              "preprocessor_config.json",
+                                              "video_preprocessor_config.json",
+                                              "processor_config.json"};
 
 typedef struct saver {
     const char *dir; /* where files are written now */
@@ -179,7 +186,7 @@ static bool is_checkpoint_file(const char *name)
 {
     size_t length = strlen(name);
     bool model = !strncmp(name, "model", 5) && ((length > 12 && !strcmp(name + length - 12, ".safetensors")) ||
-                                               !strcmp(name, "model.safetensors.index.json"));
+                                                !strcmp(name, "model.safetensors.index.json"));
     bool known = model || !strcmp(name, "config.json") || !strcmp(name, "generation_config.json");
     for (size_t i = 0; !known && i < sizeof tokenizer_files / sizeof *tokenizer_files; i++) {
         known = !strcmp(name, tokenizer_files[i]);
@@ -197,8 +204,10 @@ static tr_status check_target(const char *dir, tr_error *err)
     tr_status status = tr_directory_list(dir, &names, &count, err);
     for (size_t i = 0; !status && i < count; i++) {
         if (!is_checkpoint_file(names[i])) {
-            status = tr_fail(err, TR_INVALID, dir, "%s holds %.128s, which is not part of a checkpoint: it would be "
-                             "lost; choose another directory or move the file away", dir, names[i]);
+            status = tr_fail(err, TR_INVALID, dir,
+                             "%s holds %.128s, which is not part of a checkpoint: it would be "
+                             "lost; choose another directory or move the file away",
+                             dir, names[i]);
         }
     }
     tr_names_free(names, count);
@@ -270,16 +279,21 @@ done:
     return status;
 }
 
-tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, const tr_params *params, tr_dtype dtype,
-                              uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill, const void *context,
-                              tr_save_progress progress, void *progress_context, tr_error *err)
+tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, const tr_params *params,
+                              tr_dtype dtype, uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill,
+                              const void *context, tr_save_progress progress, void *progress_context, tr_error *err)
 {
     char *target = trimmed(dir), *part = NULL, *parent = NULL;
-    saver s = {.params = params, .dtype = dtype, .fill = fill, .context = context, .progress = progress,
+    saver s = {.params = params,
+               .dtype = dtype,
+               .fill = fill,
+               .context = context,
+               .progress = progress,
                .progress_context = progress_context};
     tr_status status = TR_OK;
     if (dtype != TR_F32 && dtype != TR_BF16) {
-        status = tr_fail(err, TR_INVALID, dir, "a checkpoint is written as F32 or BF16, not %s", tr_dtype_name(dtype));
+        status =
+            tr_fail(err, TR_INVALID, dir, "a checkpoint is written as F32 or BF16, not %s", tr_dtype_name(dtype));
         goto done;
     }
     part = target ? tr_format("%s.part-%ld", target, (long)getpid()) : NULL;

@@ -27,8 +27,8 @@ static int add(tr_params *p, tr_param_part part, bool matrix, int rank, const in
     return p->count++;
 }
 
-__attribute__((format(printf, 5, 6))) static int add_matrix(tr_params *p, tr_param_part part, int64_t out, int64_t in,
-                                                            const char *format, ...)
+__attribute__((format(printf, 5, 6))) static int add_matrix(tr_params *p, tr_param_part part, int64_t out,
+                                                            int64_t in, const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);

@@ -95,10 +95,11 @@ static tr_status parse_tensor(tr_safetensor *t, const json_t *entry, const uint8
                        t->bytes);
     }
     if ((uint64_t)end > data_size) {
-        return tr_fail(err, TR_FORMAT, path,
-                       "tensor %s ends at byte %lld of the data, but the file holds only %zu data bytes: the file is "
-                       "truncated (%lld bytes are missing); download or copy it again",
-                       t->name, (long long)end, data_size, (long long)end - (long long)data_size);
+        return tr_fail(
+            err, TR_FORMAT, path,
+            "tensor %s ends at byte %lld of the data, but the file holds only %zu data bytes: the file is "
+            "truncated (%lld bytes are missing); download or copy it again",
+            t->name, (long long)end, data_size, (long long)end - (long long)data_size);
     }
     t->data = data + begin;
     return TR_OK;
@@ -137,7 +138,8 @@ static tr_status check_ranges(tr_safetensor *items, size_t count, const uint8_t 
     }
     size_t used = (size_t)(at - data);
     if (used != data_size) {
-        return tr_fail(err, TR_FORMAT, path, "%zu bytes after the last tensor belong to no tensor", data_size - used);
+        return tr_fail(err, TR_FORMAT, path, "%zu bytes after the last tensor belong to no tensor",
+                       data_size - used);
     }
     return TR_OK;
 }
@@ -148,17 +150,20 @@ static tr_status parse_header(const uint8_t *bytes, size_t size, const char *pat
 {
     uint64_t length = 0;
     if (size < 8) {
-        return tr_fail(err, TR_FORMAT, path, "the file has %zu bytes; a safetensors file begins with 8 bytes of "
-                       "header length", size);
+        return tr_fail(err, TR_FORMAT, path,
+                       "the file has %zu bytes; a safetensors file begins with 8 bytes of "
+                       "header length",
+                       size);
     }
     for (int i = 7; i >= 0; i--) {
         length = length << 8 | bytes[i];
     }
     if (length > size - 8) {
-        return tr_fail(err, TR_FORMAT, path,
-                       "the header length field says %llu bytes, but only %zu follow it: the file is truncated or is "
-                       "not a safetensors file",
-                       (unsigned long long)length, size - 8);
+        return tr_fail(
+            err, TR_FORMAT, path,
+            "the header length field says %llu bytes, but only %zu follow it: the file is truncated or is "
+            "not a safetensors file",
+            (unsigned long long)length, size - 8);
     }
     if (length > HEADER_LIMIT) {
         return tr_fail(err, TR_FORMAT, path, "the header has %llu bytes, more than the %d allowed",
@@ -254,7 +259,7 @@ static void sort_names(tr_safetensors *s)
 tr_status tr_safetensors_parse(tr_safetensors *tensors, const void *bytes, size_t size, const char *name,
                                tr_error *err)
 {
-    int shard;
+    int shard = 0;
     tr_status status;
     memset(tensors, 0, sizeof *tensors);
     TR_TRY(add_file(tensors, name, &shard, err));
@@ -269,7 +274,7 @@ done:
 
 static tr_status map_file(tr_safetensors *s, const char *path, tr_error *err)
 {
-    int shard;
+    int shard = 0;
     tr_status status;
     TR_TRY(add_file(s, path, &shard, err));
     TR_TRY(tr_file_map_open(&s->files[shard].map, path, err));
@@ -299,8 +304,8 @@ static tr_status map_shards(tr_safetensors *s, const char *dir, const json_t *ma
     {
         const char *file = json_string_value(value);
         if (!file || !file[0] || strchr(file, '/') || !strcmp(file, "..") || !strcmp(file, ".")) {
-            return tr_fail(err, TR_FORMAT, index, "weight_map: tensor %.128s must name a file in the same directory",
-                           key);
+            return tr_fail(err, TR_FORMAT, index,
+                           "weight_map: tensor %.128s must name a file in the same directory", key);
         }
         char *path = tr_path_join(dir, file);
         if (!path) {
@@ -312,8 +317,10 @@ static tr_status map_shards(tr_safetensors *s, const char *dir, const json_t *ma
         }
         tr_status status = TR_OK;
         if (!known && !tr_file_exists(path)) {
-            status = tr_fail(err, TR_NOT_FOUND, index, "the index names the shard %.128s (for tensor %.128s), which "
-                             "does not exist in %.256s", file, key, dir);
+            status = tr_fail(err, TR_NOT_FOUND, index,
+                             "the index names the shard %.128s (for tensor %.128s), which "
+                             "does not exist in %.256s",
+                             file, key, dir);
         } else if (!known) {
             status = map_file(s, path, err);
         }
@@ -347,8 +354,8 @@ static tr_status check_index(const tr_safetensors *s, const json_t *map, const c
         const char *path = t ? tr_safetensors_path(s, t) : "", *file = json_string_value(value);
         size_t a = strlen(path), b = strlen(file);
         if (!t || a < b || strcmp(path + a - b, file)) {
-            return tr_fail(err, TR_NOT_FOUND, index, "tensor %.128s is not in the shard %.128s that the index names",
-                           key, file);
+            return tr_fail(err, TR_NOT_FOUND, index,
+                           "tensor %.128s is not in the shard %.128s that the index names", key, file);
         }
     }
     return TR_OK;
@@ -370,8 +377,10 @@ tr_status tr_safetensors_open_directory(tr_safetensors *tensors, const char *dir
         goto done;
     }
     if (!tr_file_exists(index)) {
-        status = tr_fail(err, TR_NOT_FOUND, dir, "%s holds neither model.safetensors nor "
-                         "model.safetensors.index.json: it is not a checkpoint directory with safetensors", dir);
+        status = tr_fail(err, TR_NOT_FOUND, dir,
+                         "%s holds neither model.safetensors nor "
+                         "model.safetensors.index.json: it is not a checkpoint directory with safetensors",
+                         dir);
         goto done;
     }
     TR_TRY(tr_json_read(index, &root, err));

@@ -37,7 +37,8 @@ typedef struct tr_safetensors {
     size_t file_count, file_capacity;
 } tr_safetensors;
 
-/* Opens one file. On failure nothing is left open. tr_safetensors_close releases everything and takes an empty one. */
+/* Opens one file. On failure nothing is left open. tr_safetensors_close releases everything and takes an empty one.
+ */
 tr_status tr_safetensors_open(tr_safetensors *tensors, const char *path, tr_error *err);
 
 /* Opens a checkpoint directory: model.safetensors, else the shards that model.safetensors.index.json names. */
@@ -83,7 +84,8 @@ typedef struct tr_safetensors_writer {
 tr_status tr_safetensors_writer_open(tr_safetensors_writer *writer, const char *path,
                                      const tr_safetensors_entry *entries, size_t count, const json_t *metadata,
                                      tr_error *err);
-tr_status tr_safetensors_writer_write(tr_safetensors_writer *writer, const void *bytes, size_t count, tr_error *err);
+tr_status tr_safetensors_writer_write(tr_safetensors_writer *writer, const void *bytes, size_t count,
+                                      tr_error *err);
 /* Refuses when fewer bytes were written than the entries need. */
 tr_status tr_safetensors_writer_commit(tr_safetensors_writer *writer, tr_error *err);
 void tr_safetensors_writer_abandon(tr_safetensors_writer *writer);

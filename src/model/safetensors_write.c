@@ -26,7 +26,7 @@ static tr_status make_header(const char *path, const tr_safetensors_entry *entri
                              const json_t *metadata, tr_buffer *out, size_t *expected, tr_error *err)
 {
     json_t *root = json_object(), *format = metadata ? NULL : json_pack("{s:s}", "format", "pt");
-    size_t at = 0, bytes;
+    size_t at = 0, bytes = 0;
     tr_status status = TR_OK;
     bool made = root && (metadata || format) &&
                 !json_object_set(root, "__metadata__", metadata ? (json_t *)(uintptr_t)metadata : format);
@@ -104,8 +104,10 @@ tr_status tr_safetensors_writer_write(tr_safetensors_writer *writer, const void 
 tr_status tr_safetensors_writer_commit(tr_safetensors_writer *writer, tr_error *err)
 {
     if (writer->written != writer->expected) {
-        tr_status status = tr_fail(err, TR_INVALID, writer->file.path, "only %zu of the %zu bytes that the header "
-                                   "announces were written", writer->written, writer->expected);
+        tr_status status = tr_fail(err, TR_INVALID, writer->file.path,
+                                   "only %zu of the %zu bytes that the header "
+                                   "announces were written",
+                                   writer->written, writer->expected);
         tr_safetensors_writer_abandon(writer);
         return status;
     }
@@ -121,7 +123,7 @@ tr_status tr_safetensors_builder_add_as(tr_safetensors_builder *builder, const c
                                         const int64_t *shape, const void *data, tr_dtype data_dtype, tr_error *err)
 {
     tr_safetensors_entry entry = {.name = name, .dtype = dtype, .rank = rank};
-    size_t bytes;
+    size_t bytes = 0;
     tr_status status;
     if (rank < 0 || rank > TR_SAFETENSORS_RANK) {
         return tr_fail(err, TR_INVALID, name, "tensor %s: rank %d is not in 0 to %d", name, rank,
@@ -191,7 +193,7 @@ tr_status tr_safetensors_builder_write(const tr_safetensors_builder *builder, co
     }
     TR_TRY(tr_safetensors_writer_open(&writer, path, entries, used, builder->metadata, err));
     for (size_t i = 0; i < used; i++) {
-        size_t bytes;
+        size_t bytes = 0;
         TR_TRY(entry_bytes(&entries[i], path, &bytes, err));
         TR_TRY(tr_safetensors_writer_write(&writer, builder->data[order[i]], bytes, err));
     }

@@ -1,6 +1,6 @@
-/* test_checkpoint.c: whole checkpoint directories: the reference's copies tensor by tensor, every damaged one refused
- * by name, save and load again, random start, compute copies, frozen copies. Fixtures are made by tr_model_create, so
- * that most of it runs without the reference data. */
+/* test_checkpoint.c: whole checkpoint directories: the reference's copies tensor by tensor, every damaged one
+ * refused by name, save and load again, random start, compute copies, frozen copies. Fixtures are made by
+ * tr_model_create, so that most of it runs without the reference data. */
 #include "support/shared.h"
 
 #include "base/file.h"
@@ -63,8 +63,9 @@ static double number(const json_t *object, const char *key)
     return json_number_value(json_object_get(object, key));
 }
 
-/* The probes of golden/README.md: sums of float64 products, so only the order of summation differs: 1e-12 of the sum
- * of magnitudes (bounded by l2 * sqrt(n)) covers n <= 5e6 terms of 2^-53 each with a wide margin in practice. */
+/* The probes of golden/README.md: sums of float64 products, so only the order of summation differs: 1e-12 of the
+ * sum of magnitudes (bounded by l2 * sqrt(n)) covers n <= 5e6 terms of 2^-53 each with a wide margin in practice.
+ */
 static void check_probes(const tr_param *p, const json_t *probe, const char *where)
 {
     float *x = values(p);
@@ -86,7 +87,7 @@ static void check_probes(const tr_param *p, const json_t *probe, const char *whe
 static void test_golden_probes(void **state)
 {
     (void)state;
-    static const char *const names[] = {"nano",      "micro",    "vocab",         "nano-ref", "nano-legacy-sharded",
+    static const char *const names[] = {"nano",      "micro",    "vocab",        "nano-ref", "nano-legacy-sharded",
                                         "nano-bf16", "nano-f16", "nano-prefixed"};
     json_t *all;
     assert_int_equal(tr_json_read(need_shared("golden/checkpoints/tensors.json"), &all, NULL), TR_OK);
@@ -209,7 +210,8 @@ static void test_round_trip(void **state)
     (void)state;
     tr_model_options train = {.dtype = TR_F32, .train = true};
     tr_model *a = create("nano", train, 7);
-    const char *one = scratch_copy("round-one"), *many = scratch_copy("round-many"), *half = scratch_copy("round-half");
+    const char *one = scratch_copy("round-one"), *many = scratch_copy("round-many"),
+               *half = scratch_copy("round-half");
     save(a, one, TR_F32, 0);
     save(a, many, TR_F32, 100000);
     assert_int_equal(tr_model_check(many, true, NULL), TR_OK);
@@ -244,7 +246,8 @@ static void test_create(void **state)
     (void)state;
     tr_model *a = create("nano", plain, 1), *b = create("nano", plain, 1), *c = create("nano", plain, 2);
     same_values(a, b);
-    const tr_param *q = find(a, "model.layers.0.self_attn.q_proj.weight"), *k = find(a, "visual.blocks.0.attn.proj.weight");
+    const tr_param *q = find(a, "model.layers.0.self_attn.q_proj.weight"),
+                   *k = find(a, "visual.blocks.0.attn.proj.weight");
     float *x = values(q), *y = values(find(c, q->name)), *z = values(k);
     assert_memory_not_equal(x, y, 4096 * sizeof *x);
     assert_memory_not_equal(x, z, 4096 * sizeof *x); /* another tensor, other numbers */
@@ -285,7 +288,7 @@ static void test_memory(void **state)
     same_values(m, m);
     tr_param *p = &m->params.items[m->params.layers[0].gate];
     tr_param *n = &m->params.items[m->params.norm];
-    p->master[0] = 1.00390625f; /* halfway between two bf16 numbers: rounds to even, 1 */
+    p->master[0] = 1.00390625f;  /* halfway between two bf16 numbers: rounds to even, 1 */
     p->master[16] = 1.01171875f; /* halfway: rounds to even, 1.015625 */
     n->master[0] = 1.001f;
     p->gradient[3] = 5;
@@ -361,16 +364,19 @@ static void test_head_rule(void **state)
             char name[128]; /* the newer names in the last round */
             const char *plain_name = t->name;
             if (round == 2) {
-                snprintf(name, sizeof name, "model.%s%s", !strncmp(t->name, "model.", 6) ? "language_" : "", t->name);
+                snprintf(name, sizeof name, "model.%s%s", !strncmp(t->name, "model.", 6) ? "language_" : "",
+                         t->name);
                 plain_name = name;
             }
-            assert_int_equal(tr_safetensors_builder_add(&b, plain_name, t->dtype, t->rank, t->shape, t->data, NULL), TR_OK);
+            assert_int_equal(tr_safetensors_builder_add(&b, plain_name, t->dtype, t->rank, t->shape, t->data, NULL),
+                             TR_OK);
             if (!strcmp(t->name, "model.embed_tokens.weight") && round < 2) {
                 other = malloc(t->bytes);
                 memcpy(other, t->data, t->bytes);
                 other[77] += (float)round;
-                assert_int_equal(tr_safetensors_builder_add(&b, "lm_head.weight", t->dtype, t->rank, t->shape, other,
-                                                            NULL), TR_OK);
+                assert_int_equal(
+                    tr_safetensors_builder_add(&b, "lm_head.weight", t->dtype, t->rank, t->shape, other, NULL),
+                    TR_OK);
             }
         }
         assert_int_equal(tr_safetensors_builder_write(&b, path, NULL), TR_OK);

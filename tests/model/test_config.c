@@ -105,10 +105,11 @@ static void test_nested_first(void **state)
     (void)state;
     tr_model_config c;
     /* text_config wins over the flat copy; rope_parameters over rope_scaling; null falls through */
-    read_or_say(make_directory("\"model_type\": \"qwen2_5_vl\",",
-                               "\"text_config\": {\"intermediate_size\": 100, \"vocab_size\": null, \"rope_parameters\":"
-                               " {\"rope_theta\": 5000.0, \"rope_type\": \"default\", \"mrope_section\": [4, 2, 2]}},"),
-                &c);
+    read_or_say(
+        make_directory("\"model_type\": \"qwen2_5_vl\",",
+                       "\"text_config\": {\"intermediate_size\": 100, \"vocab_size\": null, \"rope_parameters\":"
+                       " {\"rope_theta\": 5000.0, \"rope_type\": \"default\", \"mrope_section\": [4, 2, 2]}},"),
+        &c);
     assert_int_equal(c.intermediate, 100);
     assert_int_equal(c.vocab, 512);
     assert_true(c.rope_theta == 5000.0);
@@ -120,7 +121,8 @@ static void test_vision_defaults(void **state)
     (void)state;
     tr_model_config c;
     read_or_say(make_directory("\"depth\": 3, \"hidden_size\": 64, \"num_heads\": 4, \"intermediate_size\": 80,",
-                               "\"hidden_size\": 64, "), &c);
+                               "\"hidden_size\": 64, "),
+                &c);
     assert_int_equal(c.vision.depth, 32);
     assert_int_equal(c.vision.heads, 16);
     assert_int_equal(c.vision.intermediate, 3420);
@@ -146,7 +148,8 @@ static void test_refusals(void **state)
         {"\"vocab_size\": 512", "\"vocab_size\": 512, \"layer_types\": [\"sliding_attention\"]", "layer_types"},
         {"\"vocab_size\": 512", "\"vocab_size\": 512, \"hidden_act\": \"gelu\"", "hidden_act is \"gelu\""},
         {"\"vocab_size\": 512", "\"vocab_size\": 512, \"rope_theta\": -1", "rope_theta is -1"},
-        {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": 1", "tie_word_embeddings must be true or false"},
+        {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": 1",
+         "tie_word_embeddings must be true or false"},
         {"[2, 3, 3]", "[2, 3, 4]", "mrope_section [2, 3, 4] adds up to 9"},
         {"[2, 3, 3]", "[2, 6]", "mrope_section must be a list of three"},
         {"[2, 3, 3]", "[2, -3, 9]", "mrope_section[1]"},
@@ -239,7 +242,8 @@ static void test_bench_counts(void **state)
         for (int k = 0; k < p.count; k++) {
             count += p.items[k].out * p.items[k].in;
         }
-        assert_true((double)count > (table[i].millions - 0.05) * 1e6 && (double)count < (table[i].millions + 0.05) * 1e6);
+        assert_true((double)count > (table[i].millions - 0.05) * 1e6 &&
+                    (double)count < (table[i].millions + 0.05) * 1e6);
         tr_params_free(&p);
     }
 }
@@ -267,10 +271,10 @@ static void test_presets_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flat_layout),      cmocka_unit_test(test_nested_first),
-        cmocka_unit_test(test_vision_defaults),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_golden_layouts),   cmocka_unit_test(test_published_counts),
-        cmocka_unit_test(test_bench_counts),     cmocka_unit_test(test_presets_round_trip),
+        cmocka_unit_test(test_flat_layout),     cmocka_unit_test(test_nested_first),
+        cmocka_unit_test(test_vision_defaults), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_golden_layouts),  cmocka_unit_test(test_published_counts),
+        cmocka_unit_test(test_bench_counts),    cmocka_unit_test(test_presets_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_safetensors.c: the reader on well-formed and damaged bytes, the writer, the builder, sharded directories. Every
- * fixture is made here; the damaged checkpoints of the reference data are in test_checkpoint.c. */
+/* test_safetensors.c: the reader on well-formed and damaged bytes, the writer, the builder, sharded directories.
+ * Every fixture is made here; the damaged checkpoints of the reference data are in test_checkpoint.c. */
 #include "support/shared.h"
 
 #include "base/file.h"
@@ -30,9 +30,11 @@ static void test_good(void **state)
     (void)state;
     uint8_t bytes[512];
     tr_safetensors s;
-    size_t size = make_bytes(bytes, "{\"__metadata__\": {\"format\": \"pt\"}, " F32_A
-                                    ", \"b\": {\"dtype\": \"U8\", \"shape\": [], \"data_offsets\": [8, 9]},"
-                                    " \"empty\": {\"dtype\": \"I64\", \"shape\": [0, 7], \"data_offsets\": [9, 9]}}", 9);
+    size_t size = make_bytes(bytes,
+                             "{\"__metadata__\": {\"format\": \"pt\"}, " F32_A
+                             ", \"b\": {\"dtype\": \"U8\", \"shape\": [], \"data_offsets\": [8, 9]},"
+                             " \"empty\": {\"dtype\": \"I64\", \"shape\": [0, 7], \"data_offsets\": [9, 9]}}",
+                             9);
     const float one = 1.5f;
     memcpy(bytes + size - 9 + 4, &one, 4);
     assert_int_equal(tr_safetensors_parse(&s, bytes, size, "memory", NULL), TR_OK);
@@ -65,7 +67,9 @@ static void test_damaged(void **state)
         {"{" F32_A "}", 7, "truncated"},
         {"{" F32_A "}", 9, "1 bytes after the last tensor"},
         {"{" F32_A "", 8, "not valid JSON"},
-        {"[" "]", 0, "must be a JSON object"},
+        {"["
+         "]",
+         0, "must be a JSON object"},
         {"{" F32_A ", " F32_A "}", 8, "duplicate"},
         {"{\"a\": 1}", 0, "tensor a"},
         {"{\"a\": {\"dtype\": \"F12\", \"shape\": [1], \"data_offsets\": [0, 4]}}", 4, "tensor a has dtype F12"},
@@ -84,10 +88,13 @@ static void test_damaged(void **state)
         {"{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0]}}", 4, "data_offsets"},
         {"{\"a\": {\"dtype\": \"F32\", \"shape\": [1]}}", 4, "data_offsets"},
         {"{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 8]}}", 8, "before tensor a"},
-        {"{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [9223372036854775803, 9223372036854775807]}}",
+        {"{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [9223372036854775803, "
+         "9223372036854775807]}}",
          8, "tensor a ends at byte 9223372036854775807"},
-        {"{" F32_A ", \"b\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 8]}}", 8, "a and b overlap"},
-        {"{" F32_A ", \"b\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 8]}}", 8, "a and b overlap"},
+        {"{" F32_A ", \"b\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 8]}}", 8,
+         "a and b overlap"},
+        {"{" F32_A ", \"b\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 8]}}", 8,
+         "a and b overlap"},
         {"{\"__metadata__\": {\"n\": 1}}", 0, "__metadata__.n must be a string"},
         {"{\"__metadata__\": []}", 0, "__metadata__ must be an object"},
         {"{\"a\": {\"dtype\": \"F32\", \"shape\": [99999999999999999999], \"data_offsets\": [0, 4]}}", 4, "JSON"}};
@@ -104,7 +111,8 @@ static void test_damaged(void **state)
     }
 }
 
-/* Every prefix of a good file and every single changed header byte: refused or read, never a crash (ASan watches). */
+/* Every prefix of a good file and every single changed header byte: refused or read, never a crash (ASan watches).
+ */
 static void test_prefixes_and_flips(void **state)
 {
     (void)state;
@@ -247,7 +255,8 @@ static void test_index(void **state)
     } table[] = {
         {"{\"metadata\": {\"total_size\": 0}, \"weight_map\": {\"a\": \"1.st\", \"b\": \"2.st\"}}", NULL},
         {"{\"weight_map\": {\"a\": \"1.st\", \"b\": \"3.st\"}}", "3.st"},
-        {"{\"weight_map\": {\"a\": \"1.st\", \"b\": \"2.st\", \"c\": \"2.st\"}}", "tensor c is not in the shard 2.st"},
+        {"{\"weight_map\": {\"a\": \"1.st\", \"b\": \"2.st\", \"c\": \"2.st\"}}",
+         "tensor c is not in the shard 2.st"},
         {"{\"weight_map\": {\"a\": \"2.st\", \"b\": \"1.st\"}}", "is not in the shard"},
         {"{\"weight_map\": {\"a\": \"1.st\", \"c\": \"2.st\"}}", "tensor b is in this shard but not in the index"},
         {"{\"weight_map\": {\"a\": \"../1.st\"}}", "same directory"},
@@ -282,8 +291,12 @@ static void test_index(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),    cmocka_unit_test(test_damaged),       cmocka_unit_test(test_prefixes_and_flips),
-        cmocka_unit_test(test_builder), cmocka_unit_test(test_writer_counts), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_prefixes_and_flips),
+        cmocka_unit_test(test_builder),
+        cmocka_unit_test(test_writer_counts),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
