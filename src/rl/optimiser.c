@@ -33,18 +33,18 @@ void tr_optimiser_step(tr_optimiser *o, tr_model *model, double lr, double norm)
     o->step++;
     double scale = o->clip_norm > 0 ? o->clip_norm / (norm + 1e-6) : 1;
     tr_adamw adamw = {
-        .lr = (float)lr,
-        .beta1 = (float)o->beta1,
-        .beta2 = (float)o->beta2,
-        .eps = (float)o->eps,
-        .bias1 = (float)bias(o->beta1, o->step),
-        .bias2 = (float)bias(o->beta2, o->step),
-        .gradient_scale = (float)(scale < 1 ? scale : 1),
+        .lr = lr,
+        .beta1 = o->beta1,
+        .beta2 = o->beta2,
+        .eps = o->eps,
+        .bias1 = bias(o->beta1, o->step),
+        .bias2 = bias(o->beta2, o->step),
+        .gradient_scale = scale < 1 ? scale : 1,
     };
     for (int i = 0; i < model->params.count; i++) {
         const tr_param *p = &model->params.items[i];
         if (p->trainable && p->gradient) {
-            adamw.weight_decay = p->decay ? (float)o->weight_decay : 0;
+            adamw.weight_decay = p->decay ? o->weight_decay : 0;
             model->ops->adamw_step(p->master, p->gradient, p->m, p->v, p->elements, &adamw);
         }
     }
