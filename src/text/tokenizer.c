@@ -40,6 +40,7 @@ void tr_tokenizer_free(tr_tokenizer *t)
     free(t->table);
     free(t->directory);
     tr_buffer_free(&t->pool);
+    tr_buffer_free(&t->scratch);
     tr_bpe_free(&t->bpe);
     tr_ids_free(&t->end_ids);
     pcre2_code_free(t->pattern);

@@ -152,7 +152,6 @@ static tr_status read_merges(tr_tokenizer *t, json_t *merges, const char *path, 
 {
     size_t i;
     json_t *merge;
-    char place[4096];
     tr_status status = TR_OK;
     if (!json_is_array(merges)) {
         return tr_fail(err, TR_FORMAT, path, "model \"merges\" must be a list, found %s",
@@ -162,14 +161,17 @@ static tr_status read_merges(tr_tokenizer *t, json_t *merges, const char *path, 
     {
         const char *left, *right;
         size_t left_length, right_length;
-        snprintf(place, sizeof place, "%s: merge number %zu", path, i + 1);
         if (!merge_sides(merge, &left, &left_length, &right, &right_length)) {
-            return tr_fail(err, TR_FORMAT, place, "a merge is \"a b\" or [\"a\", \"b\"], found %s%s",
-                           tr_json_type_name(merge), json_is_string(merge) ? " of another form" : "");
+            status = tr_fail(err, TR_FORMAT, NULL, "a merge is \"a b\" or [\"a\", \"b\"], found %s%s",
+                             tr_json_type_name(merge), json_is_string(merge) ? " of another form" : "");
+            goto done;
         }
-        TR_TRY(tr_vocabulary_add_merge(t, left, left_length, right, right_length, (uint32_t)i, place, err));
+        TR_TRY(tr_vocabulary_add_merge(t, left, left_length, right, right_length, (uint32_t)i, err));
     }
 done:
+    if (status) {
+        tr_fail_where(err, status, "%s: merge number %zu", path, i + 1);
+    }
     return status;
 }
 

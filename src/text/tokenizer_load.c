@@ -60,7 +60,6 @@ static tr_status read_merges(tr_tokenizer *t, const char *path, tr_error *err)
 {
     tr_file_map map = {0};
     tr_status status;
-    char place[4096];
     uint32_t rank = 0;
     size_t number = 0, bad;
     TR_TRY(tr_file_map_open(&map, path, err));
@@ -70,7 +69,6 @@ static tr_status read_merges(tr_tokenizer *t, const char *path, tr_error *err)
         size_t length = newline ? (size_t)(newline - line) : map.size - at;
         at += length + 1;
         number++;
-        snprintf(place, sizeof place, "%s:%zu", path, number);
         length -= length && line[length - 1] == '\r';
         if (!length || (number == 1 && length >= 8 && !memcmp(line, "#version", 8))) {
             continue;
@@ -78,17 +76,20 @@ static tr_status read_merges(tr_tokenizer *t, const char *path, tr_error *err)
         const char *space = memchr(line, ' ', length);
         size_t left = space ? (size_t)(space - line) : 0, right = space ? length - left - 1 : 0;
         if (!left || !right || memchr(space + 1, ' ', right)) {
-            status = tr_fail(err, TR_FORMAT, place, "a merge is two tokens with one space between, found \"%.*s\"",
+            status = tr_fail(err, TR_FORMAT, NULL, "a merge is two tokens with one space between, found \"%.*s\"",
                              (int)(length < 80 ? length : 80), line);
             goto done;
         }
         if (!tr_utf8_valid(line, length, &bad)) {
-            status = tr_fail(err, TR_FORMAT, place, "not UTF-8 at column %zu", bad + 1);
+            status = tr_fail(err, TR_FORMAT, NULL, "not UTF-8 at column %zu", bad + 1);
             goto done;
         }
-        TR_TRY(tr_vocabulary_add_merge(t, line, left, space + 1, right, rank++, place, err));
+        TR_TRY(tr_vocabulary_add_merge(t, line, left, space + 1, right, rank++, err));
     }
 done:
+    if (status && number) {
+        tr_fail_where(err, status, "%s:%zu", path, number);
+    }
     tr_file_map_close(&map);
     return status;
 }

@@ -87,7 +87,7 @@ static tr_status store(tr_tokenizer *t, int64_t id, const void *bytes, size_t le
 tr_status tr_vocabulary_add(tr_tokenizer *t, const char *symbols, size_t length, int64_t id, const char *place,
                             tr_error *err)
 {
-    tr_buffer bytes = {0};
+    tr_buffer *bytes = &t->scratch;
     tr_status status;
     bool ok;
     int shown = (int)(length < 80 ? length : 80);
@@ -105,16 +105,17 @@ tr_status tr_vocabulary_add(tr_tokenizer *t, const char *symbols, size_t length,
         tr_buffer_free(&other);
         goto done;
     }
-    TR_TRY(tr_symbols_to_bytes(symbols, length, &bytes, &ok, err));
+    tr_buffer_clear(bytes);
+    TR_TRY(tr_symbols_to_bytes(symbols, length, bytes, &ok, err));
     if (ok) {
         TR_TRY(grow_table(t, err));
-        size_t slot = find_slot(t, (const uint8_t *)bytes.data, bytes.length);
+        size_t slot = find_slot(t, (const uint8_t *)bytes->data, bytes->length);
         if (t->table[slot] >= 0) {
             status = tr_fail(err, TR_FORMAT, place, "token \"%.*s\" has two ids, %" PRId32 " and %" PRId64, shown,
                              symbols, t->table[slot], id);
             goto done;
         }
-        TR_TRY(store(t, id, bytes.data, bytes.length, TR_TOKEN_ORDINARY, false, err));
+        TR_TRY(store(t, id, bytes->data, bytes->length, TR_TOKEN_ORDINARY, false, err));
         t->table[slot] = (int32_t)id;
         t->table_count++;
     } else { /* no text can reach it by merging; it may be an added token that stands in the vocabulary too */
@@ -122,7 +123,6 @@ tr_status tr_vocabulary_add(tr_tokenizer *t, const char *symbols, size_t length,
     }
     t->count++;
 done:
-    tr_buffer_free(&bytes);
     return status;
 }
 
@@ -257,35 +257,35 @@ static int32_t side(const tr_tokenizer *t, const char *symbols, size_t length, t
 }
 
 tr_status tr_vocabulary_add_merge(tr_tokenizer *t, const char *left, size_t left_length, const char *right,
-                                  size_t right_length, uint32_t rank, const char *place, tr_error *err)
+                                  size_t right_length, uint32_t rank, tr_error *err)
 {
-    tr_buffer joined = {0};
+    tr_buffer *joined = &t->scratch;
     tr_status status;
     const tr_merge *old;
     int l = (int)(left_length < 80 ? left_length : 80), r = (int)(right_length < 80 ? right_length : 80);
     tr_merge merge = {.rank = rank};
-    merge.left = side(t, left, left_length, &joined, err);
-    merge.right = merge.left >= 0 ? side(t, right, right_length, &joined, err) : -1;
+    tr_buffer_clear(joined);
+    merge.left = side(t, left, left_length, joined, err);
+    merge.right = merge.left >= 0 ? side(t, right, right_length, joined, err) : -1;
     if (merge.left < 0 || merge.right < 0) {
         bool first = merge.left < 0;
-        status = tr_fail(err, TR_FORMAT, place, "merge \"%.*s %.*s\": \"%.*s\" is not in the vocabulary", l, left,
-                         r, right, first ? l : r, first ? left : right);
+        status = tr_fail(err, TR_FORMAT, NULL, "merge \"%.*s %.*s\": \"%.*s\" is not in the vocabulary", l, left, r,
+                         right, first ? l : r, first ? left : right);
         goto done;
     }
-    merge.id = tr_tokenizer_id_of_bytes(t, (const uint8_t *)joined.data, joined.length);
+    merge.id = tr_tokenizer_id_of_bytes(t, (const uint8_t *)joined->data, joined->length);
     if (merge.id < 0) {
         status =
-            tr_fail(err, TR_FORMAT, place, "merge \"%.*s %.*s\" makes \"%.*s%.*s\", which is not in the vocabulary",
+            tr_fail(err, TR_FORMAT, NULL, "merge \"%.*s %.*s\" makes \"%.*s%.*s\", which is not in the vocabulary",
                     l, left, r, right, l, left, r, right);
         goto done;
     }
     TR_TRY(tr_bpe_add(&t->bpe, merge, &old, err));
     if (old) {
-        status = tr_fail(err, TR_FORMAT, place, "merge \"%.*s %.*s\" stands here and at merge number %" PRIu32, l,
+        status = tr_fail(err, TR_FORMAT, NULL, "merge \"%.*s %.*s\" stands here and at merge number %" PRIu32, l,
                          left, r, right, old->rank + 1);
     }
 done:
-    tr_buffer_free(&joined);
     return status;
 }
 

@@ -41,6 +41,7 @@ struct tr_tokenizer {
     pcre2_code *pattern;
     bool own_pattern; /* ours, whose steps are bounded: no match limit is needed */
     tr_ids end_ids;
+    tr_buffer scratch; /* bytes of the token or merge that is being added */
     struct tr_word_cache *cache;
 };
 
@@ -52,9 +53,10 @@ tr_status tr_vocabulary_add_added(tr_tokenizer *t, const char *text, size_t leng
                                   bool normalized, const char *place, tr_error *err);
 /* After all tokens: byte tokens, holes between ordinary ids, order of added tokens. */
 tr_status tr_vocabulary_finish(tr_tokenizer *t, const char *place, tr_error *err);
-/* After that: a merge written as two symbols of the byte alphabet. place is the whole place, line included. */
+/* After that: a merge written as two symbols of the byte alphabet. Errors have no place: the caller adds file and
+ * line (only then; formatting it for each of 150,000 merges would cost more than adding them). */
 tr_status tr_vocabulary_add_merge(tr_tokenizer *t, const char *left, size_t left_length, const char *right,
-                                  size_t right_length, uint32_t rank, const char *place, tr_error *err);
+                                  size_t right_length, uint32_t rank, tr_error *err);
 /* Qwen2's pattern as Hugging Face files write it. */
 extern const char tr_qwen2_pattern[];
 /* Compiles the pattern (Oniguruma's syntax as Hugging Face files have it); NULL is Qwen2's. */

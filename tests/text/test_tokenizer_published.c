@@ -155,12 +155,42 @@ static void test_words_of_the_specification(void **state)
     assert_int_equal(tr_tokenizer_kind(tokenizer, -1), TR_TOKEN_NONE);
 }
 
+/* What libraries disagree about, as transformers 5.23.0 (split_special_tokens) has it: U+180E is no white space,
+ * U+0085 and U+2028 are; the long s is an s when case is ignored; digits of all scripts stand alone; normal form C
+ * comes first. */
+static void test_rare_characters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int32_t ids[12];
+        size_t count;
+    } cases[] = {
+        {"x\u180E\u180Ey", {87, 123970, 236, 123970, 236, 88}, 6},
+        {"a\xC2\x85\xC2\x85 b", {64, 126, 227, 126, 227, 293}, 6},
+        {"can'\u017F I'LL", {4814, 6, 144815, 358, 6, 4086}, 6},
+        {"e\u0301a\u0323\u0301", {963, 20229, 53839}, 3},
+        {"  \u3000 x\u2028\n z", {256, 22441, 856, 378, 101, 198, 1147}, 7},
+        {"\u0663\u06F4\u00BD"
+         "1",
+         {149, 96, 151, 112, 26062, 16},
+         6},
+        {"\u1100\u1161\u11A8", {126317}, 1},
+        {"<|im_end|><tool_call>\n<|fim_pad|>", {27, 91, 318, 6213, 91, 29, 151657, 198, 151662}, 9},
+    };
+    need_tokenizer();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect_ids(cases[i].text, strlen(cases[i].text), false, cases[i].ids, cases[i].count);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_llamacpp_vectors),
         cmocka_unit_test(test_hugging_face_vectors),
         cmocka_unit_test(test_words_of_the_specification),
+        cmocka_unit_test(test_rare_characters),
     };
     return cmocka_run_group_tests(tests, load, unload);
 }
