@@ -25,6 +25,10 @@ bool tr_checkpoint_name(const char *name, char canonical[96]);
 /* A stored tensor's elements in the checkpoint: the product of its shape. */
 int64_t tr_param_count(const tr_param *param);
 
+/* Bytes that tr_param_allocate will take, without taking them: the compute copy (0 where the master serves as one)
+ * and master, gradient and moments. param->stored must be set. */
+void tr_param_plan(const tr_param *param, const tr_model_options *options, uint64_t *compute, uint64_t *state);
+
 /* Makes a parameter's memory (compute copy, and master, gradient, moments when trainable) as the options ask.
  * param->stored must be set. */
 tr_status tr_param_allocate(tr_param *param, const tr_model_options *options, tr_error *err);

@@ -48,18 +48,30 @@ static bool is_frozen(const tr_model_options *options, tr_param_part part)
 }
 
 /* The compute copy's dtype: vectors are f32; frozen matrices stay as stored, f32 ones being rounded under bf16. */
-static tr_dtype value_dtype(const tr_param *param, tr_dtype dtype)
+static tr_dtype value_dtype(const tr_param *param, bool trainable, tr_dtype dtype)
 {
     if (!param->matrix) {
         return TR_F32;
     }
-    return param->trainable || param->stored == TR_F32 ? dtype : param->stored;
+    return trainable || param->stored == TR_F32 ? dtype : param->stored;
+}
+
+void tr_param_plan(const tr_param *param, const tr_model_options *options, uint64_t *compute, uint64_t *state)
+{
+    const bool trainable = !is_frozen(options, param->part);
+    const uint64_t elements = (uint64_t)param->elements;
+    *compute = elements * tr_dtype_size(value_dtype(param, trainable, options->dtype));
+    *state = 0;
+    if (trainable) {
+        *state = elements * 4 * sizeof(float);
+        *compute = options->dtype == TR_F32 ? 0 : *compute;
+    }
 }
 
 tr_status tr_param_allocate(tr_param *param, const tr_model_options *options, tr_error *err)
 {
     param->trainable = !is_frozen(options, param->part);
-    param->value.dtype = value_dtype(param, options->dtype);
+    param->value.dtype = value_dtype(param, param->trainable, options->dtype);
     bool made = true;
     if (param->trainable) {
         param->master = take(param->elements, TR_F32);

@@ -1,0 +1,423 @@
+/* model_plan.c: `tempr1 model plan`: the memory of a run, part by part, and a rough time, before anything is
+ * loaded.
+ *
+ * Weights follow from the checkpoint's header and the configuration, working memory from the same plan that the
+ * network is made by. Times are arithmetic divided by the rate of this machine's own kernels, measured for a
+ * moment. */
+#include "cli/cli.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/thread.h"
+#include "model/checkpoint.h"
+#include "model/network.h"
+#include "train/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern const tr_command tr_command_model_plan;
+
+/* What is asked: one stage of a training configuration, or one question to a model. */
+typedef struct work {
+    const char *model_dir;
+    tr_model_options options;
+    bool reference, trains_vision, grpo, answers_only;
+    int64_t grid[3], text, group, response, prompts, updates;
+    tr_recompute recompute;
+} work;
+
+typedef struct plan {
+    tr_model_config config;
+    uint64_t weights, state, reference, network, reference_network, features, total, machine; /* bytes */
+    double vision, prefill, decode, update, pass;                                             /* operations */
+    double decode_bytes; /* read from memory by all decode steps of one prompt's group */
+    double rate, bandwidth;
+    double rollout_s, reference_s, update_s, step_s;
+} plan;
+
+static tr_status plan_weights(const work *w, plan *p, tr_error *err)
+{
+    tr_params params = {0};
+    tr_safetensors tensors = {0};
+    const tr_safetensor **found = NULL;
+    tr_status status;
+    TR_TRY(tr_model_config_read(w->model_dir, &p->config, err));
+    TR_TRY(tr_params_build(&p->config, &params, err));
+    TR_TRY(tr_safetensors_open_directory(&tensors, w->model_dir, err));
+    TR_TRY(tr_checkpoint_match(&tensors, &p->config, &params, w->model_dir, &found, err));
+    for (int i = 0; i < params.count; i++) {
+        tr_param *param = &params.items[i];
+        uint64_t compute, state;
+        param->stored = found[i]->dtype;
+        tr_param_plan(param, &w->options, &compute, &state);
+        p->weights += compute;
+        p->state += state;
+        /* the reference is a copy of the compute values; what came from bf16 is held as bf16 */
+        bool half = param->matrix && (w->options.dtype == TR_BF16 || param->stored != TR_F32);
+        p->reference += w->reference ? (uint64_t)param->elements * (half ? 2 : 4) : 0;
+    }
+done:
+    free(found);
+    tr_safetensors_close(&tensors);
+    tr_params_free(&params);
+    return status;
+}
+
+static tr_status plan_working(const work *w, plan *p, tr_error *err)
+{
+    const int64_t patches = w->grid[0] * w->grid[1] * w->grid[2], area = w->grid[1] * w->grid[2];
+    const bool train = !w->answers_only;
+    tr_network_limits limits = {.patches = patches,
+                                .largest_grid = area,
+                                .prompt_tokens = patches / 4 + w->text,
+                                .responses = w->group,
+                                .response_tokens = train ? w->group * w->response : 0,
+                                .targets = train ? w->group * w->response : 0,
+                                .train_text = train && !w->options.freeze_text,
+                                .train_vision = w->trains_vision,
+                                .recompute = w->recompute};
+    tr_status status;
+    if (w->grpo || w->answers_only) {
+        limits.decode_groups = w->answers_only ? 1 : w->prompts;
+        limits.decode_rows = limits.decode_groups * w->group;
+        limits.decode_tokens = w->response;
+    }
+    /* as in a run: fewer prompts share a decode batch until two thirds of the machine's memory hold the working
+     * memory */
+    TR_TRY(tr_network_plan_config(&p->config, &limits, &p->network, err));
+    while (p->network > p->machine / 3 * 2 && limits.decode_groups > 1) {
+        limits.decode_groups /= 2;
+        limits.decode_rows = limits.decode_groups * w->group;
+        TR_TRY(tr_network_plan_config(&p->config, &limits, &p->network, err));
+    }
+    if (w->reference) {
+        limits.patches = w->trains_vision ? limits.patches : 0;
+        limits.train_text = limits.train_vision = false;
+        limits.decode_rows = limits.decode_groups = limits.decode_tokens = 0;
+        TR_TRY(tr_network_plan_config(&p->config, &limits, &p->reference_network, err));
+    }
+    p->features = (uint64_t)(patches / 4) * (uint64_t)p->config.hidden * sizeof(float) * (uint64_t)w->prompts;
+    p->total = p->weights + p->state + p->reference + p->network + p->reference_network + p->features;
+done:
+    return status;
+}
+
+/* Multiply-adds counted as two, of one prompt's group. */
+static void count_operations(const work *w, plan *p)
+{
+    const tr_model_config *c = &p->config;
+    const tr_vision_config *v = &c->vision;
+    const double patches = (double)(w->grid[0] * w->grid[1] * w->grid[2]), area = (double)(w->grid[1] * w->grid[2]);
+    const double d = (double)v->hidden, i = (double)v->intermediate, depth = (double)v->depth;
+    const double full = (double)v->full_block_count, h = (double)c->hidden, layers = (double)c->layers;
+    const double side = (double)(v->window / v->patch), window = side * side < area ? side * side : area;
+    p->vision = patches * 2 * 1176 * d + patches * depth * 2 * (4 * d * d + 3 * d * i) +
+                4 * d * patches * ((depth - full) * window + full * area) +
+                patches / 4 * 2 * (16 * d * d + 4 * d * h);
+    const double kv = (double)(c->kv_heads * c->head_dim), head = 2 * h * (double)c->vocab;
+    const double token = layers * 2 * (2 * h * h + 2 * h * kv + 3 * h * (double)c->intermediate),
+                 pair = layers * 4 * h;
+    const double prompt = patches / 4 + (double)w->text, g = (double)w->group, r = (double)w->response;
+    const double responses = g * (r * (token + head) + pair * (r * prompt + r * r / 2));
+    p->prefill = prompt * token + pair * prompt * prompt / 2 + head;
+    p->decode = responses;
+    p->pass = p->prefill + responses;
+    p->update = (w->recompute == TR_RECOMPUTE_LAYER ? 4 : 3) * p->pass + (w->trains_vision ? 3 : 0) * p->vision;
+    const double element = w->options.dtype == TR_BF16 ? 2 : 4;
+    p->decode_bytes = r * (element * (token + head) / 2 + layers * 8 * kv * (prompt + g * r / 2));
+}
+
+/* Operations per second of a large product and bytes per second of reading weights, a tenth of a second each. */
+static tr_status measure(plan *p, tr_error *err)
+{
+    enum { SIDE = 1024, ROWS = 256, TALL = 16384 };
+    const tr_ops *ops;
+    tr_matrix w = {.dtype = TR_F32, .out = TALL, .in = SIDE};
+    float *x = tr_calloc_aligned((size_t)ROWS * SIDE, sizeof *x),
+          *y = tr_calloc_aligned((size_t)ROWS * SIDE, sizeof *y);
+    tr_status status = tr_ops_cpu(NULL, &ops, err);
+    w.panels = tr_calloc_aligned((size_t)TALL * SIDE, sizeof(float));
+    if (!status && (!x || !y || !w.panels)) {
+        status = tr_fail(err, TR_MEMORY, NULL, "out of memory for the measurement of this machine's speed");
+    }
+    for (int kind = 0; !status && kind < 2; kind++) {
+        w.out = kind ? TALL : SIDE;
+        const int64_t rows = kind ? 1 : ROWS;
+        int rounds = 0;
+        ops->linear_forward(y, x, &w, NULL, rows);
+        double start = tr_time_s(), passed;
+        do {
+            ops->linear_forward(y, x, &w, NULL, rows);
+            rounds++;
+        } while ((passed = tr_time_s() - start) < 0.1);
+        if (kind) {
+            p->bandwidth = rounds * (double)TALL * SIDE * sizeof(float) / passed;
+        } else {
+            p->rate = rounds * 2.0 * ROWS * SIDE * SIDE / passed;
+        }
+    }
+    free(x);
+    free(y);
+    free(w.panels);
+    return status;
+}
+
+static void estimate(const work *w, plan *p)
+{
+    const double decode_memory = p->decode_bytes / p->bandwidth, decode_work = p->decode / p->rate;
+    const double decode = decode_memory > decode_work ? decode_memory : decode_work;
+    const double answers = (p->vision + p->prefill) / p->rate + decode, prompts = (double)w->prompts;
+    p->rollout_s = w->grpo || w->answers_only ? prompts * answers : 0;
+    p->reference_s = w->reference ? prompts * (p->pass + (w->trains_vision ? p->vision : 0)) / p->rate : 0;
+    p->update_s = w->answers_only ? 0 : prompts * (double)w->updates * p->update / p->rate;
+    if (!w->grpo && !w->answers_only && !w->trains_vision) {
+        p->update_s +=
+            prompts * p->vision / p->rate; /* SFT on a frozen tower still needs its features, once a clip */
+    }
+    p->step_s = p->rollout_s + p->reference_s + p->update_s;
+}
+
+static tr_status make_plan(const work *w, plan *p, tr_error *err)
+{
+    tr_status status;
+    memset(p, 0, sizeof *p);
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    p->machine = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+    TR_TRY(plan_weights(w, p, err));
+    TR_TRY(plan_working(w, p, err));
+    count_operations(w, p);
+    TR_TRY(measure(p, err));
+    estimate(w, p);
+done:
+    return status;
+}
+
+static json_t *to_json(const work *w, const plan *p)
+{
+    json_t *bytes = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights,
+                              "masters_gradients_moments", (json_int_t)p->state, "reference_weights",
+                              (json_int_t)p->reference, "working", (json_int_t)p->network, "reference_working",
+                              (json_int_t)p->reference_network, "features", (json_int_t)p->features, "total",
+                              (json_int_t)p->total, "machine", (json_int_t)p->machine);
+    json_t *seconds = json_pack("{s:f, s:f, s:f, s:f}", "rollout", p->rollout_s, "reference", p->reference_s,
+                                "update", p->update_s, "step", p->step_s);
+    return json_pack("{s:s, s:o, s:o, s:[I, I, I], s:I, s:I, s:I, s:I, s:f, s:f, s:b}", "model", w->model_dir,
+                     "bytes", bytes, "seconds", seconds, "grid", (json_int_t)w->grid[0], (json_int_t)w->grid[1],
+                     (json_int_t)w->grid[2], "text_tokens", (json_int_t)w->text, "group", (json_int_t)w->group,
+                     "response_tokens", (json_int_t)w->response, "prompts", (json_int_t)w->prompts, "gflops",
+                     p->rate * 1e-9, "gigabytes_per_second", p->bandwidth * 1e-9, "fits",
+                     !p->machine || p->total < p->machine);
+}
+
+static void print_text(const work *w, const plan *p)
+{
+    const double gib = 1u << 30;
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } rows[] = {{"weights for computing", p->weights},
+                {"masters, gradients, moments", p->state},
+                {"reference weights", p->reference},
+                {"working memory", p->network},
+                {"working memory, reference", p->reference_network},
+                {"visual features", p->features}};
+    printf("%s: grid %lld,%lld,%lld, %lld text tokens, %lld response%s of %lld tokens, %lld prompt%s a step\n",
+           w->model_dir, (long long)w->grid[0], (long long)w->grid[1], (long long)w->grid[2], (long long)w->text,
+           (long long)w->group, w->group == 1 ? "" : "s", (long long)w->response, (long long)w->prompts,
+           w->prompts == 1 ? "" : "s");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].bytes) {
+            printf("  %-28s %9.3f GiB\n", rows[i].name, (double)rows[i].bytes / gib);
+        }
+    }
+    printf("  %-28s %9.3f GiB of the machine's %.1f GiB%s\n", "total", (double)p->total / gib,
+           (double)p->machine / gib, p->machine && p->total >= p->machine ? ": DOES NOT FIT" : "");
+    printf(
+        "  at most about %.3g s a %s (rollout %.3g, reference %.3g, update %.3g) at %.0f GFLOP/s and %.0f GB/s, as "
+        "measured now with %d threads\n",
+        p->step_s, w->answers_only ? "question" : "step", p->rollout_s, p->reference_s, p->update_s, p->rate * 1e-9,
+        p->bandwidth * 1e-9, tr_threads_count());
+}
+
+/* The largest visual grid that the video settings allow: the pixel budget over 28 x 28 pixels and two frames a
+ * merged token, but never less than min_pixels for each of max_frames frames; as square as it gets. */
+static void largest_grid(const tr_config *c, int64_t grid[3])
+{
+    int64_t steps = c->video.max_frames / 2 > 0 ? c->video.max_frames / 2 : 1;
+    int64_t tokens = c->video.total_pixels / 784,
+            least = c->video.min_pixels / 784 > 0 ? c->video.min_pixels / 784 : 1;
+    int64_t area = tokens / steps > least ? tokens / steps : least, side = 1;
+    while ((side + 1) * (side + 1) <= area) {
+        side++;
+    }
+    grid[0] = steps;
+    grid[1] = 2 * side;
+    grid[2] = 2 * (area / side);
+}
+
+static void from_config(const tr_config *c, work *w)
+{
+    const unsigned freeze = c->train.freeze;
+    w->model_dir = c->model;
+    w->grpo = c->algorithm == TR_ALGORITHM_GRPO;
+    w->options = (tr_model_options){.dtype = (tr_dtype)c->train.dtype,
+                                    .train = true,
+                                    .freeze_text = freeze & TR_FREEZE_TEXT,
+                                    .freeze_vision = freeze & TR_FREEZE_VISION,
+                                    .freeze_merger = freeze & TR_FREEZE_MERGER};
+    w->trains_vision = !w->options.freeze_vision || !w->options.freeze_merger;
+    w->reference = w->grpo && c->grpo.kl > 0;
+    w->group = w->grpo ? c->rollout.group : 1;
+    w->response = c->rollout.max_tokens;
+    w->prompts = c->grpo.prompts_per_step;
+    w->updates = w->grpo ? c->grpo.updates_per_rollout : 1;
+    w->recompute = (tr_recompute)c->train.recompute;
+    largest_grid(c, w->grid);
+}
+
+static bool parse_grid(const char *text, int64_t grid[3])
+{
+    long long t, h, w;
+    char more;
+    if (sscanf(text, "%lld,%lld,%lld%c", &t, &h, &w, &more) != 3 || t < 1 || h < 2 || w < 2 || h % 2 || w % 2 ||
+        t > 100000 || h > 100000 || w > 100000) {
+        return false;
+    }
+    grid[0] = t, grid[1] = h, grid[2] = w;
+    return true;
+}
+
+/* Plans one piece of work and prints it. */
+static tr_status show(const work *w, bool json, tr_error *err)
+{
+    plan p;
+    tr_status status = make_plan(w, &p, err);
+    if (!status && json) {
+        json_t *object = to_json(w, &p);
+        status = tr_cli_print_json(object, err);
+        json_decref(object);
+    } else if (!status) {
+        print_text(w, &p);
+    }
+    return status;
+}
+
+typedef struct settings {
+    const char *model, *dtype, *grid;
+    int64_t text, response, group;
+    bool json;
+} settings;
+
+static int plan_question(const settings *s)
+{
+    work w = {.model_dir = s->model,
+              .answers_only = true,
+              .prompts = 1,
+              .updates = 0,
+              .text = s->text,
+              .group = s->group ? s->group : 1,
+              .response = s->response ? s->response : 1024,
+              .grid = {16, 16, 24}};
+    tr_error err = {0};
+    w.options.dtype = !strcmp(s->dtype, "f32") ? TR_F32 : TR_BF16;
+    if (strcmp(s->dtype, "f32") && strcmp(s->dtype, "bf16")) {
+        return tr_cli_usage(&tr_command_model_plan, "--dtype must be f32 or bf16, not '%s'", s->dtype);
+    }
+    if (s->grid && !parse_grid(s->grid, w.grid)) {
+        return tr_cli_usage(&tr_command_model_plan, "--grid must be T,H,W with even H and W, found '%s'", s->grid);
+    }
+    return show(&w, s->json, &err) ? tr_cli_fail(&tr_command_model_plan, &err) : TR_EXIT_DONE;
+}
+
+static int plan_training(const settings *s, char **arguments, int count)
+{
+    tr_config_set set = {0};
+    tr_error err = {0};
+    tr_status status;
+    int exit = -1;
+    TR_TRY(tr_config_read(arguments[0], (const char *const *)arguments + 1, (size_t)count - 1, &set, &err));
+    for (size_t i = 0; i < set.count; i++) {
+        work w = {.text = s->text};
+        from_config(&set.stages[i], &w);
+        w.response = s->response ? s->response : w.response;
+        w.group = s->group ? s->group : w.group;
+        if (s->grid && !parse_grid(s->grid, w.grid)) {
+            exit =
+                tr_cli_usage(&tr_command_model_plan, "--grid must be T,H,W with even H and W, found '%s'", s->grid);
+            goto done;
+        }
+        TR_TRY(show(&w, s->json, &err));
+    }
+done:
+    tr_config_set_free(&set);
+    return exit >= 0 ? exit : status ? tr_cli_fail(&tr_command_model_plan, &err) : TR_EXIT_DONE;
+}
+
+static int run(int argc, char **argv)
+{
+    settings s = {.dtype = "bf16", .text = 256};
+    const tr_option options[] = {
+        {.name = "model",
+         .kind = TR_OPTION_TEXT,
+         .value = &s.model,
+         .argument = "DIR",
+         .help = "Plans one question to this checkpoint (tempr1 ask) instead of a training run."},
+        {.name = "dtype",
+         .kind = TR_OPTION_TEXT,
+         .value = &s.dtype,
+         .argument = "bf16|f32",
+         .help = "With --model: as for ask; default bf16. A configuration has its own train.dtype."},
+        {.name = "grid",
+         .kind = TR_OPTION_TEXT,
+         .value = &s.grid,
+         .argument = "T,H,W",
+         .help = "The visual grid in patches. Default: the largest that the video settings allow; 16,16,24 with "
+                 "--model."},
+        {.name = "text",
+         .kind = TR_OPTION_INT,
+         .value = &s.text,
+         .argument = "N",
+         .min = 1,
+         .max = 1e6,
+         .help = "Text tokens of a prompt; default 256."},
+        {.name = "response",
+         .kind = TR_OPTION_INT,
+         .value = &s.response,
+         .argument = "N",
+         .min = 1,
+         .max = 1e6,
+         .help = "Tokens of a response; default rollout.max_tokens, 1024 with --model."},
+        {.name = "group",
+         .kind = TR_OPTION_INT,
+         .value = &s.group,
+         .argument = "N",
+         .min = 1,
+         .max = 4096,
+         .help = "Responses to a prompt; default rollout.group, 1 with --model."},
+        {.name = "json", .kind = TR_OPTION_FLAG, .value = &s.json, .help = "Prints one JSON object a stage."},
+        {0}};
+    char **positional;
+    int count, exit = tr_cli_parse(&tr_command_model_plan, options, argc, argv, 0, -1, &positional, &count);
+    if (exit >= 0) {
+        return exit;
+    }
+    if (!s.model == !count) {
+        return tr_cli_usage(&tr_command_model_plan, "give either a configuration file or --model DIR");
+    }
+    return s.model ? plan_question(&s) : plan_training(&s, positional, count);
+}
+
+const tr_command tr_command_model_plan = {
+    .name = "model plan",
+    .arguments = "CONFIG.yaml [key=value ...] | --model DIR [options]",
+    .summary = "memory by part and rough time, before a run",
+    .text =
+        "Prints how many bytes a run will take, part by part, and roughly how long a step takes on this machine. "
+        "The checkpoint is not loaded. Shapes are the largest that the configuration allows, so that real steps "
+        "need at most this much.\n\n"
+        "Example: tempr1 model plan run.yaml grpo.prompts_per_step=4\n\n"
+        "Example: tempr1 model plan --model Qwen2.5-VL-3B-Instruct --grid 64,16,28 --response 256",
+    .run = run};
