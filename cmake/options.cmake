@@ -24,7 +24,7 @@ add_library(tr_flags INTERFACE)
 target_compile_definitions(tr_flags INTERFACE _GNU_SOURCE TEMPR1_VERSION="${PROJECT_VERSION}")
 target_compile_options(tr_flags INTERFACE
     -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef
-    -Wno-format-truncation # messages and places are cut to their fields on purpose
+    $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> # messages and places are cut to their fields on purpose
     -fno-common -ffp-contract=off -fno-math-errno -fno-strict-aliasing)
 if(TEMPR1_SANITIZE)
     target_compile_options(tr_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
