@@ -7,11 +7,12 @@
 
 enum { WIDTH = 420, HEIGHT = 240, LEFT = 58, RIGHT = 14, TOP = 30, BOTTOM = 38, HEAD = 40 };
 
-static const char *const colours[] = {"#1f6fb4", "#d1650f", "#2a8f3c", "#b8323a", "#7a55b0", "#7d5a4a", "#c2559d", "#5f6b73"};
+static const char *const colours[] = {"#1f6fb4", "#d1650f", "#2a8f3c", "#b8323a",
+                                      "#7a55b0", "#7d5a4a", "#c2559d", "#5f6b73"};
 
 typedef struct frame {
-    double left, top;            /* of the plot area, in page units */
-    double x0, x1, y0, y1;       /* data ranges */
+    double left, top;      /* of the plot area, in page units */
+    double x0, x1, y0, y1; /* data ranges */
     tr_buffer *out;
     tr_error *err;
 } frame;
@@ -20,16 +21,21 @@ static tr_status add_escaped(tr_buffer *out, const char *text, tr_error *err)
 {
     tr_status status = TR_OK;
     for (const char *p = text; *p && !status; p++) {
-        const char *code = *p == '<' ? "&lt;" : *p == '>' ? "&gt;" : *p == '&' ? "&amp;" : *p == '"' ? "&quot;" : NULL;
+        const char *code = *p == '<'   ? "&lt;"
+                           : *p == '>' ? "&gt;"
+                           : *p == '&' ? "&amp;"
+                           : *p == '"' ? "&quot;"
+                                       : NULL;
         status = code ? tr_buffer_add_text(out, code, err) : tr_buffer_add(out, p, 1, err);
     }
     return status;
 }
 
-static tr_status add_label(const frame *f, double x, double y, const char *anchor, const char *class, const char *text)
+static tr_status add_label(const frame *f, double x, double y, const char *anchor, const char *class,
+                           const char *text)
 {
-    tr_status status = tr_buffer_printf(f->out, f->err, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" class=\"%s\">", x,
-                                        y, anchor, class);
+    tr_status status = tr_buffer_printf(
+        f->out, f->err, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" class=\"%s\">", x, y, anchor, class);
     status = status ? status : add_escaped(f->out, text, f->err);
     return status ? status : tr_buffer_add_text(f->out, "</text>\n", f->err);
 }
@@ -91,18 +97,20 @@ static tr_status add_axes(const frame *f)
     for (double k = ceil(f->x0 / step_x); !status && k * step_x <= f->x1; k++) {
         double x = page_x(f, k * step_x);
         snprintf(text, sizeof text, "%.6g", k * step_x);
-        status = tr_buffer_printf(f->out, f->err, "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/>\n", x, f->top, bottom);
+        status =
+            tr_buffer_printf(f->out, f->err, "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/>\n", x, f->top, bottom);
         status = status ? status : add_label(f, x, bottom + 14, "middle", "tick", text);
     }
     for (double k = ceil(f->y0 / step_y); !status && k * step_y <= f->y1; k++) {
         double y = page_y(f, k * step_y);
         snprintf(text, sizeof text, "%.4g", k * step_y == 0 ? 0 : k * step_y);
-        status = tr_buffer_printf(f->out, f->err, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>\n", f->left, y, right);
+        status =
+            tr_buffer_printf(f->out, f->err, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>\n", f->left, y, right);
         status = status ? status : add_label(f, f->left - 6, y + 3.5, "end", "tick", text);
     }
     return status ? status
-                  : tr_buffer_printf(f->out, f->err, "<path class=\"axis\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", f->left, f->top,
-                                     bottom, right);
+                  : tr_buffer_printf(f->out, f->err, "<path class=\"axis\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", f->left,
+                                     f->top, bottom, right);
 }
 
 /* The mean of the finite points among the last `window` up to i; NaN when point i is not finite. */
@@ -122,12 +130,13 @@ static double smoothed(const double *y, size_t i, size_t window)
 static tr_status add_line(const frame *f, const tr_plot_series *s, size_t window, const char *colour, bool faint)
 {
     bool pen = false;
-    tr_status status = tr_buffer_printf(f->out, f->err, "<path class=\"%s\" stroke=\"%s\" d=\"", faint ? "raw" : "line",
-                                        colour);
+    tr_status status =
+        tr_buffer_printf(f->out, f->err, "<path class=\"%s\" stroke=\"%s\" d=\"", faint ? "raw" : "line", colour);
     for (size_t i = 0; !status && i < s->count; i++) {
         double y = smoothed(s->y, i, window);
         if (isfinite(s->x[i]) && isfinite(y)) {
-            status = tr_buffer_printf(f->out, f->err, "%c%.1f %.1f", pen ? 'L' : 'M', page_x(f, s->x[i]), page_y(f, y));
+            status =
+                tr_buffer_printf(f->out, f->err, "%c%.1f %.1f", pen ? 'L' : 'M', page_x(f, s->x[i]), page_y(f, y));
             if (!pen) { /* a lone point is a dot: round line ends draw it */
                 status = status ? status : tr_buffer_add_text(f->out, "h0", f->err);
             }
@@ -156,15 +165,17 @@ static tr_status add_panel(frame *f, const tr_plot_panel *panel)
         }
         if (!status && panel->series_count > 1) {
             double x = f->left + WIDTH - LEFT - RIGHT - 4, y = f->top + 12 + 13 * (double)s;
-            status = tr_buffer_printf(f->out, f->err, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" class=\"tick\" "
-                                      "style=\"fill:%s\">", x, y, colour);
+            status = tr_buffer_printf(f->out, f->err,
+                                      "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" class=\"tick\" "
+                                      "style=\"fill:%s\">",
+                                      x, y, colour);
             status = status ? status : add_escaped(f->out, series->name, f->err);
             status = status ? status : tr_buffer_add_text(f->out, "</text>\n", f->err);
         }
     }
     return status ? status
-                  : add_label(f, f->left + (WIDTH - LEFT - RIGHT) / 2.0, f->top + HEIGHT - TOP - BOTTOM + 30, "middle",
-                              "tick", panel->x_label);
+                  : add_label(f, f->left + (WIDTH - LEFT - RIGHT) / 2.0, f->top + HEIGHT - TOP - BOTTOM + 30,
+                              "middle", "tick", panel->x_label);
 }
 
 tr_status tr_plot_svg(const char *title, const tr_plot_panel *panels, size_t count, size_t columns, tr_buffer *out,

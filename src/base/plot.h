@@ -1,5 +1,6 @@
-/* plot.h: line plots as one SVG page: panels in a grid, each with axes, ticks, a legend and a smoothed line over the raw
- * one. Reads nothing, knows nothing of what is plotted. Values that are not finite leave a gap. Thread safe. */
+/* plot.h: line plots as one SVG page: panels in a grid, each with axes, ticks, a legend and a smoothed line over
+ * the raw one. Reads nothing, knows nothing of what is plotted. Values that are not finite leave a gap. Thread
+ * safe. */
 #ifndef TR_BASE_PLOT_H
 #define TR_BASE_PLOT_H
 

@@ -11,13 +11,13 @@
 #include "rl/rollout.h"
 
 typedef struct tr_eval_options {
-    tr_sampling sampling;      /* temperature 0 for greedy; banned and end ids are taken from source and model */
-    uint64_t seed;             /* for sampled answers */
-    const char *out;           /* folder to write into; NULL: nothing is written */
-    const char *label;         /* before the progress bar: "evaluation" */
-    const json_t *card;        /* what the caller adds to the protocol card (borrowed; may be NULL) */
-    int64_t first_rows;        /* 0: all rows; else only so many */
-    uint64_t feature_version;  /* name of the vision weights for the feature cache */
+    tr_sampling sampling;     /* temperature 0 for greedy; banned and end ids are taken from source and model */
+    uint64_t seed;            /* for sampled answers */
+    const char *out;          /* folder to write into; NULL: nothing is written */
+    const char *label;        /* before the progress bar: "evaluation" */
+    const json_t *card;       /* what the caller adds to the protocol card (borrowed; may be NULL) */
+    int64_t first_rows;       /* 0: all rows; else only so many */
+    uint64_t feature_version; /* name of the vision weights for the feature cache */
 } tr_eval_options;
 
 /* What evaluates: the training loop lends its own network; `tempr1 eval` makes one (tr_eval_network). */

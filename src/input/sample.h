@@ -1,7 +1,7 @@
 /* sample.h: a corpus row as the model sees it, and the source that training, evaluation and `ask` take rows from.
  *
- * tr_source is an interface (a small table of functions), so that the loops of src/train and src/eval know nothing of
- * files: tr_source_open gives the one that reads corpus rows and clips; tests bring one that lives in memory.
+ * tr_source is an interface (a small table of functions), so that the loops of src/train and src/eval know nothing
+ * of files: tr_source_open gives the one that reads corpus rows and clips; tests bring one that lives in memory.
  * sample.c and features.c (clearing, the feature cache) stand apart from source.c (rows and clips).
  *
  * Shapes: a prompt has `prompt` tokens, of which visual_tokens are placeholders; patches [visual.rows][1176] with
@@ -26,7 +26,7 @@ typedef struct tr_data_entry {
 typedef struct tr_video_settings {
     double fps;
     int64_t min_frames, max_frames, total_pixels, min_pixels;
-    const char *cache;   /* folder; NULL: no cache on disk */
+    const char *cache; /* folder; NULL: no cache on disk */
     uint64_t cache_bytes;
 } tr_video_settings;
 
@@ -36,8 +36,8 @@ typedef struct tr_source_options {
     tr_video_settings video;
     const tr_data_entry *entries;
     size_t entry_count;
-    bool targets;                 /* SFT: rows must have a target, limits.target_tokens is filled */
-    const char *target_prompt;    /* reserved; NULL */
+    bool targets;              /* SFT: rows must have a target, limits.target_tokens is filled */
+    const char *target_prompt; /* reserved; NULL */
 } tr_source_options;
 
 /* What a response earned. */
@@ -49,9 +49,9 @@ typedef struct tr_score {
         char name[24]; /* "format", "iou", ... */
         double value;
     } parts[TR_SCORE_PARTS];
-    bool format;      /* the whole response matched its template */
-    json_t *parsed;   /* what was understood: owned, NULL when nothing */
-    char error[160];  /* why not; empty when parsed */
+    bool format;     /* the whole response matched its template */
+    json_t *parsed;  /* what was understood: owned, NULL when nothing */
+    char error[160]; /* why not; empty when parsed */
 } tr_score;
 void tr_score_clear(tr_score *score);
 
@@ -88,9 +88,9 @@ typedef struct tr_source_limits {
 
 typedef struct tr_source tr_source;
 typedef struct tr_source_functions {
-    /* Everything but the patches (the clip is opened or found in the cache). target: fill target_ids too. A row that
-     * cannot be used (broken clip, absent file, a prompt longer than the context) fails with a message that names it;
-     * the caller may go on with another row. sample must be empty. */
+    /* Everything but the patches (the clip is opened or found in the cache). target: fill target_ids too. A row
+     * that cannot be used (broken clip, absent file, a prompt longer than the context) fails with a message that
+     * names it; the caller may go on with another row. sample must be empty. */
     tr_status (*load)(tr_source *source, int64_t row, bool target, tr_sample *sample, tr_error *err);
     /* Fills sample->patches and visual.patches. */
     tr_status (*patches)(tr_source *source, tr_sample *sample, tr_error *err);
@@ -106,20 +106,21 @@ struct tr_source {
     const tr_source_functions *call;
     void *self;
     int64_t rows;
-    const int32_t *entry;     /* [rows] which entry each row came from; rows of an entry are neighbours */
-    const double *weights;    /* [entries] */
+    const int32_t *entry;  /* [rows] which entry each row came from; rows of an entry are neighbours */
+    const double *weights; /* [entries] */
     int64_t entries;
-    const uint8_t *banned;    /* [model vocab] 1 for ids that must never be sampled: vision specials, ids without a
-                                 token; NULL bans nothing */
+    const uint8_t *banned; /* [model vocab] 1 for ids that must never be sampled: vision specials, ids without a
+                              token; NULL bans nothing */
     tr_source_limits limits;
-    double decode_s;          /* seconds spent so far in decoding clips; grows, the loops read differences */
+    double decode_s; /* seconds spent so far in decoding clips; grows, the loops read differences */
 };
 
 /* Opens the rows of all entries: every row is read and checked (file:line in errors), videos must exist, the
  * tokenizer must fit the model. *source is freed by tr_source_free. */
 tr_status tr_source_open(const tr_source_options *options, tr_source **source, tr_error *err);
 /* One question without a file of rows (`ask`, `serve`): row as in the corpus, without truth. The JSON is copied. */
-tr_status tr_source_open_row(const tr_source_options *options, const json_t *row, tr_source **source, tr_error *err);
+tr_status tr_source_open_row(const tr_source_options *options, const json_t *row, tr_source **source,
+                             tr_error *err);
 void tr_source_free(tr_source *source);
 
 /* ---- features: the vision tower's output, kept per clip and weight version (input/features.c) ---- */
@@ -129,10 +130,11 @@ typedef struct tr_features tr_features;
 tr_status tr_features_create(uint64_t bytes, tr_features **features, tr_error *err);
 void tr_features_free(tr_features *features);
 /* The features [sample->visual_tokens][hidden] of a sample under the weights called `version`: from memory, or by
- * reading the patches and one vision forward with `network`. Valid until later ones push it out: clips that are needed
- * together must fit `bytes` together. Text-only samples give NULL. *vision_s and *stall_s (may be NULL) grow by the seconds spent. */
-tr_status tr_features_get(tr_features *features, tr_network *network, const tr_model_config *model, tr_source *source,
-                          tr_sample *sample, uint64_t version, const float **out, double *vision_s, double *stall_s,
-                          tr_error *err);
+ * reading the patches and one vision forward with `network`. Valid until later ones push it out: clips that are
+ * needed together must fit `bytes` together. Text-only samples give NULL. *vision_s and *stall_s (may be NULL) grow
+ * by the seconds spent. */
+tr_status tr_features_get(tr_features *features, tr_network *network, const tr_model_config *model,
+                          tr_source *source, tr_sample *sample, uint64_t version, const float **out,
+                          double *vision_s, double *stall_s, tr_error *err);
 
 #endif

@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-bool tr_advantages(double *advantages, double *std, const double *rewards, int64_t count, tr_std_kind kind, double eps)
+bool tr_advantages(double *advantages, double *std, const double *rewards, int64_t count, tr_std_kind kind,
+                   double eps)
 {
     bool equal = true;
     double sum = 0;

@@ -1,8 +1,8 @@
 /* optimiser.h: AdamW over the table of parameters, with global-norm clipping.
  *
- * Walks the trainable entries in table order: sum of squares of each gradient (one fixed order), the norm of all, one
- * clip factor min(1, clip / (norm + 1e-6)), one AdamW step each (decay only where param.decay), then the compute copies
- * are refreshed. Never changes frozen parameters. */
+ * Walks the trainable entries in table order: sum of squares of each gradient (one fixed order), the norm of all,
+ * one clip factor min(1, clip / (norm + 1e-6)), one AdamW step each (decay only where param.decay), then the
+ * compute copies are refreshed. Never changes frozen parameters. */
 #ifndef TR_RL_OPTIMISER_H
 #define TR_RL_OPTIMISER_H
 

@@ -7,9 +7,9 @@
  *   ratio constant:  f = -min(rho, 1 + high) A logp, with the factor held constant (CISPO)
  *   loss = sum over tokens of weight * (f + kl * KL - entropy * H)
  *
- * KL: k3 = exp(ref - logp) - (ref - logp) - 1, k1 = logp - ref, k2 = (logp - ref)^2 / 2. The weight follows from the
- * averaging: 1 / (N len_i), 1 / M or 1 / (N L), with N responses and M tokens of the whole step, L a constant length.
- * So the losses of the groups of a step simply add up. Gradients stop at old and ref. */
+ * KL: k3 = exp(ref - logp) - (ref - logp) - 1, k1 = logp - ref, k2 = (logp - ref)^2 / 2. The weight follows from
+ * the averaging: 1 / (N len_i), 1 / M or 1 / (N L), with N responses and M tokens of the whole step, L a constant
+ * length. So the losses of the groups of a step simply add up. Gradients stop at old and ref. */
 #ifndef TR_RL_POLICY_H
 #define TR_RL_POLICY_H
 

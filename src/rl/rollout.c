@@ -1,8 +1,8 @@
 /* rollout.c: answers prompts by sampling, several prompts in one decode batch.
  *
- * Prompts are taken in waves of as many as the network has slots and rows for. In a wave every prompt is prefilled, its
- * responses' first tokens are drawn from the one row of logits, then all live responses advance together; a finished
- * one leaves at once. Rows of one prompt stay neighbours. */
+ * Prompts are taken in waves of as many as the network has slots and rows for. In a wave every prompt is prefilled,
+ * its responses' first tokens are drawn from the one row of logits, then all live responses advance together; a
+ * finished one leaves at once. Rows of one prompt stay neighbours. */
 #include "rl/rollout.h"
 
 #include "base/file.h"
@@ -21,14 +21,14 @@ struct tr_rollout {
     int64_t rows, slots;                    /* of the network's decode batch */
     int threads;
 
-    int32_t *ids;           /* [prompts * responses][max_tokens] */
-    float *logp;            /* the same */
-    int64_t *lengths;       /* [prompts * responses] */
-    uint8_t *stopped;       /* [prompts * responses] */
-    int32_t *packed_ids;    /* one after the other, in the order of the groups */
+    int32_t *ids;        /* [prompts * responses][max_tokens] */
+    float *logp;         /* the same */
+    int64_t *lengths;    /* [prompts * responses] */
+    uint8_t *stopped;    /* [prompts * responses] */
+    int32_t *packed_ids; /* one after the other, in the order of the groups */
     float *packed_logp;
 
-    float *logits;          /* [rows][vocab]; the first row also holds a prefill's */
+    float *logits;                                    /* [rows][vocab]; the first row also holds a prefill's */
     int64_t *streams, *slot_of, *index, *response_of; /* [rows] of the live responses */
     int32_t *tokens, *picked;
     float *row_logp;
@@ -50,9 +50,9 @@ typedef struct run {
 void tr_rollout_free(tr_rollout *r)
 {
     if (r) {
-        void *owned[] = {r->ids,     r->logp,    r->lengths, r->stopped,     r->packed_ids, r->packed_logp, r->logits,
-                         r->streams, r->slot_of, r->index,   r->response_of, r->tokens,     r->picked,      r->row_logp,
-                         r->work};
+        void *owned[] = {r->ids,         r->logp,   r->lengths, r->stopped,  r->packed_ids,
+                         r->packed_logp, r->logits, r->streams, r->slot_of,  r->index,
+                         r->response_of, r->tokens, r->picked,  r->row_logp, r->work};
         for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
             free(owned[i]);
         }
@@ -137,10 +137,11 @@ static bool append(run *u, int64_t response, int32_t id, float logp)
 
 static tr_status no_token(const run *u, int64_t response)
 {
-    return tr_fail(u->err, TR_NUMERIC, NULL,
-                   "no token can be drawn for response %lld of row %u: its logits are not finite, or every token is "
-                   "banned; the weights have probably diverged", (long long)(response % u->responses),
-                   (unsigned)u->prompts[response / u->responses].row);
+    return tr_fail(
+        u->err, TR_NUMERIC, NULL,
+        "no token can be drawn for response %lld of row %u: its logits are not finite, or every token is "
+        "banned; the weights have probably diverged",
+        (long long)(response % u->responses), (unsigned)u->prompts[response / u->responses].row);
 }
 
 /* Prefills prompt `p` into a slot and draws the first token of its responses. */
@@ -216,8 +217,8 @@ static int64_t pack(run *u, int64_t p, int64_t at, tr_rollout_group *group)
         memcpy(r->packed_logp + at, r->logp + i * r->max_tokens, n * sizeof *r->logp);
         at += r->lengths[i];
     }
-    *group = (tr_rollout_group){u->responses,      at - start,           r->packed_ids + start, r->packed_logp + start,
-                                r->lengths + first, r->stopped + first};
+    *group = (tr_rollout_group){u->responses,           at - start,         r->packed_ids + start,
+                                r->packed_logp + start, r->lengths + first, r->stopped + first};
     return at;
 }
 
@@ -231,10 +232,11 @@ tr_status tr_rollout_run(tr_rollout *r, const tr_rollout_prompt *prompts, int64_
     }
     if (count * responses > r->prompts * r->responses || responses < 1 || responses > r->rows ||
         sampling->max_tokens > r->max_tokens) {
-        return tr_fail(err, TR_INVALID, "rollout", "%lld prompts with %lld responses of %lld tokens do not fit a "
-                       "rollout planned for %lld, %lld and %lld", (long long)count, (long long)responses,
-                       (long long)sampling->max_tokens, (long long)r->prompts, (long long)r->responses,
-                       (long long)r->max_tokens);
+        return tr_fail(err, TR_INVALID, "rollout",
+                       "%lld prompts with %lld responses of %lld tokens do not fit a "
+                       "rollout planned for %lld, %lld and %lld",
+                       (long long)count, (long long)responses, (long long)sampling->max_tokens,
+                       (long long)r->prompts, (long long)r->responses, (long long)r->max_tokens);
     }
     run u = {r, prompts, sampling, seed, step, responses, 0, 0, 0, count * responses, err};
     int64_t wave = r->rows / responses < r->slots ? r->rows / responses : r->slots, at = 0;

@@ -1,8 +1,8 @@
 /* rollout.h: answers prompts by sampling: several prompts share one decode batch, finished responses leave at once.
  *
  * The result of each prompt is a packed group: ids and log-probabilities of all its responses one after the other,
- * ready for tr_network_group_forward. The same responses come out whatever the batch (counter-based sampling, kernels
- * whose rows do not depend on each other). Allocates in create only. Not thread safe. */
+ * ready for tr_network_group_forward. The same responses come out whatever the batch (counter-based sampling,
+ * kernels whose rows do not depend on each other). Allocates in create only. Not thread safe. */
 #ifndef TR_RL_ROLLOUT_H
 #define TR_RL_ROLLOUT_H
 
@@ -28,8 +28,8 @@ typedef struct tr_rollout_group {
 typedef struct tr_rollout tr_rollout;
 
 /* For at most `prompts` prompts of `responses` responses of max_tokens; `network` must have been made with
- * decode_rows >= responses, decode_groups >= 1 and decode_tokens >= max_tokens; more of both lets more prompts share
- * a batch. */
+ * decode_rows >= responses, decode_groups >= 1 and decode_tokens >= max_tokens; more of both lets more prompts
+ * share a batch. */
 tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits, const tr_model *model,
                             int64_t prompts, int64_t responses, int64_t max_tokens, tr_rollout **rollout,
                             tr_error *err);

@@ -21,14 +21,17 @@ tr_status tr_sampling_check(const tr_sampling *s, const char *where, tr_error *e
                        s->temperature);
     }
     if (!(s->top_p > 0 && s->top_p <= 1)) {
-        return tr_fail(err, TR_INVALID, where, "top_p must lie above 0 and be at most 1 (1: off), found %g", s->top_p);
+        return tr_fail(err, TR_INVALID, where, "top_p must lie above 0 and be at most 1 (1: off), found %g",
+                       s->top_p);
     }
     if (!(s->min_p >= 0 && s->min_p <= 1)) {
         return tr_fail(err, TR_INVALID, where, "min_p must lie between 0 (off) and 1, found %g", s->min_p);
     }
     if (s->top_k < 0 || s->max_tokens < 1) {
-        return tr_fail(err, TR_INVALID, where, "top_k must be at least 0 (off) and max_tokens at least 1, found %lld "
-                       "and %lld", (long long)s->top_k, (long long)s->max_tokens);
+        return tr_fail(err, TR_INVALID, where,
+                       "top_k must be at least 0 (off) and max_tokens at least 1, found %lld "
+                       "and %lld",
+                       (long long)s->top_k, (long long)s->max_tokens);
     }
     return TR_OK;
 }
@@ -54,7 +57,8 @@ uint64_t tr_sampler_work(int64_t vocab)
 }
 
 /* e^x for x <= 0 by range reduction and a Taylor polynomial: relative error below 3e-7, plain f32 operations that
- * give the same bits with any vector width. It only weighs the draw; recorded log-probs come from the operations. */
+ * give the same bits with any vector width. It only weighs the draw; recorded log-probs come from the operations.
+ */
 static inline float weigh(float x)
 {
     float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* rounds to the nearest integer */
@@ -141,8 +145,8 @@ static int64_t best_k(candidate *heap, const float *weights, int64_t vocab, int6
     return count;
 }
 
-/* The candidates, best first, that can belong to the nucleus: weights below (1 - top_p) * total / vocab cannot, all of
- * them together hold less than 1 - top_p. */
+/* The candidates, best first, that can belong to the nucleus: weights below (1 - top_p) * total / vocab cannot, all
+ * of them together hold less than 1 - top_p. */
 static int64_t likely(candidate *list, const float *weights, int64_t vocab, double total, double top_p)
 {
     double least = (1 - top_p) * total / (double)vocab;

@@ -1,8 +1,8 @@
 /* sampler.h: picks the next token from a row of logits.
  *
- * Filters in the usual order: temperature, bans, top-k, top-p, min-p. The random number is a function of (seed, step,
- * row, response, token) alone, so a response is the same whatever batch it was made in. Never computes the recorded
- * log-probability: that is ops->logsoftmax_forward's, over the whole vocabulary, before bans. */
+ * Filters in the usual order: temperature, bans, top-k, top-p, min-p. The random number is a function of (seed,
+ * step, row, response, token) alone, so a response is the same whatever batch it was made in. Never computes the
+ * recorded log-probability: that is ops->logsoftmax_forward's, over the whole vocabulary, before bans. */
 #ifndef TR_RL_SAMPLER_H
 #define TR_RL_SAMPLER_H
 
@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 typedef struct tr_sampling {
-    double temperature;    /* 0: greedy (the lowest id among equals); recorded log-probs are then at temperature 1 */
-    double top_p;          /* 1: off */
-    double min_p;          /* 0: off */
-    int64_t top_k;         /* 0: off */
-    int64_t max_tokens;    /* of one response, the end token included */
+    double temperature; /* 0: greedy (the lowest id among equals); recorded log-probs are then at temperature 1 */
+    double top_p;       /* 1: off */
+    double min_p;       /* 0: off */
+    int64_t top_k;      /* 0: off */
+    int64_t max_tokens; /* of one response, the end token included */
     const uint8_t *banned; /* [vocab], or NULL */
     const int64_t *end_ids;
     int64_t end_count;

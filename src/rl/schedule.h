@@ -6,9 +6,9 @@
 
 typedef enum tr_schedule_kind { TR_SCHEDULE_CONSTANT, TR_SCHEDULE_LINEAR, TR_SCHEDULE_COSINE } tr_schedule_kind;
 
-/* step from 0 of `total` steps. During the first `warmup` steps the rate rises linearly from 0 (step 0 has rate 0 when
- * there is a warm-up, the full rate when there is none); then it stays, falls linearly to 0, or falls as half a
- * cosine. */
+/* step from 0 of `total` steps. During the first `warmup` steps the rate rises linearly from 0 (step 0 has rate 0
+ * when there is a warm-up, the full rate when there is none); then it stays, falls linearly to 0, or falls as half
+ * a cosine. */
 double tr_schedule_rate(tr_schedule_kind kind, double base, int64_t step, int64_t warmup, int64_t total);
 
 #endif

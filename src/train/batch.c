@@ -19,8 +19,8 @@ void tr_trainer_clear(tr_trainer *t)
     }
 }
 
-/* One broken clip must not end a run of days: it is said, counted and left out. Running out of memory or an unreadable
- * disk would hit every row, and ends it. */
+/* One broken clip must not end a run of days: it is said, counted and left out. Running out of memory or an
+ * unreadable disk would hit every row, and ends it. */
 static bool is_fatal(tr_status status)
 {
     return status == TR_MEMORY || status == TR_INTERRUPTED;
@@ -31,8 +31,8 @@ static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_er
 {
     tr_sample *s = &t->samples[i];
     const float *features;
-    tr_status status = tr_features_get(t->features, t->network, &t->model->config, t->source, s, t->version, &features,
-                                       &report->seconds.vision, &report->seconds.stall, err);
+    tr_status status = tr_features_get(t->features, t->network, &t->model->config, t->source, s, t->version,
+                                       &features, &report->seconds.vision, &report->seconds.stall, err);
     t->groups[i] = (tr_group){.prompt_ids = s->prompt_ids,
                               .positions = s->positions,
                               .prompt = s->prompt,

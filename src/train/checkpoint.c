@@ -1,5 +1,5 @@
-/* checkpoint.c: RUN/checkpoints/step-N: the model as a Hugging Face checkpoint, and beside it what a run needs to go on
- * bit for bit.
+/* checkpoint.c: RUN/checkpoints/step-N: the model as a Hugging Face checkpoint, and beside it what a run needs to
+ * go on bit for bit.
  *
  *   model.safetensors, config.json, tokenizer files   usable by every command as --model
  *   state.safetensors   master/NAME, m/NAME, v/NAME of every trainable tensor, f32, in the checkpoint's shapes
@@ -84,8 +84,8 @@ static size_t largest_band(const tr_model *model)
     return most;
 }
 
-static tr_status name_entries(const tr_model *model, tr_safetensors_entry **entries, char (**names)[112], size_t *count,
-                              tr_error *err)
+static tr_status name_entries(const tr_model *model, tr_safetensors_entry **entries, char (**names)[112],
+                              size_t *count, tr_error *err)
 {
     size_t most = (size_t)model->params.count * 3;
     *count = 0;
@@ -219,7 +219,8 @@ static void sync_path(const char *path)
 
 tr_status tr_trainer_save(tr_trainer *t)
 {
-    char *folder = tr_path_join(t->config->out, "checkpoints"), *whole = NULL, *part = NULL, *state = NULL, *note = NULL;
+    char *folder = tr_path_join(t->config->out, "checkpoints"), *whole = NULL, *part = NULL, *state = NULL,
+         *note = NULL;
     json_t *sums = json_object(), *object = NULL;
     tr_status status;
     whole = folder ? tr_format("%s/step-%lld", folder, (long long)t->step) : NULL;
@@ -232,8 +233,8 @@ tr_status tr_trainer_save(tr_trainer *t)
     }
     TR_TRY(tr_directory_make(folder, t->err));
     TR_TRY(tr_directory_remove(part, t->err));
-    TR_TRY(tr_model_save(t->model, part, t->model->dtype, 0, t->config->tokenizer ? t->config->tokenizer : t->model_dir,
-                         t->err));
+    TR_TRY(tr_model_save(t->model, part, t->model->dtype, 0,
+                         t->config->tokenizer ? t->config->tokenizer : t->model_dir, t->err));
     TR_TRY(write_state(t->model, state, sums, t->err));
     object = counters(t, sums);
     TR_TRY(tr_json_write(note, object, t->err));
@@ -266,7 +267,8 @@ tr_status tr_train_newest_checkpoint(const char *out, char **checkpoint, int64_t
     int64_t *steps = NULL, best = -1;
     size_t count = 0;
     *checkpoint = NULL;
-    tr_status status = folder ? list_steps(folder, &steps, &count, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    tr_status status =
+        folder ? list_steps(folder, &steps, &count, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     for (size_t i = 0; i < count; i++) {
         best = steps[i] > best ? steps[i] : best;
     }
@@ -282,8 +284,8 @@ tr_status tr_train_newest_checkpoint(const char *out, char **checkpoint, int64_t
     return status;
 }
 
-static tr_status read_tensor(const tr_safetensors *file, const tr_param *p, int kind, const json_t *sums, float *band,
-                             const char *path, tr_error *err)
+static tr_status read_tensor(const tr_safetensors *file, const tr_param *p, int kind, const json_t *sums,
+                             float *band, const char *path, tr_error *err)
 {
     char name[112];
     snprintf(name, sizeof name, "%s/%s", kinds[kind], p->name);
@@ -315,8 +317,9 @@ static tr_status read_tensor(const tr_safetensors *file, const tr_param *p, int 
     }
     char text[20];
     snprintf(text, sizeof text, "%016" PRIx64, hash);
-    return strcmp(text, sum) ? tr_fail(err, TR_FORMAT, path, "%s does not have its checksum: the file is damaged", name)
-                             : TR_OK;
+    return strcmp(text, sum)
+               ? tr_fail(err, TR_FORMAT, path, "%s does not have its checksum: the file is damaged", name)
+               : TR_OK;
 }
 
 static tr_status read_state(tr_model *model, const char *path, const json_t *sums, tr_error *err)
@@ -324,7 +327,8 @@ static tr_status read_state(tr_model *model, const char *path, const json_t *sum
     tr_safetensors file = {0};
     float *band = tr_calloc_aligned(largest_band(model), 1);
     size_t expected = 0;
-    tr_status status = band ? tr_safetensors_open(&file, path, err) : tr_fail(err, TR_MEMORY, path, "out of memory");
+    tr_status status =
+        band ? tr_safetensors_open(&file, path, err) : tr_fail(err, TR_MEMORY, path, "out of memory");
     for (int i = 0; !status && i < model->params.count; i++) {
         const tr_param *p = &model->params.items[i];
         for (int kind = 0; !status && kind < 3 && has_state(p); kind++) {
@@ -333,8 +337,10 @@ static tr_status read_state(tr_model *model, const char *path, const json_t *sum
         }
     }
     if (!status && expected != file.count) {
-        status = tr_fail(err, TR_MISMATCH, path, "the state holds %zu tensors, the run trains %zu: it was written with "
-                         "other parts frozen", file.count, expected);
+        status = tr_fail(err, TR_MISMATCH, path,
+                         "the state holds %zu tensors, the run trains %zu: it was written with "
+                         "other parts frozen",
+                         file.count, expected);
     }
     tr_safetensors_close(&file);
     free(band);
@@ -342,9 +348,17 @@ static tr_status read_state(tr_model *model, const char *path, const json_t *sum
 }
 
 /* What may differ without changing a number of the run. */
-static const char *const harmless[] = {"out",          "tokenizer",         "device",          "eval",
-                                       "video.cache",  "video.cache_bytes", "train.save_every", "train.keep",
-                                       "train.eval_every", "train.recompute", NULL};
+static const char *const harmless[] = {"out",
+                                       "tokenizer",
+                                       "device",
+                                       "eval",
+                                       "video.cache",
+                                       "video.cache_bytes",
+                                       "train.save_every",
+                                       "train.keep",
+                                       "train.eval_every",
+                                       "train.recompute",
+                                       NULL};
 
 static tr_status check_config(const tr_trainer *t, const json_t *before, const char *checkpoint)
 {
@@ -354,7 +368,8 @@ static tr_status check_config(const tr_trainer *t, const json_t *before, const c
         fprintf(stderr, "the configuration differs from the checkpoint's, as accepted:\n%s", tr_buffer_text(&list));
     } else if (!status && list.length) {
         fprintf(stderr, "the configuration differs from the checkpoint's:\n%s", tr_buffer_text(&list));
-        status = tr_fail(t->err, TR_MISMATCH, checkpoint, "the configuration differs from the checkpoint's (see above): "
+        status = tr_fail(t->err, TR_MISMATCH, checkpoint,
+                         "the configuration differs from the checkpoint's (see above): "
                          "undo the change, or give --accept-changes");
     }
     tr_buffer_free(&list);

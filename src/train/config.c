@@ -1,7 +1,7 @@
 /* config.c: reads a configuration: YAML and key=value into one tr_config per stage.
  *
- * The file becomes a JSON value; `stages` entries are laid over the rest; overrides are laid over both; then one walk
- * refuses unknown keys and another one fills the fields from the table. Every error knows its line. */
+ * The file becomes a JSON value; `stages` entries are laid over the rest; overrides are laid over both; then one
+ * walk refuses unknown keys and another one fills the fields from the table. Every error knows its line. */
 #include "train/config.h"
 
 #include "base/file.h"
@@ -19,8 +19,8 @@ typedef struct reader {
     const char *name;    /* of the file */
     char *folder, *here; /* absolute: of the file, and the current directory */
     const tr_yaml_places *places;
-    int stage;           /* -1: the file has no stages */
-    json_t *overridden;  /* {"grpo.kl": true}: what the command line gave */
+    int stage;          /* -1: the file has no stages */
+    json_t *overridden; /* {"grpo.kl": true}: what the command line gave */
     tr_error *err;
 } reader;
 
@@ -31,7 +31,8 @@ static bool is_overridden(const reader *r, const char *key)
 {
     const char *given;
     json_t *value;
-    json_object_foreach(r->overridden, given, value) {
+    json_object_foreach(r->overridden, given, value)
+    {
         size_t a = strlen(given), b = strlen(key);
         if (!strncmp(given, key, a < b ? a : b) && (a == b || (a < b ? key[a] : given[b]) == '.') && b >= a) {
             return true;
@@ -165,7 +166,8 @@ static bool read_parts(const tr_key *key, const json_t *value, unsigned *out)
     if (!json_is_array(value)) {
         return false;
     }
-    json_array_foreach(value, index, item) {
+    json_array_foreach(value, index, item)
+    {
         unsigned bit = 0;
         for (int i = 0; json_is_string(item) && tr_key_choice(key, i, name, sizeof name); i++) {
             bit = strcmp(name, json_string_value(item)) ? bit : 1u << i;
@@ -210,7 +212,8 @@ static tr_status read_text(const reader *r, const char *name, const tr_key *key,
         return wrong(r, name, key, value);
     }
     const char *folder = is_overridden(r, name) ? r->here : r->folder;
-    *out = key->kind == TR_KEY_PATH ? resolve(folder, json_string_value(value)) : tr_strdup(json_string_value(value));
+    *out =
+        key->kind == TR_KEY_PATH ? resolve(folder, json_string_value(value)) : tr_strdup(json_string_value(value));
     return *out ? TR_OK : tr_fail(r->err, TR_MEMORY, name, "out of memory");
 }
 
@@ -253,10 +256,12 @@ static tr_status read_value(const reader *r, const char *name, const tr_key *key
         return read_parts(key, value, field) ? TR_OK : wrong(r, name, key, value);
     case TR_KEY_NONE: {
         char where[512];
-        return json_is_null(value) ? TR_OK
-                                   : tr_fail(r->err, TR_UNSUPPORTED, place(r, name, where, sizeof where),
-                                             "%s must be null: this version trains whole weights and has no adapters "
-                                             "yet", name);
+        return json_is_null(value)
+                   ? TR_OK
+                   : tr_fail(r->err, TR_UNSUPPORTED, place(r, name, where, sizeof where),
+                             "%s must be null: this version trains whole weights and has no adapters "
+                             "yet",
+                             name);
     }
     case TR_KEY_DATA:
         return read_data(r, key, value, base);
@@ -271,7 +276,8 @@ static tr_status unknown(const reader *r, const char *name, const char *prefix, 
     size_t n = 0, width = strlen(prefix);
     for (size_t i = 0; i < count && n < 64; i++) { /* names on the same level */
         if (!strncmp(keys[i].name, prefix, width)) {
-            snprintf(firsts[n], sizeof firsts[0], "%.*s", (int)strcspn(keys[i].name + width, "."), keys[i].name + width);
+            snprintf(firsts[n], sizeof firsts[0], "%.*s", (int)strcspn(keys[i].name + width, "."),
+                     keys[i].name + width);
             names[n] = firsts[n];
             n++;
         }
@@ -304,8 +310,8 @@ static tr_status read_fallback(const reader *r, const char *name, const tr_key *
     char where[512];
     json_t *value = NULL;
     if (!key->fallback) {
-        return tr_fail(r->err, TR_NOT_FOUND, place(r, name, where, sizeof where), "the key '%s' is needed: %s", name,
-                       key->help);
+        return tr_fail(r->err, TR_NOT_FOUND, place(r, name, where, sizeof where), "the key '%s' is needed: %s",
+                       name, key->help);
     }
     tr_status status = tr_yaml_value(key->fallback, &value, r->err);
     status = status ? status : read_value(r, name, key, value, base);
@@ -321,9 +327,11 @@ static tr_status read_entry(const reader *r, const char *name, json_t *object, t
     if (!json_is_object(object)) {
         char where[512];
         return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where),
-                       "%s must be a mapping {rows: FILE, videos: DIR, ...}, found %s", name, tr_json_type_name(object));
+                       "%s must be a mapping {rows: FILE, videos: DIR, ...}, found %s", name,
+                       tr_json_type_name(object));
     }
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         bool found = false;
         for (size_t i = 0; i < tr_data_keys_count; i++) {
             found = found || !strcmp(tr_data_keys[i].name, key);
@@ -399,7 +407,8 @@ static tr_status refuse_unknown(const reader *r, json_t *root)
 {
     const char *key, *below;
     json_t *value, *item;
-    json_object_foreach(root, key, value) {
+    json_object_foreach(root, key, value)
+    {
         if (is_key(key)) {
             continue;
         }
@@ -408,10 +417,11 @@ static tr_status refuse_unknown(const reader *r, json_t *root)
         }
         if (!json_is_object(value) && !json_is_null(value)) {
             char where[512];
-            return tr_fail(r->err, TR_FORMAT, place(r, key, where, sizeof where), "%s must be a mapping, found %s", key,
-                           tr_json_type_name(value));
+            return tr_fail(r->err, TR_FORMAT, place(r, key, where, sizeof where), "%s must be a mapping, found %s",
+                           key, tr_json_type_name(value));
         }
-        json_object_foreach(value, below, item) {
+        json_object_foreach(value, below, item)
+        {
             char full[256], prefix[128];
             snprintf(full, sizeof full, "%s.%s", key, below);
             snprintf(prefix, sizeof prefix, "%s.", key);
@@ -449,8 +459,9 @@ static tr_status check_whole(const reader *r, const tr_config *c)
                        (long long)c->video.min_pixels, (long long)c->video.total_pixels);
     }
     if (c->algorithm == TR_ALGORITHM_GRPO && c->rollout.group < 2) {
-        return tr_fail(r->err, TR_INVALID, place(r, "rollout.group", where, sizeof where),
-                       "rollout.group must be at least 2 for grpo: one response has no siblings to be compared with");
+        return tr_fail(
+            r->err, TR_INVALID, place(r, "rollout.group", where, sizeof where),
+            "rollout.group must be at least 2 for grpo: one response has no siblings to be compared with");
     }
     if (c->train.freeze == (TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER)) {
         return tr_fail(r->err, TR_INVALID, place(r, "train.freeze", where, sizeof where),
@@ -487,8 +498,9 @@ static tr_status set_path(json_t *root, const char *key, json_t *value, tr_error
         bool array = json_is_array(at) && end != part && !*end;
         if (!rest) {
             int failed = array ? json_array_set(at, index, value) : json_object_set(at, part, value);
-            status = failed ? tr_fail(err, TR_FORMAT, "command line", "'%s' cannot be set: there is no such place", key)
-                            : TR_OK;
+            status =
+                failed ? tr_fail(err, TR_FORMAT, "command line", "'%s' cannot be set: there is no such place", key)
+                       : TR_OK;
             break;
         }
         json_t *below = array ? json_array_get(at, index) : json_object_get(at, part);
@@ -535,7 +547,8 @@ static void lay_over(json_t *base, json_t *over)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(over, key, value) {
+    json_object_foreach(over, key, value)
+    {
         json_t *old = json_object_get(base, key);
         if (json_is_object(old) && json_is_object(value)) {
             lay_over(old, value);
@@ -578,8 +591,9 @@ static tr_status add_stage(reader *r, json_t *root, json_t *stages, size_t index
     r->stage = stages ? (int)index : -1;
     json_object_del(merged, "stages");
     if (!status && stages && !json_is_object(stage)) {
-        status = tr_fail(r->err, TR_FORMAT, r->name, "stages.%zu must be a mapping such as {algorithm: sft}, found %s",
-                         index, tr_json_type_name(stage));
+        status =
+            tr_fail(r->err, TR_FORMAT, r->name, "stages.%zu must be a mapping such as {algorithm: sft}, found %s",
+                    index, tr_json_type_name(stage));
     }
     if (!status) {
         json_t *copy = stages ? json_deep_copy(stage) : NULL;
@@ -592,8 +606,8 @@ static tr_status add_stage(reader *r, json_t *root, json_t *stages, size_t index
         status = tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
     }
     if (!status && stages) { /* each stage is a run of its own below the whole */
-        char *below = tr_format("%s/%zu-%s", config->out, index + 1,
-                                config->algorithm == TR_ALGORITHM_SFT ? "sft" : "grpo");
+        char *below =
+            tr_format("%s/%zu-%s", config->out, index + 1, config->algorithm == TR_ALGORITHM_SFT ? "sft" : "grpo");
         char *cache = config->video.cache ? NULL : tr_format("%s/cache", config->out);
         free(config->out);
         config->out = below;

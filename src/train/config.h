@@ -70,10 +70,10 @@ void tr_config_set_free(tr_config_set *set);
 tr_status tr_config_to_json(const tr_config *config, json_t **out, tr_error *err);
 tr_status tr_config_to_yaml(const tr_config *config, tr_buffer *out, tr_error *err);
 
-/* Appends one line "grpo.kl: 0.04 -> 0.01" for every difference between two resolved objects; keys listed in `except`
- * (ends with NULL) do not count. */
-tr_status tr_config_differences(const json_t *before, const json_t *after, const char *const *except, tr_buffer *out,
-                                tr_error *err);
+/* Appends one line "grpo.kl: 0.04 -> 0.01" for every difference between two resolved objects; keys listed in
+ * `except` (ends with NULL) do not count. */
+tr_status tr_config_differences(const json_t *before, const json_t *after, const char *const *except,
+                                tr_buffer *out, tr_error *err);
 
 /* All keys with type, default and meaning: for --help (plain) and docs/configuration.md (a Markdown table). */
 tr_status tr_config_help(tr_buffer *out, tr_error *err);

@@ -1,4 +1,5 @@
-/* config_table.c: the table of configuration keys. Defaults are TempR1's settings (spec tasks-and-rewards, section 5). */
+/* config_table.c: the table of configuration keys. Defaults are TempR1's settings (spec tasks-and-rewards, section
+ * 5). */
 #include "train/config_table.h"
 
 #include <stdio.h>
@@ -144,7 +145,9 @@ const char *tr_key_type(const tr_key *key)
     case TR_KEY_NUMBER:
         break;
     }
-    const char *what = key->kind == TR_KEY_PAIR ? "a list of two numbers" : key->kind == TR_KEY_INT ? "an integer" : "a number";
+    const char *what = key->kind == TR_KEY_PAIR  ? "a list of two numbers"
+                       : key->kind == TR_KEY_INT ? "an integer"
+                                                 : "a number";
     if (key->min == 0 && key->max == 0) {
         return what;
     }

@@ -1,4 +1,5 @@
-/* config_table.h: the table of configuration keys, shared by the reader (config.c) and the writers (config_write.c). */
+/* config_table.h: the table of configuration keys, shared by the reader (config.c) and the writers
+ * (config_write.c). */
 #ifndef TR_TRAIN_CONFIG_TABLE_H
 #define TR_TRAIN_CONFIG_TABLE_H
 

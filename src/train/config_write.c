@@ -128,9 +128,11 @@ static tr_status add_list(tr_buffer *out, const json_t *list, tr_error *err)
     json_t *item, *value;
     const char *key;
     tr_status status = TR_OK;
-    json_array_foreach(list, index, item) {
+    json_array_foreach(list, index, item)
+    {
         const char *lead = "  - ";
-        json_object_foreach(item, key, value) {
+        json_object_foreach(item, key, value)
+        {
             TR_TRY(tr_buffer_printf(out, err, "%s%s: ", lead, key));
             TR_TRY(add_scalar(out, value, err));
             TR_TRY(tr_buffer_add_text(out, "\n", err));
@@ -149,11 +151,13 @@ tr_status tr_config_to_yaml(const tr_config *config, tr_buffer *out, tr_error *e
     if (status) {
         return status;
     }
-    json_object_foreach(root, key, value) {
+    json_object_foreach(root, key, value)
+    {
         TR_TRY(tr_buffer_printf(out, err, "%s:", key));
         if (json_is_object(value)) {
             TR_TRY(tr_buffer_add_text(out, "\n", err));
-            json_object_foreach(value, below, item) {
+            json_object_foreach(value, below, item)
+            {
                 TR_TRY(tr_buffer_printf(out, err, "  %s: ", below));
                 TR_TRY(add_scalar(out, item, err));
                 TR_TRY(tr_buffer_add_text(out, "\n", err));
@@ -187,7 +191,8 @@ static tr_status compare(const json_t *before, const json_t *after, const char *
     tr_status status = TR_OK;
     json_object_update(keys, (json_t *)(uintptr_t)after);
     json_object_update_missing(keys, (json_t *)(uintptr_t)before);
-    json_object_foreach(keys, key, value) {
+    json_object_foreach(keys, key, value)
+    {
         char name[256];
         bool skip = false;
         json_t *a = json_object_get(before, key), *b = json_object_get(after, key);
@@ -195,8 +200,8 @@ static tr_status compare(const json_t *before, const json_t *after, const char *
         for (size_t i = 0; except && except[i]; i++) {
             skip = skip || !strcmp(except[i], name);
         }
-        if (skip || (a && b && json_equal(a, b)) || (json_is_number(a) && json_is_number(b) &&
-                                                    json_number_value(a) == json_number_value(b))) {
+        if (skip || (a && b && json_equal(a, b)) ||
+            (json_is_number(a) && json_is_number(b) && json_number_value(a) == json_number_value(b))) {
             continue;
         }
         if (json_is_object(a) && json_is_object(b)) {
@@ -214,8 +219,8 @@ done:
     return status;
 }
 
-tr_status tr_config_differences(const json_t *before, const json_t *after, const char *const *except, tr_buffer *out,
-                                tr_error *err)
+tr_status tr_config_differences(const json_t *before, const json_t *after, const char *const *except,
+                                tr_buffer *out, tr_error *err)
 {
     return compare(before, after, "", except, out, err);
 }
@@ -227,8 +232,8 @@ static tr_status add_help(tr_buffer *out, const tr_key *keys, size_t count, cons
     tr_status status = TR_OK;
     for (size_t i = 0; !status && i < count; i++) {
         status = tr_buffer_printf(out, err, "  %s%-*s %s%s; %s: %s\n", lead, (int)(26 - strlen(lead)), keys[i].name,
-                                  keys[i].fallback ? "default " : "needed", keys[i].fallback ? keys[i].fallback : "",
-                                  tr_key_type(&keys[i]), keys[i].help);
+                                  keys[i].fallback ? "default " : "needed",
+                                  keys[i].fallback ? keys[i].fallback : "", tr_key_type(&keys[i]), keys[i].help);
     }
     return status;
 }
@@ -257,9 +262,9 @@ static tr_status add_rows(tr_buffer *out, const tr_key *keys, size_t count, tr_e
             }
         }
         type[n] = 0;
-        status = tr_buffer_printf(out, err, "| `%s` | %s%s%s | %s | %s |\n", keys[i].name, keys[i].fallback ? "`" : "",
-                                  keys[i].fallback ? keys[i].fallback : "needed", keys[i].fallback ? "`" : "", type,
-                                  keys[i].help);
+        status = tr_buffer_printf(out, err, "| `%s` | %s%s%s | %s | %s |\n", keys[i].name,
+                                  keys[i].fallback ? "`" : "", keys[i].fallback ? keys[i].fallback : "needed",
+                                  keys[i].fallback ? "`" : "", type, keys[i].help);
     }
     return status;
 }

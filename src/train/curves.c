@@ -74,7 +74,8 @@ static size_t inner_keys(const table *t, const char *outer, char keys[SERIES][64
     const char *key;
     json_t *value;
     for (size_t i = 0; i < t->count; i++) {
-        json_object_foreach(json_object_get(t->rows[i], outer), key, value) {
+        json_object_foreach(json_object_get(t->rows[i], outer), key, value)
+        {
             bool known = false;
             for (size_t k = 0; k < count; k++) {
                 known = known || !strcmp(keys[k], key);

@@ -84,8 +84,8 @@ static tr_status write_line(FILE *file, const char *name, const json_t *object, 
 {
     tr_buffer line = {0};
     tr_status status = tr_json_print(object, &line, err);
-    if (!status && (fwrite(tr_buffer_text(&line), 1, line.length, file) != line.length || fputc('\n', file) == EOF ||
-                    fflush(file))) {
+    if (!status && (fwrite(tr_buffer_text(&line), 1, line.length, file) != line.length ||
+                    fputc('\n', file) == EOF || fflush(file))) {
         status = tr_fail(err, TR_IO, name, "cannot be written: %s", strerror(errno));
     }
     tr_buffer_free(&line);
@@ -209,15 +209,16 @@ static json_t *step_object(const tr_trainer *t, const tr_step_report *r)
     PUT("skipped_steps", json_integer(t->skipped_steps));
     PUT("skipped_rows", json_integer(t->skipped_rows));
     PUT("seconds", seconds_object(&r->seconds));
-    PUT("tokens_per_second", r->seconds.total > 0 ? json_real((double)r->response_tokens / r->seconds.total)
-                                                   : json_null());
+    PUT("tokens_per_second",
+        r->seconds.total > 0 ? json_real((double)r->response_tokens / r->seconds.total) : json_null());
     PUT("peak_rss_bytes", json_integer((json_int_t)tr_peak_rss_bytes()));
 #undef PUT
     return o;
 }
 
 /* "  kl 0.0123", or "  kl n/a". */
-static void add_number(tr_buffer *line, const json_t *object, const char *key, const char *label, const char *format)
+static void add_number(tr_buffer *line, const json_t *object, const char *key, const char *label,
+                       const char *format)
 {
     char text[64] = "n/a";
     const json_t *value = json_object_get(object, key);
@@ -238,7 +239,8 @@ static void print_line(const tr_trainer *t, const tr_step_report *r, const json_
         json_t *value;
         add_number(&line, o, "reward", "reward", "%.3f");
         add_number(&line, o, "reward_std", "std", "%.3f");
-        json_object_foreach(json_object_get(o, "parts"), name, value) {
+        json_object_foreach(json_object_get(o, "parts"), name, value)
+        {
             tr_buffer_printf(&line, NULL, "  %s %.3f", name, json_number_value(value));
         }
         add_number(&line, o, "kl", "kl", "%.4g");
@@ -249,7 +251,8 @@ static void print_line(const tr_trainer *t, const tr_step_report *r, const json_
     add_number(&line, o, "loss", "loss", "%.4g");
     add_number(&line, o, "grad_norm", "norm", "%.3g");
     add_number(&line, o, "lr", "lr", "%.3g");
-    tr_buffer_printf(&line, NULL, "  %.2f s  left %ld:%02ld:%02ld", r->seconds.total, s / 3600, s / 60 % 60, s % 60);
+    tr_buffer_printf(&line, NULL, "  %.2f s  left %ld:%02ld:%02ld", r->seconds.total, s / 3600, s / 60 % 60,
+                     s % 60);
     fprintf(stderr, "%s\n", tr_buffer_text(&line));
     tr_buffer_free(&line);
 }

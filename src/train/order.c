@@ -34,7 +34,8 @@ tr_status tr_order_create(tr_order *order, const tr_source *source, uint64_t see
         order->length += copies * (end - first) + extra;
     }
     if (!order->length) {
-        return tr_fail(err, TR_INVALID, "data", "there are no rows to train on: %lld rows, and their weights leave none",
+        return tr_fail(err, TR_INVALID, "data",
+                       "there are no rows to train on: %lld rows, and their weights leave none",
                        (long long)source->rows);
     }
     order->seed = seed;

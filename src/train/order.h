@@ -1,9 +1,9 @@
 /* order.h: in which order a run takes the rows of its source.
  *
- * A row comes as often in an epoch as its entry's weight says: the whole part of the weight for every row, and for the
- * rest a window over a fixed permutation of the entry's rows that moves on from epoch to epoch (so that weight 0.5 shows
- * every row once in two epochs). Then the epoch is shuffled. All of it is a function of (seed, epoch): the position is
- * the only state that a checkpoint needs. */
+ * A row comes as often in an epoch as its entry's weight says: the whole part of the weight for every row, and for
+ * the rest a window over a fixed permutation of the entry's rows that moves on from epoch to epoch (so that weight
+ * 0.5 shows every row once in two epochs). Then the epoch is shuffled. All of it is a function of (seed, epoch):
+ * the position is the only state that a checkpoint needs. */
 #ifndef TR_TRAIN_ORDER_H
 #define TR_TRAIN_ORDER_H
 

@@ -1,7 +1,7 @@
 /* setup.c: makes everything that a stage needs before its first step, and says what memory it plans.
  *
- * A step then allocates only what depends on its rows (prompts, texts, features). The decode batch takes as many prompts
- * at once as memory allows; results do not depend on how many. */
+ * A step then allocates only what depends on its rows (prompts, texts, features). The decode batch takes as many
+ * prompts at once as memory allows; results do not depend on how many. */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -71,9 +71,11 @@ static tr_status fit_memory(tr_trainer *t)
             state += p->master ? (uint64_t)p->elements * 16 : 0;
         }
         const double gib = 1u << 30;
-        fprintf(stderr, "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB; "
-                "%lld prompts share a decode batch\n", (double)weights / gib, t->reference ? " (and a reference copy)" : "",
-                (double)state / gib, (double)bytes / gib, (long long)t->limits.decode_groups);
+        fprintf(stderr,
+                "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB; "
+                "%lld prompts share a decode batch\n",
+                (double)weights / gib, t->reference ? " (and a reference copy)" : "", (double)state / gib,
+                (double)bytes / gib, (long long)t->limits.decode_groups);
     }
     return status;
 }
@@ -136,9 +138,9 @@ static tr_status make_buffers(tr_trainer *t)
     size_t visual = t->vision_trains ? (size_t)(t->limits.patches / 4) : 0;
     t->dfeatures = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->dfeatures);
     t->kept_features = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->kept_features);
-    bool ok = t->samples && t->groups && t->asked && t->answered && t->target_lengths && t->rewards && t->advantages &&
-              t->scores && t->texts && t->reference_logp && t->logp && t->entropy && t->dlogp && t->dentropy &&
-              t->dfeatures && t->kept_features;
+    bool ok = t->samples && t->groups && t->asked && t->answered && t->target_lengths && t->rewards &&
+              t->advantages && t->scores && t->texts && t->reference_logp && t->logp && t->entropy && t->dlogp &&
+              t->dentropy && t->dfeatures && t->kept_features;
     return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the working memory of a step");
 }
 
@@ -168,8 +170,8 @@ static void fill_settings(tr_trainer *t)
 
 static bool is_context_small(const tr_trainer *t, int64_t *need)
 {
-    *need = t->limits.prompt_tokens +
-            (t->config->algorithm == TR_ALGORITHM_GRPO ? t->config->rollout.max_tokens : t->source->limits.target_tokens);
+    *need = t->limits.prompt_tokens + (t->config->algorithm == TR_ALGORITHM_GRPO ? t->config->rollout.max_tokens
+                                                                                 : t->source->limits.target_tokens);
     return t->model->config.max_positions > 0 && *need > t->model->config.max_positions;
 }
 
@@ -184,8 +186,8 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     t->start_s = tr_time_s();
     t->prompts = config->grpo.prompts_per_step;
     t->group = config->algorithm == TR_ALGORITHM_GRPO ? config->rollout.group : 1;
-    t->vision_trains = (config->train.freeze & (TR_FREEZE_VISION | TR_FREEZE_MERGER)) !=
-                       (TR_FREEZE_VISION | TR_FREEZE_MERGER);
+    t->vision_trains =
+        (config->train.freeze & (TR_FREEZE_VISION | TR_FREEZE_MERGER)) != (TR_FREEZE_VISION | TR_FREEZE_MERGER);
     t->model_dir = tr_strdup(model_dir);
     if (!t->model_dir) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
@@ -216,8 +218,8 @@ void tr_trainer_free(tr_trainer *t)
     if (t->samples && t->scores && t->texts) {
         tr_trainer_clear(t);
     }
-    void *owned[] = {t->samples,    t->groups, t->asked,          t->answered, t->target_lengths, t->rewards,
-                     t->advantages, t->scores, t->texts,          t->logp,     t->reference_logp, t->entropy,
+    void *owned[] = {t->samples,    t->groups,   t->asked,     t->answered,      t->target_lengths, t->rewards,
+                     t->advantages, t->scores,   t->texts,     t->logp,          t->reference_logp, t->entropy,
                      t->dlogp,      t->dentropy, t->dfeatures, t->kept_features, t->model_dir};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
         free(owned[i]);

@@ -1,7 +1,7 @@
 /* step_grpo.c: one step of GRPO: rollout, rewards, reference, update.
  *
- * The log-probabilities recorded while sampling are the old ones: nothing recomputes them. Before the first update they
- * are compared with those of the training forward; the largest difference is the gap, and must read 0. */
+ * The log-probabilities recorded while sampling are the old ones: nothing recomputes them. Before the first update
+ * they are compared with those of the training forward; the largest difference is the gap, and must read 0. */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -69,8 +69,8 @@ static tr_status judge(tr_trainer *t, int64_t i, int64_t r, int64_t at, tr_step_
     tr_buffer text = {0};
     tr_status status = t->source->call->text(t->source, a->ids + at, a->lengths[r], &text, t->err);
     if (!status) {
-        status = t->source->call->score(t->source, &t->samples[i], tr_buffer_text(&text), text.length, a->stopped[r],
-                                        score, t->err);
+        status = t->source->call->score(t->source, &t->samples[i], tr_buffer_text(&text), text.length,
+                                        a->stopped[r], score, t->err);
     }
     char *copy = status ? NULL : tr_strndup(tr_buffer_text(&text), text.length);
     tr_buffer_free(&text);
@@ -185,8 +185,13 @@ static tr_status update(tr_trainer *t, int64_t number, const tr_policy *policy, 
 tr_status tr_trainer_step_grpo(tr_trainer *t, tr_step_report *report)
 {
     const tr_config *c = t->config;
-    tr_policy policy = {(tr_ratio_kind)c->grpo.ratio, (tr_loss_kind)c->grpo.loss, (tr_kl_kind)c->grpo.kl_form,
-                        c->grpo.clip[0], c->grpo.clip[1], c->grpo.kl, c->grpo.entropy};
+    tr_policy policy = {(tr_ratio_kind)c->grpo.ratio,
+                        (tr_loss_kind)c->grpo.loss,
+                        (tr_kl_kind)c->grpo.kl_form,
+                        c->grpo.clip[0],
+                        c->grpo.clip[1],
+                        c->grpo.kl,
+                        c->grpo.entropy};
     tr_status status = tr_trainer_take(t, report);
     status = status ? status : answer(t, report);
     if (status || report->skipped) {

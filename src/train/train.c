@@ -1,7 +1,7 @@
 /* train.c: runs the stages of a configuration one after the other.
  *
- * A stage: lock the folder, make the trainer, go on from the newest checkpoint when asked, then step after step: work,
- * log, evaluate, save. The stop flag is looked at between steps. */
+ * A stage: lock the folder, make the trainer, go on from the newest checkpoint when asked, then step after step:
+ * work, log, evaluate, save. The stop flag is looked at between steps. */
 #include "train/train.h"
 
 #include "base/file.h"
@@ -21,7 +21,9 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
     const char *model_dir = context;
     tr_source_options options = {
         .model = model,
-        .tokenizer = config->tokenizer ? config->tokenizer : model_dir ? model_dir : config->model,
+        .tokenizer = config->tokenizer ? config->tokenizer
+                     : model_dir       ? model_dir
+                                       : config->model,
         .video = {config->video.fps, config->video.min_frames, config->video.max_frames, config->video.total_pixels,
                   config->video.min_pixels, config->video.cache, config->video.cache_bytes},
         .entries = eval ? config->eval : config->data,
@@ -44,7 +46,8 @@ static tr_status lock_run(const char *out, int *lock, tr_error *err)
 
 static tr_status refuse_used_folder(const tr_config *config, tr_error *err)
 {
-    char *metrics = tr_path_join(config->out, "metrics.jsonl"), *checkpoints = tr_path_join(config->out, "checkpoints");
+    char *metrics = tr_path_join(config->out, "metrics.jsonl"),
+         *checkpoints = tr_path_join(config->out, "checkpoints");
     bool used = metrics && checkpoints && (tr_file_exists(metrics) || tr_file_exists(checkpoints));
     free(metrics);
     free(checkpoints);
@@ -57,7 +60,8 @@ static tr_status write_config(tr_trainer *t)
 {
     tr_buffer text = {0};
     char *path = tr_path_join(t->config->out, "config.yaml");
-    tr_status status = path ? tr_config_to_yaml(t->config, &text, t->err) : tr_fail(t->err, TR_MEMORY, NULL, "out of memory");
+    tr_status status =
+        path ? tr_config_to_yaml(t->config, &text, t->err) : tr_fail(t->err, TR_MEMORY, NULL, "out of memory");
     status = status ? status : tr_file_write_atomic(path, tr_buffer_text(&text), text.length, t->err);
     tr_buffer_free(&text);
     free(path);
@@ -156,8 +160,10 @@ static tr_status one_step(tr_trainer *t, bool *saved, json_t **last)
         status = tr_fail(t->err, TR_NUMERIC, NULL, "step %lld: %s, and --strict stops there", (long long)t->step,
                          report.reason);
     } else if (t->skipped_in_a_row >= SKIPS_IN_A_ROW) {
-        status = tr_fail(t->err, TR_NUMERIC, NULL, "%d steps in a row made no update (%s): a lower optim.lr, or an "
-                         "earlier checkpoint, may help", SKIPS_IN_A_ROW, report.reason);
+        status = tr_fail(t->err, TR_NUMERIC, NULL,
+                         "%d steps in a row made no update (%s): a lower optim.lr, or an "
+                         "earlier checkpoint, may help",
+                         SKIPS_IN_A_ROW, report.reason);
     }
 done:
     json_decref(metrics);
@@ -185,8 +191,10 @@ static tr_status steps(tr_trainer *t, json_t **last)
     while (!status && t->step < t->steps) {
         status = one_step(t, &saved, last);
         if (!status && t->step < t->steps && t->options->stop && *t->options->stop) {
-            status = tr_fail(t->err, TR_INTERRUPTED, t->config->out, "stopped after step %lld of %lld; --resume goes on "
-                             "from there", (long long)t->step, (long long)t->steps);
+            status = tr_fail(t->err, TR_INTERRUPTED, t->config->out,
+                             "stopped after step %lld of %lld; --resume goes on "
+                             "from there",
+                             (long long)t->step, (long long)t->steps);
         }
     }
     return status;

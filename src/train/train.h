@@ -11,18 +11,18 @@
 
 #include <signal.h>
 
-/* How the loops reach rows: tr_train_open_source for files, another one in tests. eval: the `eval` entries instead of
- * `data`. */
+/* How the loops reach rows: tr_train_open_source for files, another one in tests. eval: the `eval` entries instead
+ * of `data`. */
 typedef tr_status (*tr_open_source)(void *context, const tr_config *config, const tr_model_config *model, bool eval,
                                     tr_source **source, tr_error *err);
 typedef tr_status (*tr_evaluate)(const tr_evaluator *evaluator, tr_source *source, const tr_eval_options *options,
                                  json_t **metrics, tr_error *err);
 
 typedef struct tr_train_options {
-    bool resume;         /* continue the newest complete checkpoint */
-    bool accept_changes; /* although the configuration differs */
-    bool strict;         /* stop at the first non-finite step */
-    bool quiet;          /* no line per step */
+    bool resume;                       /* continue the newest complete checkpoint */
+    bool accept_changes;               /* although the configuration differs */
+    bool strict;                       /* stop at the first non-finite step */
+    bool quiet;                        /* no line per step */
     const volatile sig_atomic_t *stop; /* not 0: end after the current step with a checkpoint; may be NULL */
     tr_open_source open_source;
     void *open_context;

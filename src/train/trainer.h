@@ -21,13 +21,13 @@ typedef struct tr_named_sum {
 
 /* What one step did; made anew for each. */
 typedef struct tr_step_report {
-    bool skipped;            /* a loss, gradient or logit was not finite: no update was made (or not all) */
+    bool skipped; /* a loss, gradient or logit was not finite: no update was made (or not all) */
     char reason[160];
-    tr_policy_sums sums;     /* over all updates */
-    int64_t updates;         /* made */
-    double loss, grad_norm;  /* mean over the updates tried */
+    tr_policy_sums sums;    /* over all updates */
+    int64_t updates;        /* made */
+    double loss, grad_norm; /* mean over the updates tried */
     int64_t tried;
-    double lr, gap;          /* of the last update; largest |sampled - recomputed| */
+    double lr, gap; /* of the last update; largest |sampled - recomputed| */
     int64_t responses, response_tokens, prompt_tokens, truncated, formatted, zero_variance, groups;
     double reward, reward_std; /* sums over responses and groups */
     tr_named_sum parts[TR_STEP_NAMES], tasks[TR_STEP_NAMES];
@@ -54,20 +54,20 @@ typedef struct tr_trainer {
 
     int64_t step, steps; /* done, in all */
     int64_t skipped_steps, skipped_in_a_row, skipped_rows, first_step /* of this process */;
-    uint64_t version;    /* of the vision weights */
+    uint64_t version; /* of the vision weights */
     double elapsed_s, start_s;
 
     /* Working memory of a step, planned once. P prompts, T tokens of all their responses at most. */
-    int64_t prompts, group;      /* P; responses to each, 1 for SFT */
-    tr_sample *samples;          /* [P] */
-    tr_group *groups;            /* [P] */
-    tr_rollout_prompt *asked;    /* [P] */
-    tr_rollout_group *answered;  /* [P] */
-    int64_t *target_lengths;     /* [P] SFT */
-    double *rewards, *advantages; /* [P * group] */
-    tr_score *scores;            /* [P * group] */
-    char **texts;                /* [P * group], owned */
-    float *reference_logp;       /* [T] */
+    int64_t prompts, group;                   /* P; responses to each, 1 for SFT */
+    tr_sample *samples;                       /* [P] */
+    tr_group *groups;                         /* [P] */
+    tr_rollout_prompt *asked;                 /* [P] */
+    tr_rollout_group *answered;               /* [P] */
+    int64_t *target_lengths;                  /* [P] SFT */
+    double *rewards, *advantages;             /* [P * group] */
+    tr_score *scores;                         /* [P * group] */
+    char **texts;                             /* [P * group], owned */
+    float *reference_logp;                    /* [T] */
     float *logp, *entropy, *dlogp, *dentropy; /* [tokens of one group] */
     float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
 
@@ -80,8 +80,8 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
                             const tr_train_options *options, tr_error *err);
 void tr_trainer_free(tr_trainer *t);
 
-/* batch.c: takes the rows of a step with their features under the present weights: samples and groups without responses.
- * Broken rows are said, counted and left out. */
+/* batch.c: takes the rows of a step with their features under the present weights: samples and groups without
+ * responses. Broken rows are said, counted and left out. */
 tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report);
 void tr_trainer_clear(tr_trainer *t); /* samples, scores, texts */
 
@@ -93,8 +93,8 @@ tr_status tr_trainer_step_sft(tr_trainer *t, tr_step_report *report);  /* step_s
  * trains), and its backward with dlogp and dentropy. */
 tr_status tr_trainer_forward(tr_trainer *t, int64_t i, float temperature);
 tr_status tr_trainer_backward(tr_trainer *t, int64_t i);
-/* Norm, clip and optimiser step after all groups; loss is the step's. Marks the report skipped instead when something is
- * not finite. */
+/* Norm, clip and optimiser step after all groups; loss is the step's. Marks the report skipped instead when
+ * something is not finite. */
 tr_status tr_trainer_apply(tr_trainer *t, double loss, int64_t update, tr_step_report *report);
 
 /* log.c */

@@ -1,4 +1,5 @@
-/* update.c: what SFT and GRPO share: forward and backward of one group, and the optimiser step after all of them. */
+/* update.c: what SFT and GRPO share: forward and backward of one group, and the optimiser step after all of them.
+ */
 #include "train/trainer.h"
 
 #include "base/file.h"

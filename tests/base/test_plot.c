@@ -19,9 +19,10 @@ static void test_a_page_holds_its_panels(void **state)
 {
     (void)state;
     const double x[5] = {0, 1, 2, 3, 4}, y[5] = {0.5, NAN, 2, 3, INFINITY}, none[5] = {NAN, NAN, NAN, NAN, NAN};
-    const tr_plot_series two[2] = {{"a<b", x, y, 5}, {"c", x, x, 5}}, empty = {"e", x, none, 5}, flat = {"f", x, x, 1};
-    const tr_plot_panel panels[3] = {{"first & second", "step", two, 2, 3}, {"gone", "step", &empty, 1, 0},
-                                     {"one point", "step", &flat, 1, 0}};
+    const tr_plot_series two[2] = {{"a<b", x, y, 5}, {"c", x, x, 5}}, empty = {"e", x, none, 5},
+                         flat = {"f", x, x, 1};
+    const tr_plot_panel panels[3] = {
+        {"first & second", "step", two, 2, 3}, {"gone", "step", &empty, 1, 0}, {"one point", "step", &flat, 1, 0}};
     tr_buffer out = {0};
     assert_int_equal(tr_plot_svg("page", panels, 3, 2, &out, NULL), TR_OK);
     const char *svg = tr_buffer_text(&out);

@@ -28,7 +28,8 @@ static inline void golden_open(golden *g, const char *name)
     snprintf(relative, sizeof relative, "golden/cases/%s.safetensors", name);
     assert_int_equal(tr_file_map_open(&g->map, need_shared(relative), NULL), TR_OK);
     memcpy(&length, g->map.data, 8);
-    assert_int_equal(tr_json_parse((const char *)g->map.data + 8, (size_t)length, name, 0, &g->header, NULL), TR_OK);
+    assert_int_equal(tr_json_parse((const char *)g->map.data + 8, (size_t)length, name, 0, &g->header, NULL),
+                     TR_OK);
     g->data = g->map.data + 8 + length;
 }
 
@@ -49,7 +50,8 @@ static inline const void *golden_tensor(const golden *g, const char *name, size_
     assert_non_null(entry);
     size_t elements = 1, index;
     json_t *value;
-    json_array_foreach(json_object_get(entry, "shape"), index, value) {
+    json_array_foreach(json_object_get(entry, "shape"), index, value)
+    {
         elements *= (size_t)json_integer_value(value);
     }
     *count = elements;

@@ -138,7 +138,8 @@ static void test_decay_freezing_and_clipping(void **state)
     tr_optimiser o = {.beta1 = 0.5, .beta2 = 0.5, .eps = 1e-8, .weight_decay = 0.5, .clip_norm = 2.5};
     tr_optimiser_step(&o, &model, 0.25, 5);
     assert_int_equal(o.step, 1);
-    assert_true(fabs((double)m[0] - 0.5 * 1.5) < 1e-5 && fabs((double)m[1] - 0.5 * 2) < 1e-5); /* halved gradients */
+    assert_true(fabs((double)m[0] - 0.5 * 1.5) < 1e-5 &&
+                fabs((double)m[1] - 0.5 * 2) < 1e-5); /* halved gradients */
     /* first step: m / bias over sqrt(v / bias) is 1; the decaying one loses lr * decay of itself before */
     assert_true(fabs((double)master[0] - (1 - 0.25 * 0.5 - 0.25)) < 1e-5);
     assert_true(fabs((double)master[1] - (1 - 0.25)) < 1e-5);

@@ -1,5 +1,5 @@
-/* test_policy.c: advantages, the eleven objectives of grpo-nano, other projects' published cases, gradients by finite
- * differences, learning rates. */
+/* test_policy.c: advantages, the eleven objectives of grpo-nano, other projects' published cases, gradients by
+ * finite differences, learning rates. */
 #include "golden.h"
 
 #include "rl/advantage.h"
@@ -45,8 +45,9 @@ static void run_variant(const golden *g, size_t v, tr_policy_sums *sums, float *
         char key[64];
         snprintf(key, sizeof key, "in/group%d/response_lengths", group);
         const int64_t *lengths = golden_tensor(g, key, &count);
-        tr_policy_input in = {4,  lengths, advantages + group * 4, logp + at, old + at, ref + at, entropy + at,
-                              12, (int64_t)tokens, variants[v].length};
+        tr_policy_input in = {
+            4,  lengths,         advantages + group * 4, logp + at, old + at, ref + at, entropy + at,
+            12, (int64_t)tokens, variants[v].length};
         tr_policy_loss(&variants[v].policy, &in, sums, dlogp + at, dentropy + at);
         for (size_t r = 0; r < count; r++) {
             at += lengths[r];
@@ -212,7 +213,8 @@ static void fill(json_t *rows, const json_t *mask, float *out, int64_t lengths[2
     }
 }
 
-/* cs336: masked mean in each row, mean over rows, halved for two accumulation steps; advantages of each row given. */
+/* cs336: masked mean in each row, mean over rows, halved for two accumulation steps; advantages of each row given.
+ */
 static void test_cs336_microbatch_steps(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
 /* memory_source.h: rows that live in memory, and runs on a tiny model, for the tests of the training loops.
  *
- * A prompt is [vision start, 8 placeholders, vision end, 20 + row]; its pixels come from the counter RNG. A response's
- * text is its ids in decimal; it earns the share of its tokens that equal the row's own token, so that there is
- * something to learn. Rows can be told to be broken, constant (always 0.5) or to have NaN pixels. */
+ * A prompt is [vision start, 8 placeholders, vision end, 20 + row]; its pixels come from the counter RNG. A
+ * response's text is its ids in decimal; it earns the share of its tokens that equal the row's own token, so that
+ * there is something to learn. Rows can be told to be broken, constant (always 0.5) or to have NaN pixels. */
 #ifndef TR_TESTS_TRAIN_MEMORY_SOURCE_H
 #define TR_TESTS_TRAIN_MEMORY_SOURCE_H
 
@@ -97,7 +97,8 @@ static inline tr_status memory_patches(tr_source *source, tr_sample *s, tr_error
     return TR_OK;
 }
 
-static inline tr_status memory_text(tr_source *source, const int32_t *ids, int64_t count, tr_buffer *text, tr_error *err)
+static inline tr_status memory_text(tr_source *source, const int32_t *ids, int64_t count, tr_buffer *text,
+                                    tr_error *err)
 {
     tr_status status = TR_OK;
     (void)source;
@@ -107,8 +108,8 @@ static inline tr_status memory_text(tr_source *source, const int32_t *ids, int64
     return status;
 }
 
-static inline tr_status memory_score(tr_source *source, const tr_sample *s, const char *text, size_t length, bool stopped,
-                                     tr_score *score, tr_error *err)
+static inline tr_status memory_score(tr_source *source, const tr_sample *s, const char *text, size_t length,
+                                     bool stopped, tr_score *score, tr_error *err)
 {
     const memory_rows *m = (const memory_rows *)source;
     double hits = 0, count = 0;
@@ -136,7 +137,8 @@ static inline void memory_free(tr_source *source)
 static inline tr_status memory_open(void *context, const tr_config *config, const tr_model_config *model, bool eval,
                                     tr_source **source, tr_error *err)
 {
-    static const tr_source_functions functions = {memory_load, memory_patches, memory_text, memory_score, memory_free};
+    static const tr_source_functions functions = {memory_load, memory_patches, memory_text, memory_score,
+                                                  memory_free};
     memory_rows *m = malloc(sizeof *m);
     (void)context;
     (void)config;
@@ -217,12 +219,16 @@ static inline tr_status run(const char *out, const char *extra, bool resume, boo
     char text[2048];
     tr_config_set set;
     json_t *summary = NULL;
-    snprintf(text, sizeof text, "model: %s\nout: %s\ndata: [ {rows: r} ]\n%s", tiny_model(), scratch_path(out), extra);
+    snprintf(text, sizeof text, "model: %s\nout: %s\ndata: [ {rows: r} ]\n%s", tiny_model(), scratch_path(out),
+             extra);
     memset(err, 0, sizeof *err);
     tr_status status = tr_config_parse(text, strlen(text), "test.yaml", NULL, 0, &set, err);
     if (!status) {
         rows_template.stop = 0;
-        tr_train_options options = {.resume = resume, .strict = strict, .quiet = true, .stop = &rows_template.stop,
+        tr_train_options options = {.resume = resume,
+                                    .strict = strict,
+                                    .quiet = true,
+                                    .stop = &rows_template.stop,
                                     .open_source = memory_open};
         status = tr_train_run(&set, &options, &summary, err);
         tr_config_set_free(&set);

@@ -11,7 +11,8 @@
 
 static const char least[] = "model: /m\nout: runs/a\ndata: [ {rows: rows.jsonl} ]\n";
 
-static tr_status parse(const char *text, const char *const *overrides, size_t count, tr_config_set *set, tr_error *err)
+static tr_status parse(const char *text, const char *const *overrides, size_t count, tr_config_set *set,
+                       tr_error *err)
 {
     memset(err, 0, sizeof *err);
     return tr_config_parse(text, strlen(text), "/c/x/run.yaml", overrides, count, set, err);
@@ -56,7 +57,8 @@ static void test_the_whole_design_page_is_understood(void **state)
         "video: {fps: 2, min_frames: 4, max_frames: 448, total_pixels: 2809856, min_pixels: 12544, cache: DIR, "
         "cache_bytes: 20G}\n"
         "rollout: {group: 8, temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0, max_tokens: 1024}\n"
-        "grpo: {prompts_per_step: 8, updates_per_rollout: 1, kl: 0.04, kl_form: k3, clip: [0.2, 0.2], loss: sequence, "
+        "grpo: {prompts_per_step: 8, updates_per_rollout: 1, kl: 0.04, kl_form: k3, clip: [0.2, 0.2], loss: "
+        "sequence, "
         "std: sample, std_eps: 1.0e-4, ratio: token, entropy: 0}\n"
         "optim: {lr: 1.0e-6, schedule: constant, warmup_steps: 0, betas: [0.9, 0.999], eps: 1.0e-8, "
         "weight_decay: 0.01, clip_norm: 1.0}\n"
@@ -90,8 +92,8 @@ static void test_the_whole_design_page_is_understood(void **state)
 static void test_overrides(void **state)
 {
     (void)state;
-    const char *const overrides[] = {"grpo.kl=0", "optim.betas=[0.5, 0.75]", "data.0.weight=2.5", "out=/o",
-                                     "train.freeze=[vision, merger]", "video.cache_bytes=512M"};
+    const char *const overrides[] = {"grpo.kl=0", "optim.betas=[0.5, 0.75]",       "data.0.weight=2.5",
+                                     "out=/o",    "train.freeze=[vision, merger]", "video.cache_bytes=512M"};
     tr_config_set set;
     tr_error err;
     assert_int_equal(parse(least, overrides, 6, &set, &err), TR_OK);
@@ -172,8 +174,8 @@ static void test_refusals_name_place_and_key(void **state)
         snprintf(text, sizeof text, "%s%s", least, refusals[i].extra);
         tr_status status = parse(text, &refusals[i].override, refusals[i].override != NULL, &set, &err);
         if (!status || !strstr(err.where, refusals[i].where) || !strstr(err.message, refusals[i].message)) {
-            printf("%s%s -> %s: %s\n", refusals[i].extra, refusals[i].override ? refusals[i].override : "", err.where,
-                   err.message);
+            printf("%s%s -> %s: %s\n", refusals[i].extra, refusals[i].override ? refusals[i].override : "",
+                   err.where, err.message);
         }
         assert_int_not_equal(status, TR_OK);
         assert_non_null(strstr(err.where, refusals[i].where));

@@ -1,5 +1,5 @@
-/* test_loop.c: SFT and GRPO on a tiny model and rows in memory: they learn, the gap is 0, clipping works off-policy,
- * broken rows and non-finite numbers do not end a run. */
+/* test_loop.c: SFT and GRPO on a tiny model and rows in memory: they learn, the gap is 0, clipping works
+ * off-policy, broken rows and non-finite numbers do not end a run. */
 #include "memory_source.h"
 
 #define FAST "optim: {lr: 0.01}\n"
@@ -10,8 +10,11 @@ static void test_sft_drives_the_loss_down(void **state)
     tr_error err;
     reset_rows();
     rows_template.source.rows = 2;
-    assert_int_equal(run("sft", "algorithm: sft\ngrpo: {prompts_per_step: 2}\n" FAST
-                         "train: {dtype: f32, steps: 40, save_every: 0}\n", false, false, &err), TR_OK);
+    assert_int_equal(run("sft",
+                         "algorithm: sft\ngrpo: {prompts_per_step: 2}\n" FAST
+                         "train: {dtype: f32, steps: 40, save_every: 0}\n",
+                         false, false, &err),
+                     TR_OK);
     json_t *m = metrics_of("sft", "metrics.jsonl");
     assert_int_equal(json_array_size(m), 40);
     assert_true(number(m, 0, "loss") > 3.5); /* log(64) is 4.16 */
@@ -65,10 +68,9 @@ static void test_grpo_raises_the_reward(void **state)
 static void test_gap_is_zero_with_vision_training_and_in_bf16(void **state)
 {
     (void)state;
-    static const char *const settings[] = {"train: {dtype: f32, steps: 4, recompute: none}\n",
-                                           "train: {dtype: bf16, steps: 4}\n",
-                                           "train: {dtype: bf16, steps: 4, freeze: [vision]}\n",
-                                           "train: {dtype: f32, steps: 4, freeze: [text]}\n"};
+    static const char *const settings[] = {
+        "train: {dtype: f32, steps: 4, recompute: none}\n", "train: {dtype: bf16, steps: 4}\n",
+        "train: {dtype: bf16, steps: 4, freeze: [vision]}\n", "train: {dtype: f32, steps: 4, freeze: [text]}\n"};
     for (size_t i = 0; i < 4; i++) {
         char extra[512], out[32];
         tr_error err;
@@ -89,9 +91,12 @@ static void test_temperature_is_in_both_log_probs(void **state)
     (void)state;
     tr_error err;
     reset_rows();
-    assert_int_equal(run("warm", "rollout: {group: 4, max_tokens: 5, temperature: 0.7, top_p: 0.9, top_k: 30}\n"
+    assert_int_equal(run("warm",
+                         "rollout: {group: 4, max_tokens: 5, temperature: 0.7, top_p: 0.9, top_k: 30}\n"
                          "grpo: {prompts_per_step: 3, kl: 0, entropy: 0.01}\n" FAST
-                         "train: {dtype: f32, steps: 4}\n", false, false, &err), TR_OK);
+                         "train: {dtype: f32, steps: 4}\n",
+                         false, false, &err),
+                     TR_OK);
     json_t *m = metrics_of("warm", "metrics.jsonl");
     check_exact(m);
     assert_true(json_is_null(json_object_get(json_array_get(m, 0), "kl")));
@@ -103,9 +108,12 @@ static void test_several_updates_leave_the_policy_and_are_clipped(void **state)
     (void)state;
     tr_error err;
     reset_rows();
-    assert_int_equal(run("off", "rollout: {group: 6, max_tokens: 6}\n"
+    assert_int_equal(run("off",
+                         "rollout: {group: 6, max_tokens: 6}\n"
                          "grpo: {prompts_per_step: 4, kl: 0, updates_per_rollout: 4, clip: [0.05, 0.05]}\n" FAST
-                         "train: {dtype: f32, steps: 6, freeze: [vision, merger]}\n", false, false, &err), TR_OK);
+                         "train: {dtype: f32, steps: 6, freeze: [vision, merger]}\n",
+                         false, false, &err),
+                     TR_OK);
     json_t *m = metrics_of("off", "metrics.jsonl");
     check_exact(m);
     assert_true(mean_of(m, 0, 6, "clip_fraction") > 0.01);
@@ -120,8 +128,11 @@ static void test_equal_rewards_move_nothing(void **state)
     tr_error err;
     reset_rows();
     rows_template.constant = ROWS; /* all of them */
-    assert_int_equal(run("flat", "rollout: {group: 4, max_tokens: 4}\ngrpo: {prompts_per_step: 3, kl: 0}\n" FAST
-                         "train: {dtype: f32, steps: 2}\n", false, false, &err), TR_OK);
+    assert_int_equal(run("flat",
+                         "rollout: {group: 4, max_tokens: 4}\ngrpo: {prompts_per_step: 3, kl: 0}\n" FAST
+                         "train: {dtype: f32, steps: 2}\n",
+                         false, false, &err),
+                     TR_OK);
     json_t *m = metrics_of("flat", "metrics.jsonl"), *r = metrics_of("flat", "rollouts.jsonl");
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(number(m, i, "zero_variance_groups"), 3);
@@ -140,14 +151,16 @@ static void test_broken_rows_are_left_out(void **state)
     tr_error err;
     reset_rows();
     rows_template.broken = 3;
-    assert_int_equal(run("broken", "algorithm: sft\ngrpo: {prompts_per_step: 4}\ntrain: {dtype: f32, steps: 4}\n", false,
-                         false, &err), TR_OK);
+    assert_int_equal(run("broken", "algorithm: sft\ngrpo: {prompts_per_step: 4}\ntrain: {dtype: f32, steps: 4}\n",
+                         false, false, &err),
+                     TR_OK);
     json_t *m = metrics_of("broken", "metrics.jsonl");
     assert_in_range((int)number(m, 3, "skipped_rows"), 2, 3); /* once in each of two epochs, perhaps in the third */
     json_decref(m);
     rows_template.source.rows = 1;
     rows_template.broken = 0;
-    assert_int_equal(run("hopeless", "algorithm: sft\ngrpo: {prompts_per_step: 1}\n", false, false, &err), TR_NOT_FOUND);
+    assert_int_equal(run("hopeless", "algorithm: sft\ngrpo: {prompts_per_step: 1}\n", false, false, &err),
+                     TR_NOT_FOUND);
 }
 
 static void test_non_finite_steps_are_skipped_and_said(void **state)
@@ -186,8 +199,10 @@ static void test_ratio_kinds_and_averagings_run(void **state)
         char extra[512], out[32];
         tr_error err;
         reset_rows();
-        snprintf(extra, sizeof extra, "rollout: {group: 3, max_tokens: 4}\ngrpo: {prompts_per_step: 2, %s}\n"
-                 "train: {dtype: f32, steps: 2}\n", settings[i]);
+        snprintf(extra, sizeof extra,
+                 "rollout: {group: 3, max_tokens: 4}\ngrpo: {prompts_per_step: 2, %s}\n"
+                 "train: {dtype: f32, steps: 2}\n",
+                 settings[i]);
         snprintf(out, sizeof out, "kind%zu", i);
         assert_int_equal(run(out, extra, false, false, &err), TR_OK);
         json_t *m = metrics_of(out, "metrics.jsonl");

@@ -1,5 +1,5 @@
-/* test_resume.c: a run that was interrupted and resumed equals one that was not, bit for bit; checkpoints are whole or
- * not there; a changed configuration, a used folder and a damaged state are refused. */
+/* test_resume.c: a run that was interrupted and resumed equals one that was not, bit for bit; checkpoints are whole
+ * or not there; a changed configuration, a used folder and a damaged state are refused. */
 #include "memory_source.h"
 
 static const char grpo[] = "rollout: {group: 4, max_tokens: 5}\ngrpo: {prompts_per_step: 3}\n"
@@ -52,7 +52,8 @@ static void compare_with_interruption(const char *name, const char *settings, in
     reset_rows();
     assert_int_equal(run(broken, extra, true, false, &err), TR_OK);
     assert_same_metrics(straight, broken);
-    static const char *const files[] = {"checkpoints/step-6/model.safetensors", "checkpoints/step-6/state.safetensors"};
+    static const char *const files[] = {"checkpoints/step-6/model.safetensors",
+                                        "checkpoints/step-6/state.safetensors"};
     for (size_t i = 0; i < 2; i++) {
         snprintf(a, sizeof a, "%s/%s", straight, files[i]);
         snprintf(b, sizeof b, "%s/%s", broken, files[i]);
@@ -161,8 +162,9 @@ static void test_stages_follow_each_other(void **state)
     (void)state;
     tr_error err;
     reset_rows();
-    const char text[] = "rollout: {group: 4, max_tokens: 5}\ngrpo: {prompts_per_step: 2}\ntrain: {dtype: f32, steps: 3}\n"
-                        "stages:\n  - {algorithm: sft, optim: {lr: 0.01}}\n  - {algorithm: grpo}\n";
+    const char text[] =
+        "rollout: {group: 4, max_tokens: 5}\ngrpo: {prompts_per_step: 2}\ntrain: {dtype: f32, steps: 3}\n"
+        "stages:\n  - {algorithm: sft, optim: {lr: 0.01}}\n  - {algorithm: grpo}\n";
     assert_int_equal(run("stages", text, false, false, &err), TR_OK);
     assert_true(tr_directory_exists(scratch_path("stages/1-sft/checkpoints/step-3")));
     assert_true(tr_directory_exists(scratch_path("stages/2-grpo/checkpoints/step-3")));
