@@ -2,7 +2,7 @@
  *
  * The first byte of the input chooses: text through encode and back, ids through decode and the stream, or the rest
  * as vocab.json, merges.txt, tokenizer_config.json, tokenizer.json or a conversation. A file that loads must work.
- */
+ * Modules: text */
 #include "base/file.h"
 #include "text/chat.h"
 #include "text/stream.h"
