@@ -26,13 +26,17 @@ static bool is_fatal(tr_status status)
     return status == TR_MEMORY || status == TR_INTERRUPTED;
 }
 
-/* The features under the present weights, and the group without responses. */
+/* The features under the present weights, and the group without responses. SFT with a trained vision tower needs
+ * none here: its one forward makes them. */
 static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_error *err)
 {
     tr_sample *s = &t->samples[i];
-    const float *features;
-    tr_status status = tr_features_get(t->features, t->network, &t->model->config, t->source, s, t->version,
-                                       &features, &report->seconds.vision, &report->seconds.stall, err);
+    const float *features = NULL;
+    tr_status status = TR_OK;
+    if (t->config->algorithm == TR_ALGORITHM_GRPO || !t->vision_trains) {
+        status = tr_features_get(t->features, t->network, &t->model->config, t->source, s, t->version, &features,
+                                 &report->seconds.vision, &report->seconds.stall, err);
+    }
     t->groups[i] = (tr_group){.prompt_ids = s->prompt_ids,
                               .positions = s->positions,
                               .prompt = s->prompt,

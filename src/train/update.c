@@ -20,11 +20,29 @@ tr_status tr_trainer_forward(tr_trainer *t, int64_t i, float temperature)
                   : tr_network_group_forward(t->network, g, temperature, true, t->logp, t->entropy, t->err);
 }
 
+/* Whether nothing flows back: equal rewards without KL and entropy bonus. Its backward would add zeros. */
+static bool is_flat(const tr_trainer *t, const tr_group *g, bool entropy)
+{
+    int64_t tokens = 0;
+    for (int64_t r = 0; r < g->responses; r++) {
+        tokens += g->lengths[r];
+    }
+    for (int64_t k = 0; k < tokens; k++) {
+        if (t->dlogp[k] != 0 || (entropy && t->dentropy[k] != 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 tr_status tr_trainer_backward(tr_trainer *t, int64_t i)
 {
     const tr_group *g = &t->groups[i];
     bool vision = t->vision_trains && g->visual_tokens;
     bool entropy = t->config->algorithm == TR_ALGORITHM_GRPO && t->config->grpo.entropy > 0;
+    if (is_flat(t, g, entropy)) {
+        return TR_OK;
+    }
     tr_status status = tr_network_group_backward(t->network, g, t->dlogp, entropy ? t->dentropy : NULL,
                                                  vision ? t->dfeatures : NULL, t->err);
     if (!status && vision) {
