@@ -120,6 +120,13 @@ void tr_convert(void *to, tr_dtype to_dtype, const void *from, tr_dtype from_dty
         }
         return;
     }
+    if (to_dtype == TR_F32 && from_dtype == TR_BF16) {
+        for (int64_t i = 0; i < count; i++) {
+            uint32_t bits = (uint32_t)((const uint16_t *)from)[i] << 16;
+            memcpy((float *)to + i, &bits, sizeof bits);
+        }
+        return;
+    }
     for (int64_t i = 0; i < count; i++) {
         narrow(to, to_dtype, i, widen(from, from_dtype, i));
     }
@@ -130,12 +137,53 @@ static char *element(void *base, tr_dtype dtype, int64_t index)
     return (char *)base + index * (int64_t)tr_dtype_size(dtype);
 }
 
+enum { TILE = 64 }; /* inputs of a panel moved at once: 16 rows of them stay in the first cache */
+
+/* The transposition of a tile, [16][TILE] <-> [inputs][16], for elements of one size. */
+#define MOVE_TILE(type)                                                                                          \
+    for (int64_t k = 0; k < n; k++) {                                                                            \
+        for (int64_t j = 0; j < TR_PANEL; j++) {                                                                 \
+            if (pack) {                                                                                          \
+                ((type *)panel)[k * TR_PANEL + j] = ((type *)tile)[j * TILE + k];                                \
+            } else {                                                                                             \
+                ((type *)tile)[j * TILE + k] = ((type *)panel)[k * TR_PANEL + j];                                \
+            }                                                                                                    \
+        }                                                                                                        \
+    }
+
+/* A panel whose 16 rows are all there. */
+static void move_panel(const tr_matrix *matrix, void *rows, tr_dtype dtype, int64_t p, int pack)
+{
+    _Alignas(64) char tile[TR_PANEL * TILE * sizeof(float)];
+    const tr_dtype own = matrix->dtype;
+    const int64_t in = matrix->in;
+    for (int64_t k0 = 0; k0 < in; k0 += TILE) {
+        const int64_t n = in - k0 < TILE ? in - k0 : TILE;
+        char *panel = element(matrix->panels, own, (p * in + k0) * TR_PANEL);
+        for (int64_t j = 0; pack && j < TR_PANEL; j++) {
+            tr_convert(element(tile, own, j * TILE), own, element(rows, dtype, j * in + k0), dtype, n);
+        }
+        if (own == TR_F32) {
+            MOVE_TILE(float)
+        } else {
+            MOVE_TILE(uint16_t)
+        }
+        for (int64_t j = 0; !pack && j < TR_PANEL; j++) {
+            tr_convert(element(rows, dtype, j * in + k0), dtype, element(tile, own, j * TILE), own, n);
+        }
+    }
+}
+
 /* Copies between a band of row-major rows and panels, one panel a thread at a time. */
 static void move_band(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows, int pack)
 {
     int64_t in = matrix->in, first = row0 / TR_PANEL, last = (row0 + rows + TR_PANEL - 1) / TR_PANEL;
 #pragma omp parallel for schedule(static) if (rows * in > 100000)
     for (int64_t p = first; p < last; p++) {
+        if (p * TR_PANEL >= row0 && (p + 1) * TR_PANEL <= row0 + rows) {
+            move_panel(matrix, element(row_major, dtype, (p * TR_PANEL - row0) * in), dtype, p, pack);
+            continue;
+        }
         for (int64_t j = 0; j < TR_PANEL; j++) {
             int64_t row = p * TR_PANEL + j - row0;
             int present = row >= 0 && row < rows;
