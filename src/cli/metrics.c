@@ -176,17 +176,21 @@ static int run(int argc, char **argv)
     int64_t seed = 1, resamples = TR_BOOTSTRAP_RESAMPLES;
     bool json = false, compat = false;
     const tr_option options[] = {
-        {"task", TR_OPTION_TEXT, &task, "T", "tg, dtg, vhd, gvqa, tal or qa. Default: each row's \"task\", else tg.", 0, 0,
-         false},
+        {"task", TR_OPTION_TEXT, &task, "T",
+         "tg, dtg, vhd, gvqa, tal or qa. Default: each row's \"task\", else tg.", 0, 0, false},
         {"pred", TR_OPTION_TEXT, &pred_path, "FILE", "the predictions.", 0, 0, true},
         {"truth", TR_OPTION_TEXT, &truth_path, "FILE",
          "the truth; not needed where the predictions carry it (lmms-eval, tempcompass).", 0, 0, false},
         {"format", TR_OPTION_TEXT, &format, "NAME",
-         "rows, qvhighlights, activitynet, timechat, lmms-eval, vtimellm, tempcompass or next-gqa. Default: what the "
-         "keys of the files say.", 0, 0, false},
+         "rows, qvhighlights, activitynet, timechat, lmms-eval, vtimellm, tempcompass or next-gqa. Default: what "
+         "the "
+         "keys of the files say.",
+         0, 0, false},
         {"temporal-r1", TR_OPTION_FLAG, &compat, NULL,
-         "read free-text answers to tg as Temporal-R1's evaluation does (every \"to\" is a dash, reversed pairs are "
-         "swapped).", 0, 0, false},
+         "read free-text answers to tg as Temporal-R1's evaluation does (every \"to\" is a dash, reversed pairs "
+         "are "
+         "swapped).",
+         0, 0, false},
         {"resamples", TR_OPTION_INT, &resamples, "N", "bootstrap resamples; 0: no intervals. Default 2000.", 0, 1e6,
          false},
         {"seed", TR_OPTION_INT, &seed, "N", "of the bootstrap. Default 1.", 0, 0, false},
@@ -201,8 +205,13 @@ static int run(int argc, char **argv)
     }
     tr_error err = {0};
     json_t *pred = NULL, *truth = NULL, *result = NULL;
-    tr_evaluate_options o = {.task = TR_TASK_TG, .task_given = task != NULL, .format = format, .compat = compat,
-                             .seed = (uint64_t)seed, .resamples = (size_t)resamples, .pred_name = pred_path,
+    tr_evaluate_options o = {.task = TR_TASK_TG,
+                             .task_given = task != NULL,
+                             .format = format,
+                             .compat = compat,
+                             .seed = (uint64_t)seed,
+                             .resamples = (size_t)resamples,
+                             .pred_name = pred_path,
                              .truth_name = truth_path};
     if (task && tr_task_from_name(task, &o.task, &err)) {
         return tr_cli_usage(&tr_command_metrics, "%s", err.message);
@@ -228,11 +237,14 @@ static int run(int argc, char **argv)
 const tr_command tr_command_metrics = {
     "metrics", "--pred FILE [--truth FILE] [--task T]",
     "official metrics of any system's predictions, with intervals",
-    "Compares predictions with a truth and prints the numbers of the task, each with a bootstrap 95 % interval and the\n"
+    "Compares predictions with a truth and prints the numbers of the task, each with a bootstrap 95 % interval and "
+    "the\n"
     "number of answers behind it. Predictions may be our predictions.jsonl ({\"id\", \"response\"}), intervals\n"
-    "({\"id\", \"segments\"}), a QVHighlights submission, an ActivityNet detection file, or what TimeChat, lmms-eval,\n"
+    "({\"id\", \"segments\"}), a QVHighlights submission, an ActivityNet detection file, or what TimeChat, "
+    "lmms-eval,\n"
     "VTimeLLM, TempCompass and NExT-GQA write; QVHighlights and ActivityNet print their own evaluators' numbers.\n"
-    "A truth may also be Charades-STA's text file. Missing answers count as wrong; missing, unknown, duplicate and\n"
+    "A truth may also be Charades-STA's text file. Missing answers count as wrong; missing, unknown, duplicate "
+    "and\n"
     "unreadable ones are counted and named on stderr. The metrics are described in docs/tasks.md.\n\n"
     "  tempr1 metrics --pred predictions.jsonl --truth charades_test.jsonl\n"
     "  tempr1 metrics --pred submission.jsonl --truth highlight_val_release.jsonl --json",

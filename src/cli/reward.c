@@ -16,7 +16,7 @@ typedef struct settings {
 
 typedef struct state {
     const settings *settings;
-    tr_scheme own;     /* of --config */
+    tr_scheme own; /* of --config */
     bool has_own;
     tr_truth_holder truth;
     tr_arena arena;
@@ -148,25 +148,32 @@ static int run(int argc, char **argv)
 {
     settings o = {0};
     const tr_option options[] = {
-        {"task", TR_OPTION_TEXT, &o.task, "T", "tg, dtg, vhd, gvqa, tal or qa. Default: each row's \"task\", else tg.",
-         0, 0, false},
+        {"task", TR_OPTION_TEXT, &o.task, "T",
+         "tg, dtg, vhd, gvqa, tal or qa. Default: each row's \"task\", else tg.", 0, 0, false},
         {"scheme", TR_OPTION_TEXT, &o.scheme, "S",
          "tempr1, temporal-r1, time-r1, videochat-r1, museg, timelens, timelens2 or omtg. Default: each row's "
-         "\"scheme\", else tempr1.", 0, 0, false},
+         "\"scheme\", else tempr1.",
+         0, 0, false},
         {"config", TR_OPTION_TEXT, &o.config, "FILE",
          "a JSON file with a scheme of your own, e.g. {\"parts\": {\"format\": 0.5, \"iou\": 0.5}}; used where no "
-         "scheme is named.", 0, 0, false},
+         "scheme is named.",
+         0, 0, false},
         {"think", TR_OPTION_TEXT, &o.think, "WORD",
          "whether <think>...</think> must stand before the answer for the format part: optional, required or "
-         "forbidden. Default: as the scheme says.", 0, 0, false},
+         "forbidden. Default: as the scheme says.",
+         0, 0, false},
         {"matching", TR_OPTION_TEXT, &o.matching, "WORD",
-         "how the tal part \"match\" pairs intervals: monotone (the dynamic programme) or naive (i-th with i-th, the "
-         "paper's ablation). Default: monotone.", 0, 0, false},
+         "how the tal part \"match\" pairs intervals: monotone (the dynamic programme) or naive (i-th with i-th, "
+         "the "
+         "paper's ablation). Default: monotone.",
+         0, 0, false},
         {"keep-going", TR_OPTION_FLAG, &o.keep_going, NULL,
          "a bad row gives {\"reward\": null, ..., \"error\"} and a message; without it the first one ends the run.",
          0, 0, false},
-        {"json", TR_OPTION_FLAG, &o.json, NULL, "one JSON object per row: the only form there is, so this changes "
-         "nothing.", 0, 0, false},
+        {"json", TR_OPTION_FLAG, &o.json, NULL,
+         "one JSON object per row: the only form there is, so this changes "
+         "nothing.",
+         0, 0, false},
         {0}};
     char **positional;
     int count;
@@ -180,7 +187,8 @@ static int run(int argc, char **argv)
     json_t *config = NULL;
     tr_task task;
     const tr_scheme *scheme;
-    if ((o.task && tr_task_from_name(o.task, &task, &err)) || (o.scheme && tr_scheme_get(o.scheme, &scheme, &err))) {
+    if ((o.task && tr_task_from_name(o.task, &task, &err)) ||
+        (o.scheme && tr_scheme_get(o.scheme, &scheme, &err))) {
         return tr_cli_usage(&tr_command_reward, "%s", err.message);
     }
     tr_status status = tr_arena_init(&s.arena, tr_reward_arena_bytes(64), &err);
@@ -204,7 +212,8 @@ const tr_command tr_command_reward = {
     "reward", "--task T [--scheme S] < ROWS.jsonl",
     "score responses: the reward of each, its parts, what was understood",
     "Reads rows (JSON Lines) from standard input and prints one object per row:\n"
-    "  in   {\"response\": TEXT, \"segments\": [[s, e], ...], \"answer\": \"B\", \"options\": [...], \"duration\": T}\n"
+    "  in   {\"response\": TEXT, \"segments\": [[s, e], ...], \"answer\": \"B\", \"options\": [...], \"duration\": "
+    "T}\n"
     "       with the truth fields of the task; \"task\", \"scheme\", \"tokens\" and \"id\" may stand in a row\n"
     "  out  {\"reward\": 1.5, \"parts\": {\"format\": 1.0, \"iou\": 0.5}, \"parsed\": [[s, e]], \"error\": null}\n"
     "Times are seconds from the clip's start. The rewards are described in docs/tasks.md.\n\n"

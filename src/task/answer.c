@@ -46,7 +46,8 @@ static bool append(tr_answer *answer, double start_s, double end_s, const char *
 
 static void skip_json_space(tr_span *text)
 {
-    while (text->at < text->end && (*text->at == ' ' || *text->at == '\n' || *text->at == '\t' || *text->at == '\r')) {
+    while (text->at < text->end &&
+           (*text->at == ' ' || *text->at == '\n' || *text->at == '\t' || *text->at == '\r')) {
         text->at++;
     }
 }
@@ -202,7 +203,8 @@ void tr_answer_last_to(tr_span text, const char *response, tr_answer *answer)
         tr_span ahead = text;
         take_loose(&ahead, &value[0], &fraction);
         const char *behind = ahead.at;
-        if ((take_word(&ahead, " to ", 4) || take_word(&ahead, " and ", 5)) && take_loose(&ahead, &value[1], &second)) {
+        if ((take_word(&ahead, " to ", 4) || take_word(&ahead, " and ", 5)) &&
+            take_loose(&ahead, &value[1], &second)) {
             last = (tr_interval){value[0], value[1]};
             found = true;
             text.at = ahead.at;
@@ -316,12 +318,13 @@ char tr_answer_option(tr_span text, const char *const *options, size_t count)
     if (at < text.end && *at >= 'A' && *at <= 'Z' && at + 1 < text.end && strchr(".):,]", at[1])) {
         return *at;
     }
-    /* Else the one capital that stands alone anywhere ("Option B", "The answer is B"). The article "A" and the pronoun
-     * "I" are words, not options, when a small letter follows after a space. */
+    /* Else the one capital that stands alone anywhere ("Option B", "The answer is B"). The article "A" and the
+     * pronoun "I" are words, not options, when a small letter follows after a space. */
     for (at = text.at; at < text.end; at++) {
         bool alone = *at >= 'A' && *at <= 'Z' && (at == text.at || !word_byte(at[-1])) &&
                      (at + 1 == text.end || !word_byte(at[1]));
-        bool article = (*at == 'A' || *at == 'I') && text.end - at > 2 && at[1] == ' ' && at[2] >= 'a' && at[2] <= 'z';
+        bool article =
+            (*at == 'A' || *at == 'I') && text.end - at > 2 && at[1] == ' ' && at[2] >= 'a' && at[2] <= 'z';
         if (alone && !article) {
             if (found && found != *at) {
                 return 0;
@@ -332,9 +335,9 @@ char tr_answer_option(tr_span text, const char *const *options, size_t count)
     return found;
 }
 
-/* Python replaces each phrase everywhere, one phrase after the other. A phrase can only hide or join letters by standing
- * in the text, and none holds a capital A to G but "Best answer:Best option:" (one phrase in the original, which forgot
- * a comma), so it is enough to pass over whole phrases while looking for the first capital. */
+/* Python replaces each phrase everywhere, one phrase after the other. A phrase can only hide or join letters by
+ * standing in the text, and none holds a capital A to G but "Best answer:Best option:" (one phrase in the original,
+ * which forgot a comma), so it is enough to pass over whole phrases while looking for the first capital. */
 char tr_answer_option_first(tr_span text)
 {
     static const char phrase[] = "Best answer:Best option:";

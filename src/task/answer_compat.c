@@ -1,8 +1,9 @@
 /* answer_compat.c: the text parser of Temporal-R1's evaluation (lmms-eval's temporal grounding), as it behaves.
  *
- * It lower-cases, drops a fixed example sentence, turns every "to" into "-", takes the first `number - number`; else the
- * first number of each sentence that holds a start, end or happen word, paired in order. Its third step, hh:mm:ss times
- * in the same sentences, can never add anything: every such sentence already gave a number to the second step. */
+ * It lower-cases, drops a fixed example sentence, turns every "to" into "-", takes the first `number - number`;
+ * else the first number of each sentence that holds a start, end or happen word, paired in order. Its third step,
+ * hh:mm:ss times in the same sentences, can never add anything: every such sentence already gave a number to the
+ * second step. */
 #include "task/answer.h"
 
 #include <strings.h>

@@ -1,8 +1,8 @@
 /* answer_format.c: strict templates: does the whole response keep the form?
  *
- * Each is what its regular expression says, walked by hand in linear time. Where an expression has a lazy ".*?" before
- * a fixed word, the first (or, before a tail without '<', the last) place of that word decides, so there is no
- * backtracking. */
+ * Each is what its regular expression says, walked by hand in linear time. Where an expression has a lazy ".*?"
+ * before a fixed word, the first (or, before a tail without '<', the last) place of that word decides, so there is
+ * no backtracking. */
 #include "task/answer.h"
 
 #include <stdio.h>
@@ -13,7 +13,8 @@ static void skip_space(tr_span *text)
     text->at = tr_scan_skip_space(text->at, text->end);
 }
 
-/* ts to te, ts to te, ... up to the closing tag; counts the pairs. White space as the peers' expressions allow it. */
+/* ts to te, ts to te, ... up to the closing tag; counts the pairs. White space as the peers' expressions allow it.
+ */
 static bool take_list(tr_span *text, size_t *pairs)
 {
     double number;
@@ -176,7 +177,8 @@ static bool take_think(tr_span *text, tr_think think)
     return true;
 }
 
-/* The same before <answer>.*?</answer>, whose text may hold anything: the first "</think>" that an "<answer>" follows. */
+/* The same before <answer>.*?</answer>, whose text may hold anything: the first "</think>" that an "<answer>"
+ * follows. */
 static bool take_think_before_any(tr_span *text, tr_think think)
 {
     if (!TR_SCAN_TAKE(text, "<think>")) {
@@ -223,7 +225,8 @@ static int mentions(tr_span text, double number)
     if (!(number < 1e16)) {
         return 0;
     }
-    for (int decimals = 1; decimals <= 17; decimals++) { /* the shortest decimal that gives the number back: "5.0" */
+    for (int decimals = 1; decimals <= 17;
+         decimals++) { /* the shortest decimal that gives the number back: "5.0" */
         snprintf(word, sizeof word, "%.*f", decimals, number);
         if (strtod(word, NULL) == number) {
             break;
@@ -248,8 +251,8 @@ static bool once(tr_span text, const char *word, size_t length, const char **at)
     return *at && !tr_scan_find(*at + length, text.end, word, length);
 }
 
-/* MUSEG: 1 when every time is mentioned in the reasoning (1 to 10 times), 0.6 when not, 0.2 when the answer is not a
- * list of segments, 0 when the tags are not in order, each once. */
+/* MUSEG: 1 when every time is mentioned in the reasoning (1 to 10 times), 0.6 when not, 0.2 when the answer is not
+ * a list of segments, 0 when the tags are not in order, each once. */
 static double spaced(tr_span response)
 {
     const char *tags[4];
@@ -261,7 +264,8 @@ static double spaced(tr_span response)
         return 0;
     }
     tr_span thought = {tags[0] + 7, tags[1]}, rest = {tags[2] + 8, tags[3]};
-    const size_t patience = 16u << 20; /* bytes compared before the answer counts as not mentioned: bounds the work */
+    const size_t patience =
+        16u << 20; /* bytes compared before the answer counts as not mentioned: bounds the work */
     size_t compared = 0;
     double grade = 1;
     for (skip_space(&rest); rest.at < rest.end; skip_space(&rest)) {

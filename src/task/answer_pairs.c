@@ -1,17 +1,16 @@
 /* answer_pairs.c: the tolerant parser: every pair of times in a text.
  *
- * One walk over the bytes with a small state; a byte is looked at a bounded number of times. It never guesses: a number
- * with a foreign unit ("5 minutes", "30%") is no time, a word between two times breaks their pair. */
+ * One walk over the bytes with a small state; a byte is looked at a bounded number of times. It never guesses: a
+ * number with a foreign unit ("5 minutes", "30%") is no time, a word between two times breaks their pair. */
 #include "task/answer.h"
 
 #include <math.h>
-#include <strings.h>
 
 typedef enum expect {
-    EXPECT_START,   /* nothing pending */
-    EXPECT_JOINER,  /* a time stands; "to", a dash or (in brackets) a comma may follow */
-    EXPECT_END,     /* time and joiner stand */
-    EXPECT_CLOSE    /* bracket, time, comma, time: only the closing bracket makes it a pair */
+    EXPECT_START,  /* nothing pending */
+    EXPECT_JOINER, /* a time stands; "to", a dash or (in brackets) a comma may follow */
+    EXPECT_END,    /* time and joiner stand */
+    EXPECT_CLOSE   /* bracket, time, comma, time: only the closing bracket makes it a pair */
 } expect;
 
 enum { KEY_NONE = -1, KEY_START, KEY_END };
@@ -22,9 +21,9 @@ typedef struct walk {
     const char *response;
     tr_answer *answer;
     expect expect;
-    bool bracket;      /* the pending time stands directly behind '(' or '[' */
+    bool bracket; /* the pending time stands directly behind '(' or '[' */
     double first, second;
-    int key;           /* a key was read and its colon; the next time is its value */
+    int key; /* a key was read and its colon; the next time is its value */
     bool have_key[2];
     double key_value[2];
     bool full;
@@ -34,8 +33,12 @@ typedef enum unit { UNIT_NONE, UNIT_SECONDS, UNIT_PERCENT, UNIT_FRAMES, UNIT_OTH
 
 static bool is_word(tr_span word, const char *text)
 {
-    size_t length = strlen(text);
-    return (size_t)(word.end - word.at) == length && !strncasecmp(word.at, text, length);
+    for (; word.at < word.end; word.at++, text++) {
+        if ((*word.at | 0x20) != *text && *word.at != *text) { /* text is small letters and '_' */
+            return false;
+        }
+    }
+    return !*text;
 }
 
 static tr_span next_word(const char *at, const char *end)
@@ -52,12 +55,14 @@ static unit unit_of(tr_span word)
     static const struct {
         const char *text;
         unit unit;
-    } known[] = {{"s", UNIT_SECONDS},      {"sec", UNIT_SECONDS},   {"secs", UNIT_SECONDS},  {"second", UNIT_SECONDS},
-                 {"seconds", UNIT_SECONDS}, {"percent", UNIT_PERCENT}, {"frame", UNIT_FRAMES}, {"frames", UNIT_FRAMES},
-                 {"m", UNIT_OTHER},        {"min", UNIT_OTHER},     {"mins", UNIT_OTHER},    {"minute", UNIT_OTHER},
-                 {"minutes", UNIT_OTHER},  {"h", UNIT_OTHER},       {"hour", UNIT_OTHER},    {"hours", UNIT_OTHER},
-                 {"ms", UNIT_OTHER},       {"millisecond", UNIT_OTHER}, {"milliseconds", UNIT_OTHER}};
-    if (word.at == word.end || word.end - word.at > 12) {
+    } known[] = {{"s", UNIT_SECONDS},         {"sec", UNIT_SECONDS},     {"secs", UNIT_SECONDS},
+                 {"second", UNIT_SECONDS},    {"seconds", UNIT_SECONDS}, {"percent", UNIT_PERCENT},
+                 {"frame", UNIT_FRAMES},      {"frames", UNIT_FRAMES},   {"m", UNIT_OTHER},
+                 {"min", UNIT_OTHER},         {"mins", UNIT_OTHER},      {"minute", UNIT_OTHER},
+                 {"minutes", UNIT_OTHER},     {"h", UNIT_OTHER},         {"hour", UNIT_OTHER},
+                 {"hours", UNIT_OTHER},       {"ms", UNIT_OTHER},        {"millisecond", UNIT_OTHER},
+                 {"milliseconds", UNIT_OTHER}};
+    if (word.at == word.end || !strchr("spfmh", *word.at | 0x20)) {
         return UNIT_NONE;
     }
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -104,8 +109,8 @@ static unit take_unit(tr_span *text)
 /* Two digits below 60. */
 static bool take_sixty(tr_span *text, double *value)
 {
-    if (text->end - text->at < 2 || !tr_scan_digit(text->at[0]) || !tr_scan_digit(text->at[1]) || text->at[0] > '5' ||
-        (text->end - text->at > 2 && tr_scan_digit(text->at[2]))) {
+    if (text->end - text->at < 2 || !tr_scan_digit(text->at[0]) || !tr_scan_digit(text->at[1]) ||
+        text->at[0] > '5' || (text->end - text->at > 2 && tr_scan_digit(text->at[2]))) {
         return false;
     }
     *value = (text->at[0] - '0') * 10 + (text->at[1] - '0');
@@ -245,9 +250,13 @@ static void got_time(walk *w, bool good, bool after_bracket, double value)
 /* "start_time" : and its like; at the word's first letter. */
 static bool key_word(walk *w, tr_span word)
 {
-    int key = is_word(word, "start_time") || is_word(word, "start")  ? KEY_START
-              : is_word(word, "end_time") || is_word(word, "end") ? KEY_END
-                                                                   : KEY_NONE;
+    char first = (char)(*word.at | 0x20);
+    if (first != 's' && first != 'e') {
+        return false;
+    }
+    int key = is_word(word, "start_time") || is_word(word, "start") ? KEY_START
+              : is_word(word, "end_time") || is_word(word, "end")   ? KEY_END
+                                                                    : KEY_NONE;
     if (key == KEY_NONE) {
         return false;
     }

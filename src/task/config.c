@@ -8,10 +8,15 @@ typedef struct word {
     int value;
 } word;
 
-static const word template_words[] = {{"none", TR_TEMPLATE_NONE},     {"list", TR_TEMPLATE_LIST},
-                                      {"option", TR_TEMPLATE_OPTION}, {"option_glue", TR_TEMPLATE_OPTION_GLUE},
-                                      {"json", TR_TEMPLATE_JSON},     {"any", TR_TEMPLATE_ANY},
-                                      {"any_glue", TR_TEMPLATE_ANY_GLUE}, {"spaced", TR_TEMPLATE_SPACED}, {NULL, 0}};
+static const word template_words[] = {{"none", TR_TEMPLATE_NONE},
+                                      {"list", TR_TEMPLATE_LIST},
+                                      {"option", TR_TEMPLATE_OPTION},
+                                      {"option_glue", TR_TEMPLATE_OPTION_GLUE},
+                                      {"json", TR_TEMPLATE_JSON},
+                                      {"any", TR_TEMPLATE_ANY},
+                                      {"any_glue", TR_TEMPLATE_ANY_GLUE},
+                                      {"spaced", TR_TEMPLATE_SPACED},
+                                      {NULL, 0}};
 static const word think_words[] = {
     {"optional", TR_THINK_OPTIONAL}, {"required", TR_THINK_REQUIRED}, {"forbidden", TR_THINK_FORBIDDEN}, {NULL, 0}};
 static const word where_words[] = {{"last", TR_WHERE_LAST},
@@ -19,9 +24,13 @@ static const word where_words[] = {{"last", TR_WHERE_LAST},
                                    {"final", TR_WHERE_FINAL},
                                    {"anywhere", TR_WHERE_ANYWHERE},
                                    {NULL, 0}};
-static const word parser_words[] = {{"none", TR_PARSER_NONE},       {"pairs", TR_PARSER_PAIRS},
-                                    {"json", TR_PARSER_JSON},       {"last_to", TR_PARSER_LAST_TO},
-                                    {"spaced", TR_PARSER_SPACED},   {"glue", TR_PARSER_GLUE}, {NULL, 0}};
+static const word parser_words[] = {{"none", TR_PARSER_NONE},
+                                    {"pairs", TR_PARSER_PAIRS},
+                                    {"json", TR_PARSER_JSON},
+                                    {"last_to", TR_PARSER_LAST_TO},
+                                    {"spaced", TR_PARSER_SPACED},
+                                    {"glue", TR_PARSER_GLUE},
+                                    {NULL, 0}};
 static const word matching_words[] = {{"monotone", TR_MATCH_MONOTONE}, {"naive", TR_MATCH_NAIVE}, {NULL, 0}};
 
 static tr_status unknown(const char *what, const char *name, const char *found, const char *const *known,
@@ -110,7 +119,8 @@ static tr_status read_parts(const json_t *parts, const char *name, tr_task task,
 
 static bool template_fits(tr_template kind, tr_task task)
 {
-    bool option = kind == TR_TEMPLATE_OPTION, glue = kind == TR_TEMPLATE_OPTION_GLUE || kind == TR_TEMPLATE_ANY_GLUE;
+    bool option = kind == TR_TEMPLATE_OPTION,
+         glue = kind == TR_TEMPLATE_OPTION_GLUE || kind == TR_TEMPLATE_ANY_GLUE;
     if (task == TR_TASK_QA) {
         return !glue && kind != TR_TEMPLATE_LIST && kind != TR_TEMPLATE_JSON && kind != TR_TEMPLATE_SPACED;
     }
@@ -158,7 +168,8 @@ static tr_status check_keys(const json_t *object, const char *const *known, size
     const char *key;
     json_t *value;
     if (!json_is_object(object)) {
-        return tr_fail(err, TR_INVALID, name, "a reward scheme must be an object, found %s", tr_json_type_name(object));
+        return tr_fail(err, TR_INVALID, name, "a reward scheme must be an object, found %s",
+                       tr_json_type_name(object));
     }
     json_object_foreach((json_t *)object, key, value)
     {
@@ -220,8 +231,8 @@ static tr_status read_tasks(const json_t *tasks, const char *name, tr_scheme *sc
 
 tr_status tr_scheme_from_json(const json_t *object, const char *name, tr_scheme *scheme, tr_error *err)
 {
-    static const char *const keys[] = {"base",  "parts",   "template", "think",  "answer",   "parser",
-                                       "tasks", "matching", "sigma",   "percent", "frames", "overlong"};
+    static const char *const keys[] = {"base",  "parts",    "template", "think",   "answer", "parser",
+                                       "tasks", "matching", "sigma",    "percent", "frames", "overlong"};
     const char *base = "tempr1";
     const tr_scheme *found;
     tr_status status = check_keys(object, keys, sizeof keys / sizeof *keys, name, err);

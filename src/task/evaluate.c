@@ -153,7 +153,8 @@ static tr_status metric_object(const tr_evaluation *e, tr_task task, json_t **ou
         }
         tr_status status = TR_OK;
         if (e->options->resamples) {
-            status = tr_bootstrap_mean(e->values[task][k], n, e->options->resamples, 0.95, e->options->seed, &b, err);
+            status =
+                tr_bootstrap_mean(e->values[task][k], n, e->options->resamples, 0.95, e->options->seed, &b, err);
         } else {
             for (size_t i = 0; i < n; i++) {
                 b.mean += e->values[task][k][i] / (double)n;
@@ -186,7 +187,8 @@ static void add_subtasks(const tr_evaluation *e, json_t *metrics)
     }
     size_t count = json_object_size(e->subtasks);
     if (count) {
-        json_object_set_new(out, "mean", json_pack("{s:f,s:I}", "value", sum / (double)count, "count", (json_int_t)count));
+        json_object_set_new(out, "mean",
+                            json_pack("{s:f,s:I}", "value", sum / (double)count, "count", (json_int_t)count));
         json_object_set_new(metrics, "qa by sub-task", out);
     } else {
         json_decref(out);
@@ -207,17 +209,18 @@ static tr_status build(const tr_evaluation *e, const char *format, json_t **resu
         }
     }
     add_subtasks(e, metrics);
-    *result = json_pack("{s:s,s:o,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:O,s:O,s:O,s:O}}", "format", format, "metrics",
-                        metrics, "counts", "truths", (json_int_t)e->truths, "predictions", (json_int_t)e->predictions,
-                        "parsed", (json_int_t)e->parsed, "unparsed", (json_int_t)e->unparsed, "missing",
-                        (json_int_t)e->missing, "unknown", (json_int_t)e->unknown, "duplicates",
-                        (json_int_t)e->duplicates, "problems", "missing", e->missing_ids, "unknown", e->unknown_ids,
-                        "duplicates", e->duplicate_ids, "unparsed", e->unparsed_ids);
+    *result = json_pack(
+        "{s:s,s:o,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:O,s:O,s:O,s:O}}", "format", format, "metrics", metrics,
+        "counts", "truths", (json_int_t)e->truths, "predictions", (json_int_t)e->predictions, "parsed",
+        (json_int_t)e->parsed, "unparsed", (json_int_t)e->unparsed, "missing", (json_int_t)e->missing, "unknown",
+        (json_int_t)e->unknown, "duplicates", (json_int_t)e->duplicates, "problems", "missing", e->missing_ids,
+        "unknown", e->unknown_ids, "duplicates", e->duplicate_ids, "unparsed", e->unparsed_ids);
     return status ? status : *result ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
 }
 
 /* The two official evaluators that are not means over samples. */
-static tr_status official(const char *format, const json_t *pred, const json_t *truth, json_t **result, tr_error *err)
+static tr_status official(const char *format, const json_t *pred, const json_t *truth, json_t **result,
+                          tr_error *err)
 {
     json_t *object = NULL;
     size_t shared = json_array_size(pred);
@@ -227,12 +230,12 @@ static tr_status official(const char *format, const json_t *pred, const json_t *
     if (status) {
         return status;
     }
-    json_int_t preds = windows ? (json_int_t)json_array_size(pred)
-                               : json_integer_value(json_object_get(object, "n_pred"));
-    json_int_t truths = windows ? (json_int_t)json_array_size(truth)
-                                : json_integer_value(json_object_get(object, "n_gt"));
-    *result = json_pack("{s:s,s:o,s:{s:I,s:I,s:I,s:I}}", "format", format, "official", object, "counts", "truths", truths,
-                        "predictions", preds, "unknown",
+    json_int_t preds =
+        windows ? (json_int_t)json_array_size(pred) : json_integer_value(json_object_get(object, "n_pred"));
+    json_int_t truths =
+        windows ? (json_int_t)json_array_size(truth) : json_integer_value(json_object_get(object, "n_gt"));
+    *result = json_pack("{s:s,s:o,s:{s:I,s:I,s:I,s:I}}", "format", format, "official", object, "counts", "truths",
+                        truths, "predictions", preds, "unknown",
                         windows ? preds - (json_int_t)shared
                                 : json_integer_value(json_object_get(object, "unknown_labels")),
                         "missing", windows && truths > (json_int_t)shared ? truths - (json_int_t)shared : 0);
@@ -258,7 +261,7 @@ static void finish(tr_evaluation *e)
 tr_status tr_evaluate(const json_t *pred, const json_t *truth, const tr_evaluate_options *options, json_t **result,
                       tr_error *err)
 {
-    static const char *const formats[] = {"rows",     "qvhighlights", "activitynet", "timechat",
+    static const char *const formats[] = {"rows",      "qvhighlights", "activitynet", "timechat",
                                           "lmms-eval", "vtimellm",     "tempcompass", "next-gqa"};
     const char *format = options->format ? options->format : guess_format(pred, truth);
     bool known = false;
@@ -268,9 +271,10 @@ tr_status tr_evaluate(const json_t *pred, const json_t *truth, const tr_evaluate
     }
     if (!known) {
         const char *near = tr_nearest(format, formats, sizeof formats / sizeof *formats);
-        return tr_fail(err, TR_INVALID, NULL, "there is no format '%s'%s%s%s; the formats are rows, qvhighlights, "
-                       "activitynet, timechat, lmms-eval, vtimellm, tempcompass and next-gqa", format,
-                       near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+        return tr_fail(err, TR_INVALID, NULL,
+                       "there is no format '%s'%s%s%s; the formats are rows, qvhighlights, "
+                       "activitynet, timechat, lmms-eval, vtimellm, tempcompass and next-gqa",
+                       format, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     }
     bool own_truth = !strcmp(format, "lmms-eval") || !strcmp(format, "tempcompass");
     if (!truth && !own_truth) {
@@ -279,8 +283,12 @@ tr_status tr_evaluate(const json_t *pred, const json_t *truth, const tr_evaluate
     if (!strcmp(format, "qvhighlights") || !strcmp(format, "activitynet")) {
         return official(format, pred, truth, result, err);
     }
-    tr_evaluation e = {.options = options, .subtasks = json_object(), .missing_ids = json_array(),
-                       .unknown_ids = json_array(), .duplicate_ids = json_array(), .unparsed_ids = json_array(),
+    tr_evaluation e = {.options = options,
+                       .subtasks = json_object(),
+                       .missing_ids = json_array(),
+                       .unknown_ids = json_array(),
+                       .duplicate_ids = json_array(),
+                       .unparsed_ids = json_array(),
                        .intervals = tr_calloc(TR_ANSWER_INTERVALS, sizeof(tr_interval))};
     tr_status status = e.intervals ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     if (!status) {

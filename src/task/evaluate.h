@@ -17,29 +17,30 @@
 #include "task/metrics.h"
 
 typedef struct tr_evaluate_options {
-    tr_task task;         /* for rows that do not say theirs */
+    tr_task task; /* for rows that do not say theirs */
     bool task_given;
-    const char *format;   /* NULL: by the keys */
-    bool compat;          /* rows and lmms-eval: Temporal-R1's evaluation parser instead of the tolerant one */
+    const char *format; /* NULL: by the keys */
+    bool compat;        /* rows and lmms-eval: Temporal-R1's evaluation parser instead of the tolerant one */
     uint64_t seed;
-    size_t resamples;     /* 0: no intervals */
+    size_t resamples;                   /* 0: no intervals */
     const char *pred_name, *truth_name; /* for messages */
 } tr_evaluate_options;
 
 /* truth may be NULL where the predictions carry it. *result (owned by the caller):
  *   {"format", "task", "metrics": {TASK: {NAME: {"value", "low", "high", "count"}}}, "official": {...} or absent,
  *    "counts": {"truths", "predictions", "parsed", "unparsed", "missing", "unknown", "duplicates"},
- *    "problems": {"missing": [ids], "unknown": [...], "duplicates": [...], "unparsed": [...]}} (the first 20 of each) */
+ *    "problems": {"missing": [ids], "unknown": [...], "duplicates": [...], "unparsed": [...]}} (the first 20 of
+ * each) */
 tr_status tr_evaluate(const json_t *pred, const json_t *truth, const tr_evaluate_options *options, json_t **result,
                       tr_error *err);
 
-/* QVHighlights' evaluator: the object that it prints, same keys, same rounding. Queries that are not in both lists are
- * left out (*shared says how many were in both). */
+/* QVHighlights' evaluator: the object that it prints, same keys, same rounding. Queries that are not in both lists
+ * are left out (*shared says how many were in both). */
 tr_status tr_evaluate_qvhighlights(const json_t *pred, const json_t *truth, json_t **result, size_t *shared,
                                    tr_error *err);
 
-/* ActivityNet's detection evaluator: {"mAP": {"0.50": ...}, "average_mAP", "n_gt", "n_pred", "unknown_labels"}. Only
- * annotations of `subset` count (NULL: all). A "v_" before video names is no difference. */
+/* ActivityNet's detection evaluator: {"mAP": {"0.50": ...}, "average_mAP", "n_gt", "n_pred", "unknown_labels"}.
+ * Only annotations of `subset` count (NULL: all). A "v_" before video names is no difference. */
 tr_status tr_evaluate_activitynet(const json_t *pred, const json_t *truth, const char *subset, json_t **result,
                                   tr_error *err);
 

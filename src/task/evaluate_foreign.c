@@ -50,7 +50,8 @@ static tr_status timechat(tr_evaluation *e, const json_t *pred, const json_t *tr
     tr_status status = TR_OK;
     if (!json_is_object(pred) || !json_is_array(list)) {
         json_decref(index);
-        return tr_fail(err, TR_FORMAT, NULL, "timechat needs {\"annotations\": [...]} as truth and {id: {\"timestamp\"}} "
+        return tr_fail(err, TR_FORMAT, NULL,
+                       "timechat needs {\"annotations\": [...]} as truth and {id: {\"timestamp\"}} "
                        "as predictions");
     }
     json_array_foreach(list, i, item)
@@ -90,7 +91,8 @@ static tr_status lmms(tr_evaluation *e, const json_t *pred, tr_error *err)
     const char *key;
     json_t *item;
     if (!json_is_object(pred)) {
-        return tr_fail(err, TR_FORMAT, NULL, "lmms-eval gives one object of \"video>>>caption>>>[start, end]\": text");
+        return tr_fail(err, TR_FORMAT, NULL,
+                       "lmms-eval gives one object of \"video>>>caption>>>[start, end]\": text");
     }
     json_object_foreach((json_t *)pred, key, item)
     {
@@ -105,8 +107,8 @@ static tr_status lmms(tr_evaluation *e, const json_t *pred, tr_error *err)
             tr_answer_pairs((tr_span){last, last + strlen(last)}, NULL, last, &answer);
         }
         if (answer.count != 1 || !text) {
-            return tr_fail(err, TR_FORMAT, key, answer.count != 1 ? "the key must end in >>>[start, end]"
-                                                                  : "the answer must be a text");
+            return tr_fail(err, TR_FORMAT, key,
+                           answer.count != 1 ? "the key must end in >>>[start, end]" : "the answer must be a text");
         }
         tr_interval g = e->intervals[0];
         tr_truth truth = {.segments = &g, .count = 1};
@@ -171,7 +173,8 @@ static tr_status vtimellm(tr_evaluation *e, const json_t *pred, const json_t *tr
             tr_evaluation_name(e->unknown_ids, id);
             continue;
         }
-        if (!read_pair(json_array_get(json_object_get(found, "timestamps"), (size_t)sentence), &g) || !(duration_s > 0)) {
+        if (!read_pair(json_array_get(json_object_get(found, "timestamps"), (size_t)sentence), &g) ||
+            !(duration_s > 0)) {
             return tr_fail(err, TR_FORMAT, id, "the truth needs \"duration\" and a timestamp for that sentence");
         }
         bool parsed = percent_pair(text, p);

@@ -34,7 +34,8 @@ static tr_status read_window(const json_t *window, const char *what, size_t inde
         out[k] = x ? json_number_value(x) : 0;
     }
     if (!good) {
-        return tr_fail(err, TR_FORMAT, NULL, "window %zu of %s must be [start, end, score] in numbers", index + 1, what);
+        return tr_fail(err, TR_FORMAT, NULL, "window %zu of %s must be [start, end, score] in numbers", index + 1,
+                       what);
     }
     return TR_OK;
 }
@@ -45,8 +46,8 @@ static bool in_range(const json_t *window, double low, double high)
     return low < length && length <= high;
 }
 
-/* One query's average precisions and its R1 IoU among the truths whose length lies in (low, high]. *used false when it
- * has none. */
+/* One query's average precisions and its R1 IoU among the truths whose length lies in (low, high]. *used false when
+ * it has none. */
 static tr_status one_query(const query *q, double low, double high, bool all, double ap[THRESHOLDS], double *r1,
                            bool *used, tr_error *err)
 {
@@ -124,7 +125,8 @@ static tr_status clip_scores(const json_t *truth, double **scores, size_t *clips
     const json_t *given = json_object_get(truth, "saliency_scores");
     double duration_s = json_number_value(json_object_get(truth, "duration"));
     if (!(duration_s >= 2 && duration_s < 1e7) || json_array_size(ids) != json_array_size(given)) {
-        return tr_fail(err, TR_FORMAT, NULL, "a highlight truth needs its duration, and relevant_clip_ids as many as "
+        return tr_fail(err, TR_FORMAT, NULL,
+                       "a highlight truth needs its duration, and relevant_clip_ids as many as "
                        "saliency_scores");
     }
     *clips = (size_t)(duration_s / 2);
@@ -199,8 +201,9 @@ static tr_status highlights(const query *queries, size_t count, json_t *result, 
     }
     for (int level = 0; level < 3; level++) {
         char key[64];
-        json_object_set_new(result, names[level], json_pack("{s:o,s:o}", "HL-mAP", percent(precision[level]), "HL-Hit1",
-                                                            percent(hit[level])));
+        json_object_set_new(
+            result, names[level],
+            json_pack("{s:o,s:o}", "HL-mAP", percent(precision[level]), "HL-Hit1", percent(hit[level])));
         snprintf(key, sizeof key, "%s-mAP", names[level]);
         json_object_set_new(brief, key, percent(precision[level]));
         snprintf(key, sizeof key, "%s-Hit1", names[level]);
@@ -212,9 +215,9 @@ static tr_status highlights(const query *queries, size_t count, json_t *result, 
 static void moment_brief(const json_t *result, json_t *brief)
 {
     static const char *const lines[][4] = {
-        {"MR-full-R1@0.5", "full", "MR-R1", "0.5"},      {"MR-full-R1@0.7", "full", "MR-R1", "0.7"},
-        {"MR-full-mAP", "full", "MR-mAP", "average"},    {"MR-full-mAP@0.5", "full", "MR-mAP", "0.5"},
-        {"MR-full-mAP@0.75", "full", "MR-mAP", "0.75"},  {"MR-long-mAP", "long", "MR-mAP", "average"},
+        {"MR-full-R1@0.5", "full", "MR-R1", "0.5"},       {"MR-full-R1@0.7", "full", "MR-R1", "0.7"},
+        {"MR-full-mAP", "full", "MR-mAP", "average"},     {"MR-full-mAP@0.5", "full", "MR-mAP", "0.5"},
+        {"MR-full-mAP@0.75", "full", "MR-mAP", "0.75"},   {"MR-long-mAP", "long", "MR-mAP", "average"},
         {"MR-middle-mAP", "middle", "MR-mAP", "average"}, {"MR-short-mAP", "short", "MR-mAP", "average"}};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         json_t *group = json_object_get(json_object_get(result, lines[i][1]), lines[i][2]);
@@ -328,8 +331,8 @@ static bool time_value(const json_t *x, double *out)
     return text && tr_scan_float(tr_scan_trim((tr_span){text, text + strlen(text)}), out);
 }
 
-static tr_status add_segments(detection_set *set, const char *video, const json_t *list, json_t *videos, json_t *labels,
-                              bool truth, size_t *unknown, tr_error *err)
+static tr_status add_segments(detection_set *set, const char *video, const json_t *list, json_t *videos,
+                              json_t *labels, bool truth, size_t *unknown, tr_error *err)
 {
     size_t i;
     json_t *item;
@@ -408,15 +411,16 @@ tr_status tr_evaluate_activitynet(const json_t *pred, const json_t *truth, const
     database = database ? database : truth;
     *result = NULL;
     if (!json_is_object(database) || !json_is_object(results)) {
-        status = tr_fail(err, TR_FORMAT, NULL, "needs {\"database\": {video: ...}} as truth and {\"results\": {video: ...}} "
+        status = tr_fail(err, TR_FORMAT, NULL,
+                         "needs {\"database\": {video: ...}} as truth and {\"results\": {video: ...}} "
                          "as predictions");
     }
     json_object_foreach((json_t *)database, key, value)
     {
         const char *part = json_string_value(json_object_get(value, "subset"));
         if (!status && (!subset || !part || !strcmp(part, subset))) {
-            status = add_segments(&truths, key, json_object_get(value, "annotations"), videos, labels, true, &unknown,
-                                  err);
+            status = add_segments(&truths, key, json_object_get(value, "annotations"), videos, labels, true,
+                                  &unknown, err);
         }
     }
     json_object_foreach((json_t *)results, key, value)

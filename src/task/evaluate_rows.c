@@ -23,7 +23,8 @@ static const char *text_of(const json_t *row, const char *const *keys, char numb
 static const char *const id_keys[] = {"id", "qid", "doc_id", "idx", "index", "question_id", NULL};
 static const char *const video_keys[] = {"video", "vid", "video_id", "video_path", NULL};
 static const char *const query_keys[] = {"query", "question", "caption", "sentence", "action", "problem", NULL};
-static const char *const answer_keys[] = {"response", "prediction", "pred", "output", "answer", "text", "resp", NULL};
+static const char *const answer_keys[] = {"response", "prediction", "pred", "output",
+                                          "answer",   "text",       "resp", NULL};
 
 /* "id", or "video / query"; free() frees it; NULL when the row has neither. */
 static char *row_key(const json_t *row)
@@ -37,7 +38,8 @@ static char *row_key(const json_t *row)
     return video && query ? tr_format("%s / %s", video, query) : NULL;
 }
 
-/* key -> index of the truth. Truths without an id may repeat (Charades-STA does): the later ones are "key #2", ... */
+/* key -> index of the truth. Truths without an id may repeat (Charades-STA does): the later ones are "key #2", ...
+ */
 static tr_status index_truths(const json_t *truth, json_t *index, bool *keyed, tr_error *err)
 {
     size_t i;
@@ -72,7 +74,8 @@ static tr_status index_truths(const json_t *truth, json_t *index, bool *keyed, t
 }
 
 /* Puts every prediction at its truth: chosen[truth] is the prediction or NULL. */
-static tr_status pair_up(tr_evaluation *e, const json_t *pred, const json_t *truth, const json_t **chosen, tr_error *err)
+static tr_status pair_up(tr_evaluation *e, const json_t *pred, const json_t *truth, const json_t **chosen,
+                         tr_error *err)
 {
     json_t *index = json_object(), *row;
     bool keyed;
@@ -94,8 +97,11 @@ static tr_status pair_up(tr_evaluation *e, const json_t *pred, const json_t *tru
     {
         char *key = status ? NULL : row_key(row);
         if (!key) {
-            status = status ? status : tr_fail(err, TR_FORMAT, e->options->pred_name, "prediction %zu has no id, and no "
-                                               "video and query either", i + 1);
+            status = status ? status
+                            : tr_fail(err, TR_FORMAT, e->options->pred_name,
+                                      "prediction %zu has no id, and no "
+                                      "video and query either",
+                                      i + 1);
             break;
         }
         const json_t *at = json_object_get(index, key);
@@ -144,8 +150,8 @@ static bool given_segments(tr_evaluation *e, const json_t *list, size_t *count)
         if (!json_is_number(json_array_get(pair, 0)) || !json_is_number(json_array_get(pair, 1))) {
             return false;
         }
-        e->intervals[(*count)++] = (tr_interval){json_number_value(json_array_get(pair, 0)),
-                                                 json_number_value(json_array_get(pair, 1))};
+        e->intervals[(*count)++] =
+            (tr_interval){json_number_value(json_array_get(pair, 0)), json_number_value(json_array_get(pair, 1))};
     }
     return true;
 }
@@ -180,7 +186,8 @@ static bool understand(tr_evaluation *e, tr_task task, const json_t *pred, const
         const char *inner = json_string_value(json_object_get(segments, "option"));
         letter = letter ? letter : inner;
         if (letter) {
-            *option = tr_answer_option((tr_span){letter, letter + strlen(letter)}, truth->options, truth->option_count);
+            *option =
+                tr_answer_option((tr_span){letter, letter + strlen(letter)}, truth->options, truth->option_count);
         }
         return task != TR_TASK_GVQA || *option;
     }
@@ -190,15 +197,16 @@ static bool understand(tr_evaluation *e, tr_task task, const json_t *pred, const
     return text && tr_evaluation_parse(e, task, text, strlen(text), truth, count, option);
 }
 
-static tr_status add_row(tr_evaluation *e, const json_t *row, const json_t *pred, size_t line, tr_truth_holder *holder,
-                         tr_error *err)
+static tr_status add_row(tr_evaluation *e, const json_t *row, const json_t *pred, size_t line,
+                         tr_truth_holder *holder, tr_error *err)
 {
     const char *task_name = NULL;
     char where[600];
     tr_task task = e->options->task;
     snprintf(where, sizeof where, "%s:%zu", e->options->truth_name ? e->options->truth_name : "truth", line);
-    tr_status status = json_is_object(row) ? TR_OK : tr_fail(err, TR_FORMAT, where, "a row must be an object, found %s",
-                                                             tr_json_type_name(row));
+    tr_status status = json_is_object(row) ? TR_OK
+                                           : tr_fail(err, TR_FORMAT, where, "a row must be an object, found %s",
+                                                     tr_json_type_name(row));
     if (!status && !e->options->task_given) {
         status = tr_json_get_string(row, "task", false, where, &task_name, err);
         status = status || !task_name ? status : tr_task_from_name(task_name, &task, err);

@@ -194,7 +194,7 @@ double tr_union_iop(const tr_interval *p, size_t m, const tr_interval *g, size_t
 /* Walks the ends of one union in order and knows its distribution function there. */
 typedef struct walk {
     const tr_interval *list;
-    size_t count, at; /* at counts ends: 2i is the start of interval i, 2i + 1 its end */
+    size_t count, at;      /* at counts ends: 2i is the start of interval i, 2i + 1 its end */
     double length, passed; /* seconds of the whole union; seconds of it that lie before the last end passed */
 } walk;
 

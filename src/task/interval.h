@@ -1,7 +1,8 @@
 /* interval.h: intervals in time and unions of them: lengths, IoU, IoP, GIoU, hull, Wasserstein-1.
  *
- * Seconds are float64. Nothing here allocates, reads files or keeps state; every function is thread safe. An interval
- * is proper when both ends are finite and start_s < end_s; any other one is empty: length 0, no overlap with anything. */
+ * Seconds are float64. Nothing here allocates, reads files or keeps state; every function is thread safe. An
+ * interval is proper when both ends are finite and start_s < end_s; any other one is empty: length 0, no overlap
+ * with anything. */
 #ifndef TR_TASK_INTERVAL_H
 #define TR_TASK_INTERVAL_H
 
@@ -39,8 +40,8 @@ double tr_interval_giou(tr_interval a, tr_interval b);
 /* Sorts by start, then end, ascending; empty intervals keep their numbers (a NaN sorts last). In place. */
 void tr_interval_sort(tr_interval *list, size_t count);
 
-/* Makes the union: drops empty intervals, sorts, merges those that overlap or touch. In place; returns the number of
- * disjoint, ascending intervals that are left at the front. */
+/* Makes the union: drops empty intervals, sorts, merges those that overlap or touch. In place; returns the number
+ * of disjoint, ascending intervals that are left at the front. */
 size_t tr_interval_union(tr_interval *list, size_t count);
 
 /* Of unions as tr_interval_union leaves them (m and n are counts of intervals): */

@@ -195,8 +195,8 @@ static double quantile(const double *sorted, size_t count, double q)
     return sorted[i] + (at - low) * (sorted[next] - sorted[i]);
 }
 
-static tr_status bootstrap(const double *a, const double *b, size_t n, size_t resamples, double share, uint64_t seed,
-                           tr_bootstrap *out, tr_error *err)
+static tr_status bootstrap(const double *a, const double *b, size_t n, size_t resamples, double share,
+                           uint64_t seed, tr_bootstrap *out, tr_error *err)
 {
     if (!n || !resamples || n > UINT32_MAX || !(share > 0 && share < 1)) {
         return tr_fail(err, TR_INVALID, NULL, "a bootstrap needs values, resamples and a share between 0 and 1");
@@ -249,8 +249,9 @@ double tr_metric_hull_iou(tr_interval p, tr_interval g)
     return hull != 0 ? inter / hull : 0;
 }
 
-/* inter / (a + b - inter), the detection evaluators' form: near a threshold the last bit can matter. Two points (three
- * published ActivityNet truths have no length) give 0/0 there, and a NaN is not below any threshold: a hit. */
+/* inter / (a + b - inter), the detection evaluators' form: near a threshold the last bit can matter. Two points
+ * (three published ActivityNet truths have no length) give 0/0 there, and a NaN is not below any threshold: a hit.
+ */
 static double sum_iou(tr_interval p, tr_interval g)
 {
     double inter = fmax(0, fmin(p.end_s, g.end_s) - fmax(p.start_s, g.start_s));
@@ -387,8 +388,8 @@ double tr_ranking_precision(double *scores, unsigned char *hits, size_t count)
     return sum / (double)gained;
 }
 
-void tr_metric_timechat_detection(const tr_interval *p, size_t m, const tr_interval *g, size_t n, double precision[4],
-                                  double recall[4])
+void tr_metric_timechat_detection(const tr_interval *p, size_t m, const tr_interval *g, size_t n,
+                                  double precision[4], double recall[4])
 {
     static const double thresholds[] = {0.3, 0.5, 0.7, 0.9};
     for (int t = 0; t < 4; t++) {

@@ -5,13 +5,15 @@
 
 #include <stdio.h>
 
-static const char *const placeholders[] = {"query", "queries", "count", "action", "question", "options", "duration"};
+static const char *const placeholders[] = {"query",    "queries", "count",   "action",
+                                           "question", "options", "duration"};
 enum { PLACEHOLDERS = sizeof placeholders / sizeof *placeholders };
 
 /* What a template must hold to be about its row at all. */
 static const char *const needed[TR_TASK_COUNT][2] = {
-    [TR_TASK_TG] = {"query"},   [TR_TASK_DTG] = {"queries"}, [TR_TASK_VHD] = {"query"},
-    [TR_TASK_GVQA] = {"question", "options"}, [TR_TASK_TAL] = {"action"}, [TR_TASK_QA] = {"question", "options"}};
+    [TR_TASK_TG] = {"query"},   [TR_TASK_DTG] = {"queries"},
+    [TR_TASK_VHD] = {"query"},  [TR_TASK_GVQA] = {"question", "options"},
+    [TR_TASK_TAL] = {"action"}, [TR_TASK_QA] = {"question", "options"}};
 
 void tr_prompts_free(tr_prompts *prompts)
 {
@@ -56,9 +58,9 @@ static tr_status check_template(const char *text, tr_task task, const char *wher
             char found[64];
             snprintf(found, sizeof found, "%.*s", (int)(name.end - name.at), name.at);
             const char *near = tr_nearest(found, placeholders, PLACEHOLDERS);
-            return tr_fail(err, TR_FORMAT, where, "the %s template has the placeholder {%s}, which does not exist%s%s%s",
-                           tr_task_name(task), found, near ? " (did you mean {" : "", near ? near : "",
-                           near ? "}?)" : "");
+            return tr_fail(
+                err, TR_FORMAT, where, "the %s template has the placeholder {%s}, which does not exist%s%s%s",
+                tr_task_name(task), found, near ? " (did you mean {" : "", near ? near : "", near ? "}?)" : "");
         }
         for (int k = 0; k < 2; k++) {
             have[k] = have[k] || (needed[task][k] && same(name, needed[task][k]));
@@ -105,8 +107,8 @@ static tr_status read_tasks(const json_t *tasks, const char *system, const char 
             status = tr_json_get_string(value, "user", true, where, &user, err);
             status = status ? status : tr_json_get_string(value, "system", false, where, &own, err);
         } else if (!user) {
-            status = tr_fail(err, TR_FORMAT, where, "the %s template must be a text or {system, user}, found %s", key,
-                             tr_json_type_name(value));
+            status = tr_fail(err, TR_FORMAT, where, "the %s template must be a text or {system, user}, found %s",
+                             key, tr_json_type_name(value));
         }
         status = status ? status : check_template(user, task, where, err);
         if (status) {
@@ -163,9 +165,11 @@ tr_status tr_prompts_builtin(const char *name, tr_prompts *prompts, tr_error *er
     const char *text = tr_prompts_builtin_text(name, &length);
     memset(prompts, 0, sizeof *prompts);
     if (!text) {
-        return tr_fail(err, TR_INVALID, NULL, "there is no built-in prompt '%s'; there are think, no-think, temporal-r1, "
-                       "time-r1, videochat-r1 and museg; a file of your own is named by its path (it ends in .yaml)",
-                       name);
+        return tr_fail(
+            err, TR_INVALID, NULL,
+            "there is no built-in prompt '%s'; there are think, no-think, temporal-r1, "
+            "time-r1, videochat-r1 and museg; a file of your own is named by its path (it ends in .yaml)",
+            name);
     }
     return tr_prompts_parse(text, length, name, prompts, err);
 }
@@ -176,8 +180,8 @@ static tr_status add_lines(const json_t *list, bool letters, const char *field, 
                            tr_error *err)
 {
     if (!json_is_array(list) || !json_array_size(list)) {
-        return tr_fail(err, TR_FORMAT, where, "the prompt needs the field \"%s\" (a list of texts), found %s", field,
-                       tr_json_type_name(list));
+        return tr_fail(err, TR_FORMAT, where, "the prompt needs the field \"%s\" (a list of texts), found %s",
+                       field, tr_json_type_name(list));
     }
     tr_status status = TR_OK;
     for (size_t i = 0; i < json_array_size(list) && !status; i++) {

@@ -1,9 +1,9 @@
 /* prompt.h: how a task is asked: templates as data, filled from a row.
  *
- * A prompt set is a YAML file (share/prompts/): a name, whether it asks for reasoning, a system text and one user text
- * per task. The sets of share/prompts are built into the program; a user's own file works the same. The video itself
- * stands before the user text; putting both into the chat form is src/text's part. Nothing here reads files. Thread safe
- * for reading. */
+ * A prompt set is a YAML file (share/prompts/): a name, whether it asks for reasoning, a system text and one user
+ * text per task. The sets of share/prompts are built into the program; a user's own file works the same. The video
+ * itself stands before the user text; putting both into the chat form is src/text's part. Nothing here reads files.
+ * Thread safe for reading. */
 #ifndef TR_TASK_PROMPT_H
 #define TR_TASK_PROMPT_H
 
@@ -20,8 +20,8 @@ typedef struct tr_prompts {
 } tr_prompts;
 void tr_prompts_free(tr_prompts *prompts);
 
-/* From the text of a YAML file; name stands in errors. A template that lacks what its task needs ({query}, {queries},
- * {question} and {options}, {action}), or that has a placeholder which does not exist, is refused. */
+/* From the text of a YAML file; name stands in errors. A template that lacks what its task needs ({query},
+ * {queries}, {question} and {options}, {action}), or that has a placeholder which does not exist, is refused. */
 tr_status tr_prompts_parse(const char *text, size_t length, const char *name, tr_prompts *prompts, tr_error *err);
 
 /* A built-in set: think, no-think, temporal-r1, time-r1, videochat-r1, museg. TR_INVALID names them. */
@@ -30,9 +30,9 @@ tr_status tr_prompts_builtin(const char *name, tr_prompts *prompts, tr_error *er
 const char *const *tr_prompts_names(void);
 const char *tr_prompts_builtin_text(const char *name, size_t *length);
 
-/* Fills the template of a task from a corpus row: appends the system text and the user text. A row with a text field
- * "problem" (Temporal-R1's rows) is asked with that text as it is. where names the row in errors: a field that the
- * template needs and the row lacks is TR_FORMAT. */
+/* Fills the template of a task from a corpus row: appends the system text and the user text. A row with a text
+ * field "problem" (Temporal-R1's rows) is asked with that text as it is. where names the row in errors: a field
+ * that the template needs and the row lacks is TR_FORMAT. */
 tr_status tr_prompt_render(const tr_prompts *prompts, tr_task task, const json_t *row, const char *where,
                            tr_buffer *system, tr_buffer *user, tr_error *err);
 

@@ -1,14 +1,15 @@
 /* prompt_builtin.c: the files of share/prompts inside the program, so that one binary works without them.
  *
- * The assembler includes them (-Wa,-I share/prompts, see CMakeLists.txt): there is no second copy to keep in step. */
+ * The assembler includes them (-Wa,-I share/prompts, see CMakeLists.txt): there is no second copy to keep in step.
+ */
 #include "task/prompt.h"
 
-#define EMBED(symbol, file)                                                                                          \
-    __asm__(".section .rodata\n"                                                                                     \
-            ".global tr_prompt_" #symbol "_begin\n.hidden tr_prompt_" #symbol "_begin\n"                             \
-            "tr_prompt_" #symbol "_begin:\n.incbin \"" file "\"\n"                                                   \
-            ".global tr_prompt_" #symbol "_end\n.hidden tr_prompt_" #symbol "_end\n"                                 \
-            "tr_prompt_" #symbol "_end:\n.byte 0\n.text\n");                                                         \
+#define EMBED(symbol, file)                                                                                        \
+    __asm__(".section .rodata\n"                                                                                   \
+            ".global tr_prompt_" #symbol "_begin\n.hidden tr_prompt_" #symbol "_begin\n"                           \
+            "tr_prompt_" #symbol "_begin:\n.incbin \"" file "\"\n"                                                 \
+            ".global tr_prompt_" #symbol "_end\n.hidden tr_prompt_" #symbol "_end\n"                               \
+            "tr_prompt_" #symbol "_end:\n.byte 0\n.text\n");                                                       \
     extern const char tr_prompt_##symbol##_begin[], tr_prompt_##symbol##_end[]
 
 EMBED(think, "think.yaml");
@@ -19,8 +20,9 @@ EMBED(videochat_r1, "videochat-r1.yaml");
 EMBED(museg, "museg.yaml");
 
 static const char *const names[] = {"think", "no-think", "temporal-r1", "time-r1", "videochat-r1", "museg", NULL};
-static const char *const begins[] = {tr_prompt_think_begin,   tr_prompt_no_think_begin,     tr_prompt_temporal_r1_begin,
-                                     tr_prompt_time_r1_begin, tr_prompt_videochat_r1_begin, tr_prompt_museg_begin};
+static const char *const begins[] = {tr_prompt_think_begin,        tr_prompt_no_think_begin,
+                                     tr_prompt_temporal_r1_begin,  tr_prompt_time_r1_begin,
+                                     tr_prompt_videochat_r1_begin, tr_prompt_museg_begin};
 static const char *const ends[] = {tr_prompt_think_end,   tr_prompt_no_think_end,     tr_prompt_temporal_r1_end,
                                    tr_prompt_time_r1_end, tr_prompt_videochat_r1_end, tr_prompt_museg_end};
 

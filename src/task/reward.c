@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Everything that the parts look at. p and g stand as given; p_union, g_union and the sorted lists are made on demand. */
+/* Everything that the parts look at. p and g stand as given; p_union, g_union and the sorted lists are made on
+ * demand. */
 typedef struct scene {
     const tr_scheme *scheme;
     const tr_scheme_task *how;
@@ -31,7 +32,8 @@ static size_t pieces(size_t intervals, size_t count)
 
 size_t tr_reward_arena_bytes(size_t count)
 {
-    size_t assign = tr_match_assign_scratch(TR_ANSWER_INTERVALS, count), total = pieces(TR_ANSWER_INTERVALS, count), cost;
+    size_t assign = tr_match_assign_scratch(TR_ANSWER_INTERVALS, count), total = pieces(TR_ANSWER_INTERVALS, count),
+           cost;
     if (assign == SIZE_MAX || !tr_size_mul(count, TR_ANSWER_INTERVALS * sizeof(double), &cost) ||
         !tr_size_add(cost, assign, &cost)) {
         return SIZE_MAX;
@@ -72,8 +74,8 @@ static bool need_sorted(scene *s)
     return !s->exhausted;
 }
 
-/* What no answer against no truth, or one against the other, gives: 1 when both are empty and an answer was given, 0 when
- * one is. Negative: both have intervals. */
+/* What no answer against no truth, or one against the other, gives: 1 when both are empty and an answer was given,
+ * 0 when one is. Negative: both have intervals. */
 static double nothing(const scene *s)
 {
     if (s->m && s->n) {
@@ -182,7 +184,8 @@ static double part_boundary(scene *s)
     if (!(t > 0) || !isfinite(t)) {
         return 0;
     }
-    double start = fabs(s->g[0].start_s / t - s->p[0].start_s / t), end = fabs(s->g[0].end_s / t - s->p[0].end_s / t);
+    double start = fabs(s->g[0].start_s / t - s->p[0].start_s / t),
+           end = fabs(s->g[0].end_s / t - s->p[0].end_s / t);
     double reward = iou * (1 - start) * (1 - end);
     return isfinite(reward) ? reward : 0;
 }
@@ -204,7 +207,8 @@ static double part_global(scene *s)
             overlap += tr_interval_intersection(s->union_p[i], s->g[j]);
         }
     }
-    double precision = overlap / (tr_union_length(s->union_p, s->union_m) + tiny), recall = overlap / (truth + tiny);
+    double precision = overlap / (tr_union_length(s->union_p, s->union_m) + tiny),
+           recall = overlap / (truth + tiny);
     return 2 * precision * recall / (precision + recall + tiny);
 }
 
@@ -412,8 +416,8 @@ static tr_status check_truth(const tr_scheme *scheme, tr_task task, const tr_tru
                 snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", tr_task_name((tr_task)t));
             }
         }
-        return tr_fail(err, TR_INVALID, NULL, "the scheme %s has no reward for the task %s; it has %s", scheme->name,
-                       tr_task_name(task), list);
+        return tr_fail(err, TR_INVALID, NULL, "the scheme %s has no reward for the task %s; it has %s",
+                       scheme->name, tr_task_name(task), list);
     }
     if (task == TR_TASK_TG && truth->count != 1) {
         return tr_fail(err, TR_INVALID, NULL, "a tg row has exactly one segment, found %zu", truth->count);
@@ -446,8 +450,14 @@ tr_status tr_reward_score(const tr_scheme *scheme, tr_task task, const char *res
         return status;
     }
     const tr_scheme_task *how = &scheme->tasks[task];
-    scene s = {.scheme = scheme, .how = how, .task = task, .truth = truth, .g = truth->segments, .n = truth->count,
-               .arena = arena, .tokens = tokens};
+    scene s = {.scheme = scheme,
+               .how = how,
+               .task = task,
+               .truth = truth,
+               .g = truth->segments,
+               .n = truth->count,
+               .arena = arena,
+               .tokens = tokens};
     tr_span text = {response, response + length};
     result->answer.intervals = tr_arena_take(arena, TR_ANSWER_INTERVALS, sizeof(tr_interval));
     if (!result->answer.intervals) {

@@ -49,8 +49,8 @@ static tr_status read_segments(const json_t *row, const char *where, tr_truth_ho
                        tr_json_type_name(list));
     }
     size_t count = json_array_size(list);
-    tr_status status = tr_grow(&holder->segments, &holder->segment_capacity, count ? count : 1,
-                               sizeof *holder->segments, err);
+    tr_status status =
+        tr_grow(&holder->segments, &holder->segment_capacity, count ? count : 1, sizeof *holder->segments, err);
     for (size_t i = 0; i < count && !status; i++) {
         status = read_pair(json_array_get(list, i), i, where, &holder->segments[i], err);
     }
@@ -103,7 +103,8 @@ tr_status tr_truth_from_json(const json_t *row, tr_task task, const char *where,
                          holder->truth.duration_s < 0 ? "duration" : "fps");
     }
     const json_t *queries = json_object_get(row, "queries");
-    if (!status && task == TR_TASK_DTG && json_is_array(queries) && json_array_size(queries) != holder->truth.count) {
+    if (!status && task == TR_TASK_DTG && json_is_array(queries) &&
+        json_array_size(queries) != holder->truth.count) {
         status = tr_fail(err, TR_FORMAT, where, "a dtg row has one segment for every query, found %zu for %zu",
                          holder->truth.count, json_array_size(queries));
     }

@@ -5,18 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-size_t tr_scan_space(const char *at, const char *end)
+size_t tr_scan_wide_space(const char *at, const char *end)
 {
-    if (at >= end) {
-        return 0;
-    }
     unsigned char c = (unsigned char)at[0];
-    if (c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31)) {
-        return 1;
-    }
-    if (c < 0xC2) {
-        return 0;
-    }
     unsigned char d = end - at > 1 ? (unsigned char)at[1] : 0, e = end - at > 2 ? (unsigned char)at[2] : 0;
     if (c == 0xC2) { /* next line, no-break space */
         return d == 0x85 || d == 0xA0 ? 2 : 0;
@@ -31,20 +22,13 @@ size_t tr_scan_space(const char *at, const char *end)
     return c == 0xE3 && d == 0x80 && e == 0x80 ? 3 : 0; /* U+3000 */
 }
 
-const char *tr_scan_skip_space(const char *at, const char *end)
-{
-    for (size_t n = tr_scan_space(at, end); n; n = tr_scan_space(at, end)) {
-        at += n;
-    }
-    return at;
-}
-
 tr_span tr_scan_trim(tr_span text)
 {
     text.at = tr_scan_skip_space(text.at, text.end);
     while (text.end > text.at) {
         size_t back = 1; /* a character of UTF-8 has at most three bytes here */
-        while (back < 3 && text.end - (ptrdiff_t)back > text.at && ((unsigned char)text.end[-(ptrdiff_t)back] & 0xC0) == 0x80) {
+        while (back < 3 && text.end - (ptrdiff_t)back > text.at &&
+               ((unsigned char)text.end[-(ptrdiff_t)back] & 0xC0) == 0x80) {
             back++;
         }
         if (tr_scan_space(text.end - back, text.end) != back) {

@@ -1,7 +1,7 @@
 /* scan.h: reading bytes of a response: white space, numbers, times, tags.
  *
- * A span is a piece of someone else's text; nothing is copied or allocated, every function is linear in what it walks
- * over and thread safe. Text is UTF-8; broken UTF-8 is just bytes that match nothing. */
+ * A span is a piece of someone else's text; nothing is copied or allocated, every function is linear in what it
+ * walks over and thread safe. Text is UTF-8; broken UTF-8 is just bytes that match nothing. */
 #ifndef TR_TASK_SCAN_H
 #define TR_TASK_SCAN_H
 
@@ -23,11 +23,29 @@ static inline bool tr_scan_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* Bytes of the white-space character at `at` (Unicode's set, as regular expressions and strip() see it); 0 for none. */
-size_t tr_scan_space(const char *at, const char *end);
+/* Bytes of the white-space character at `at` (Unicode's set, as regular expressions and strip() see it); 0 for
+ * none. */
+size_t tr_scan_wide_space(const char *at, const char *end); /* those that are not ASCII */
+static inline size_t tr_scan_space(const char *at, const char *end)
+{
+    if (at >= end) {
+        return 0;
+    }
+    unsigned char c = (unsigned char)*at;
+    if (c > ' ' && c < 0xC2) {
+        return 0;
+    }
+    return c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31) ? 1 : c < 0xC2 ? 0 : tr_scan_wide_space(at, end);
+}
 
 /* The first byte that is not white space. */
-const char *tr_scan_skip_space(const char *at, const char *end);
+static inline const char *tr_scan_skip_space(const char *at, const char *end)
+{
+    for (size_t n = tr_scan_space(at, end); n; n = tr_scan_space(at, end)) {
+        at += n;
+    }
+    return at;
+}
 
 /* The span without white space at both ends. */
 tr_span tr_scan_trim(tr_span text);
@@ -52,8 +70,8 @@ static inline const char *tr_scan_find(const char *at, const char *end, const ch
     return (const char *)memmem(at, (size_t)(end - at), word, length);
 }
 
-/* A decimal number `digits[.digits]` at text->at, rounded correctly, without sign or exponent; moves past it. A point
- * that no digit follows is left alone. False when no digit stands there. */
+/* A decimal number `digits[.digits]` at text->at, rounded correctly, without sign or exponent; moves past it. A
+ * point that no digit follows is left alone. False when no digit stands there. */
 bool tr_scan_number(tr_span *text, double *value);
 
 /* The value of digits and points as Python's float() reads them: "5", "5.", ".5"; false for "." and "1.2.3".
@@ -61,7 +79,8 @@ bool tr_scan_number(tr_span *text, double *value);
 bool tr_scan_float(tr_span text, double *value);
 
 /* The first block <TAG>...</TAG> at or after text.at, shortest form (first opening, then first closing after it).
- * open is "<answer>", close "</answer>". *inside gets the content, *after (may be NULL) the byte behind the block. */
+ * open is "<answer>", close "</answer>". *inside gets the content, *after (may be NULL) the byte behind the block.
+ */
 bool tr_scan_block(tr_span text, const char *open, const char *close, tr_span *inside, const char **after);
 
 /* The last of the blocks that follow one another without overlapping. */

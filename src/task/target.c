@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A time as people write it: up to two decimals where they say it exactly, at least one ("5.0", "12.25"), else as many
- * as it takes to give the number back. */
+/* A time as people write it: up to two decimals where they say it exactly, at least one ("5.0", "12.25"), else as
+ * many as it takes to give the number back. */
 static void time_text(double value, char text[32])
 {
     if (value == 0) {
@@ -78,7 +78,9 @@ static tr_status check_truth(const tr_scheme *scheme, tr_task task, const tr_tru
     if ((task == TR_TASK_TG && truth->count != 1) || (task == TR_TASK_DTG && !truth->count) ||
         (option && (!truth->answer || !truth->answer[0]))) {
         return tr_fail(err, TR_INVALID, NULL, "a target for the task %s needs %s", tr_task_name(task),
-                       option ? "the right answer" : task == TR_TASK_TG ? "exactly one segment" : "a segment");
+                       option               ? "the right answer"
+                       : task == TR_TASK_TG ? "exactly one segment"
+                                            : "a segment");
     }
     for (size_t i = 0; i < truth->count; i++) {
         if (!tr_interval_proper(truth->segments[i]) || truth->segments[i].start_s < 0) {

@@ -26,7 +26,8 @@ static const char *pairs(const char *text, const tr_answer_units *units)
     size_t used = 0;
     out[0] = 0;
     for (size_t i = 0; i < answer.count && used < sizeof out - 64; i++) {
-        used += (size_t)snprintf(out + used, sizeof out - used, "%s%g-%g", i ? " " : "", list[i].start_s, list[i].end_s);
+        used += (size_t)snprintf(out + used, sizeof out - used, "%s%g-%g", i ? " " : "", list[i].start_s,
+                                 list[i].end_s);
     }
     assert_true(answer.count || answer.error);
     return out;
@@ -45,10 +46,14 @@ static void test_accepted(void **state)
         {"It happens from 5.0 to 20.0 seconds.", "5-20"},
         {"5-20", "5-20"},
         {"5 - 20", "5-20"},
-        {"5\xE2\x80\x93" "20", "5-20"},       /* en dash */
-        {"5 \xE2\x80\x94 20", "5-20"},        /* em dash */
-        {"5 \xE2\x88\x92 20", "5-20"},        /* minus sign */
-        {"5\xC2\xA0to\xC2\xA0" "20", "5-20"}, /* no-break spaces */
+        {"5\xE2\x80\x93"
+         "20",
+         "5-20"},                      /* en dash */
+        {"5 \xE2\x80\x94 20", "5-20"}, /* em dash */
+        {"5 \xE2\x88\x92 20", "5-20"}, /* minus sign */
+        {"5\xC2\xA0to\xC2\xA0"
+         "20",
+         "5-20"}, /* no-break spaces */
         {"1 to 2, 3 to 4,5 - 6", "1-2 3-4 5-6"},
         {"[5, 20]", "5-20"},
         {"(5.5, 20)", "5.5-20"},
@@ -84,12 +89,40 @@ static void test_accepted(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const cases[] = {
-        "", "5", "5 20", "5, 20", "5 and 20", "5 to", "to 20", "between 5 and 20", "five to twenty", "5 minutes to 6 minutes",
-        "5 to 6 minutes", "10% to 20%", "frame 5 to frame 20", "frames 5 - 9 frames", "1.2.3 to 4", "5 to 1.2.3", "5x to 20",
-        "[1, 2, 3]", "(1, 2, 3)", "{\"start_time\": 5}", "{\"start_time\": \"a\", \"end_time\": 20}", "5 hours to 6 hours",
-        "1:75 to 2:10", "1:5 to 2:1", "1:2:3:4 to 5", "x264 to y265", "start 5 end 20", "5 then to 20", "5e1 to 6e1", "NaN to Infinity",
-        "5 to twenty", "\xFF\xFE 5 \xE2 20", "12 frames to 15 frames", "0x10 to 0x20"};
+    static const char *const cases[] = {"",
+                                        "5",
+                                        "5 20",
+                                        "5, 20",
+                                        "5 and 20",
+                                        "5 to",
+                                        "to 20",
+                                        "between 5 and 20",
+                                        "five to twenty",
+                                        "5 minutes to 6 minutes",
+                                        "5 to 6 minutes",
+                                        "10% to 20%",
+                                        "frame 5 to frame 20",
+                                        "frames 5 - 9 frames",
+                                        "1.2.3 to 4",
+                                        "5 to 1.2.3",
+                                        "5x to 20",
+                                        "[1, 2, 3]",
+                                        "(1, 2, 3)",
+                                        "{\"start_time\": 5}",
+                                        "{\"start_time\": \"a\", \"end_time\": 20}",
+                                        "5 hours to 6 hours",
+                                        "1:75 to 2:10",
+                                        "1:5 to 2:1",
+                                        "1:2:3:4 to 5",
+                                        "x264 to y265",
+                                        "start 5 end 20",
+                                        "5 then to 20",
+                                        "5e1 to 6e1",
+                                        "NaN to Infinity",
+                                        "5 to twenty",
+                                        "\xFF\xFE 5 \xE2 20",
+                                        "12 frames to 15 frames",
+                                        "0x10 to 0x20"};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (pairs(cases[i], NULL)[0]) {
             fail_msg("'%s' gives '%s', expected nothing", cases[i], pairs(cases[i], NULL));
@@ -168,13 +201,17 @@ static void test_other_templates(void **state)
     const char *glue = "<think>x</think><answer>A</answer> <glue>[(5.2, 10.4), (12, 13)]</glue>";
     assert_true(format(TR_TEMPLATE_OPTION_GLUE, TR_THINK_OPTIONAL, true, 0, SIZE_MAX, glue) == 1);
     assert_true(format(TR_TEMPLATE_ANY_GLUE, TR_THINK_REQUIRED, true, 0, 0, glue) == 1);
-    assert_true(format(TR_TEMPLATE_OPTION_GLUE, TR_THINK_OPTIONAL, true, 0, SIZE_MAX, "<answer>A</answer><glue>5 to 6</glue>") == 0);
+    assert_true(format(TR_TEMPLATE_OPTION_GLUE, TR_THINK_OPTIONAL, true, 0, SIZE_MAX,
+                       "<answer>A</answer><glue>5 to 6</glue>") == 0);
     assert_true(format(TR_TEMPLATE_ANY_GLUE, TR_THINK_REQUIRED, true, 0, 0,
                        "<think></think><answer>A</answer><glue>[(9, 5)]</glue>") == 0);
-    assert_true(format(TR_TEMPLATE_ANY, TR_THINK_REQUIRED, true, 0, 0, " <think>a</think>\n<answer>anything</answer> ") == 1);
-    assert_true(format(TR_TEMPLATE_ANY, TR_THINK_REQUIRED, true, 0, 0, "<think>a</think> x <answer>b</answer>") == 0);
     assert_true(format(TR_TEMPLATE_ANY, TR_THINK_REQUIRED, true, 0, 0,
-                       "<think>a</think> x </think><answer>b</answer>") == 1); /* ".*?" may pass the first closing tag */
+                       " <think>a</think>\n<answer>anything</answer> ") == 1);
+    assert_true(format(TR_TEMPLATE_ANY, TR_THINK_REQUIRED, true, 0, 0, "<think>a</think> x <answer>b</answer>") ==
+                0);
+    assert_true(
+        format(TR_TEMPLATE_ANY, TR_THINK_REQUIRED, true, 0, 0, "<think>a</think> x </think><answer>b</answer>") ==
+        1); /* ".*?" may pass the first closing tag */
     /* MUSEG's grades */
     assert_true(format(TR_TEMPLATE_SPACED, TR_THINK_REQUIRED, true, 0, 0,
                        "<think>from 5.0 to 20.5</think><answer>5.00-20.50</answer>") == 1);
@@ -207,7 +244,8 @@ static void test_parsers(void **state)
     answer = (tr_answer){.intervals = list};
     assert_true(tr_answer_glue(span("[]"), "[]", &answer) && answer.count == 0);
     assert_true(tr_answer_glue(span("[(1, 2),(3.5,4),]"), "", &answer) && answer.count == 2);
-    static const char *const bad[] = {"", "[", "[(1, 2)", "(1, 2)", "[(1 , 2)]", "[(2, 1)]", "[(1, 2) (3, 4)]", "[1, 2]"};
+    static const char *const bad[] = {"",          "[",        "[(1, 2)",         "(1, 2)",
+                                      "[(1 , 2)]", "[(2, 1)]", "[(1, 2) (3, 4)]", "[1, 2]"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         answer = (tr_answer){.intervals = list};
         assert_false(tr_answer_glue(span(bad[i]), bad[i], &answer));
@@ -221,9 +259,22 @@ static void test_options(void **state)
     static const struct {
         const char *text;
         char want;
-    } cases[] = {{"B", 'B'}, {" (C) ", 'C'}, {"B.", 'B'}, {"b", 'B'}, {"A) a red ball", 'A'}, {"a blue cube", 'B'},
-                 {"Nothing.", 'C'}, {"Option B", 'B'}, {"The answer is C", 'C'}, {"A man walks", 0}, {"", 0}, {"42", 0},
-                 {"B or C", 0}, {"The answer is A", 'A'}, {"I think it is B", 'B'}, {"[D]", 'D'}};
+    } cases[] = {{"B", 'B'},
+                 {" (C) ", 'C'},
+                 {"B.", 'B'},
+                 {"b", 'B'},
+                 {"A) a red ball", 'A'},
+                 {"a blue cube", 'B'},
+                 {"Nothing.", 'C'},
+                 {"Option B", 'B'},
+                 {"The answer is C", 'C'},
+                 {"A man walks", 0},
+                 {"", 0},
+                 {"42", 0},
+                 {"B or C", 0},
+                 {"The answer is A", 'A'},
+                 {"I think it is B", 'B'},
+                 {"[D]", 'D'}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char got = tr_answer_option(span(cases[i].text), options, 3);
         if (got != cases[i].want) {
@@ -278,8 +329,17 @@ static void test_numbers(void **state)
 static void test_megabyte(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"[", "(", "{", "<answer>", "</think>", "<think>", "1", "1.", "1:", "1 to ", "-", "<", " ",
-                                         "\"", "1 to 2, ", "</answer><glue>", "start_time", "\xE2\x80", "(1, ", "1-2 ", "a ", "<think>1-2</think>"};
+    static const char *const pieces[] = {"[",          "(",
+                                         "{",          "<answer>",
+                                         "</think>",   "<think>",
+                                         "1",          "1.",
+                                         "1:",         "1 to ",
+                                         "-",          "<",
+                                         " ",          "\"",
+                                         "1 to 2, ",   "</answer><glue>",
+                                         "start_time", "\xE2\x80",
+                                         "(1, ",       "1-2 ",
+                                         "a ",         "<think>1-2</think>"};
     size_t size = 1u << 20;
     char *text = malloc(size + 64);
     assert_non_null(text);
@@ -326,10 +386,10 @@ static void test_megabyte(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepted),      cmocka_unit_test(test_refused),         cmocka_unit_test(test_units),
-        cmocka_unit_test(test_list_template), cmocka_unit_test(test_other_templates), cmocka_unit_test(test_parsers),
-        cmocka_unit_test(test_options),       cmocka_unit_test(test_find),            cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_megabyte)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accepted),        cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_units),           cmocka_unit_test(test_list_template),
+                                       cmocka_unit_test(test_other_templates), cmocka_unit_test(test_parsers),
+                                       cmocka_unit_test(test_options),         cmocka_unit_test(test_find),
+                                       cmocka_unit_test(test_numbers),         cmocka_unit_test(test_megabyte)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

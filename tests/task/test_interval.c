@@ -72,7 +72,8 @@ static void test_properties(void **state)
         assert_true(iou >= 0 && iou <= 1 && giou >= -1 && giou <= 1 && iop >= 0 && iop <= 1 && giou <= iou);
         assert_true(iou == tr_interval_iou(b, a) && giou == tr_interval_giou(b, a));
         assert_true(iou <= iop || iop == 0);
-        tr_interval moved_a = {a.start_s * 4 + 64, a.end_s * 4 + 64}, moved_b = {b.start_s * 4 + 64, b.end_s * 4 + 64};
+        tr_interval moved_a = {a.start_s * 4 + 64, a.end_s * 4 + 64},
+                    moved_b = {b.start_s * 4 + 64, b.end_s * 4 + 64};
         assert_near(tr_interval_iou(moved_a, moved_b), iou, 1e-11); /* ends of about 500 round by 6e-14 */
         assert_near(tr_interval_giou(moved_a, moved_b), giou, 1e-11);
         double inter = tr_interval_intersection(a, b);
@@ -95,7 +96,8 @@ static void test_union_brute(void **state)
         size_t m = tr_random_below(1, i, 0, 0, 0, 7), n = tr_random_below(1, i, 1, 0, 0, 7);
         unsigned char in_p[CELLS] = {0}, in_g[CELLS] = {0};
         for (size_t k = 0; k < m + n; k++) {
-            int s = (int)tr_random_below(2, i, (uint32_t)k, 0, 0, CELLS), e = (int)tr_random_below(2, i, (uint32_t)k, 1, 0, CELLS);
+            int s = (int)tr_random_below(2, i, (uint32_t)k, 0, 0, CELLS),
+                e = (int)tr_random_below(2, i, (uint32_t)k, 1, 0, CELLS);
             tr_interval x = {s / 8.0, e / 8.0};
             if (k < m) {
                 p[k] = x;

@@ -17,7 +17,8 @@ static void assert_near(double x, double y, double tolerance)
 }
 
 /* All matchings that keep the order: take p[i] with any later g, or leave it. */
-static double __attribute__((noinline)) brute_monotone(const tr_interval *p, size_t m, const tr_interval *g, size_t n)
+static double __attribute__((noinline))
+brute_monotone(const tr_interval *p, size_t m, const tr_interval *g, size_t n)
 {
     if (!m || !n) {
         return 0;
@@ -42,7 +43,8 @@ static double brute_assign(const double *cost, size_t rows, size_t columns, size
     }
     for (size_t j = 0; j < columns; j++) {
         if (!(used >> j & 1)) {
-            double sum = sign * cost[row * columns + j] + brute_assign(cost, rows, columns, row + 1, used | 1u << j, sign);
+            double sum =
+                sign * cost[row * columns + j] + brute_assign(cost, rows, columns, row + 1, used | 1u << j, sign);
             best = sum < best ? sum : best;
         }
     }
@@ -99,7 +101,8 @@ static void test_assign_brute(void **state)
         size_t rows = tr_random_below(4, i, 0, 0, 0, 6), columns = tr_random_below(4, i, 1, 0, 0, 6), column[6];
         double cost[36], total;
         for (size_t k = 0; k < rows * columns; k++) {
-            cost[k] = floor(tr_random_uniform(4, i, (uint32_t)k, 2, 0) * (i % 3 ? 100 : 4)) - 20; /* with many ties */
+            cost[k] =
+                floor(tr_random_uniform(4, i, (uint32_t)k, 2, 0) * (i % 3 ? 100 : 4)) - 20; /* with many ties */
         }
         int maximise = (int)(i & 1);
         assert_int_equal(tr_match_assign(cost, rows, columns, maximise, column, &total, scratch, NULL), TR_OK);
@@ -124,7 +127,8 @@ static void test_oracle(void **state)
 {
     (void)state;
     json_t *root = NULL;
-    assert_int_equal(tr_json_read(need_shared("data/oracles/matching/linear_sum_assignment.json"), &root, NULL), TR_OK);
+    assert_int_equal(tr_json_read(need_shared("data/oracles/matching/linear_sum_assignment.json"), &root, NULL),
+                     TR_OK);
     unsigned char scratch[4096];
     size_t cases = 0;
     json_t *item;

@@ -128,8 +128,10 @@ static void test_activitynet(void **state)
     /* All scores tie there, so the value depends on the order of a sort: the oracle allows 0.02. */
     near("all videos", json_number_value(json_object_get(result, "average_mAP")),
          json_number_value(json_object_get(want, "average_mAP")), 0.02);
-    assert_int_equal(json_integer_value(json_object_get(result, "n_gt")), json_integer_value(json_object_get(want, "n_gt")));
-    assert_int_equal(json_integer_value(json_object_get(result, "n_pred")), json_integer_value(json_object_get(want, "n_pred")));
+    assert_int_equal(json_integer_value(json_object_get(result, "n_gt")),
+                     json_integer_value(json_object_get(want, "n_gt")));
+    assert_int_equal(json_integer_value(json_object_get(result, "n_pred")),
+                     json_integer_value(json_object_get(want, "n_pred")));
     json_decref(result);
     /* Restricted to the videos of the truth every mAP is 1. */
     const char *key;
@@ -166,7 +168,8 @@ static int64_t counted(const json_t *result, const char *name)
 
 static json_t *evaluate(const json_t *pred, const json_t *truth, const char *task, bool compat)
 {
-    tr_evaluate_options o = {.task = TR_TASK_TG, .task_given = task != NULL, .compat = compat, .seed = 1, .resamples = 100};
+    tr_evaluate_options o = {
+        .task = TR_TASK_TG, .task_given = task != NULL, .compat = compat, .seed = 1, .resamples = 100};
     json_t *result = NULL;
     tr_error err = {0};
     if (task) {
@@ -189,7 +192,8 @@ static void test_timechat(void **state)
     assert_int_equal(counted(result, "predictions"), json_integer_value(json_object_get(want, "n_pred")));
     static const char *const names[] = {"R1@0.3", "R1@0.5", "R1@0.7"};
     for (int t = 0; t < 3; t++) {
-        near(names[t], 100 * metric(result, "tg", names[t]), json_number_value(json_object_get(want, names[t])), 1e-9);
+        near(names[t], 100 * metric(result, "tg", names[t]), json_number_value(json_object_get(want, names[t])),
+             1e-9);
     }
     printf("TimeChat grounding: R1@0.5 ours %.2f, official %.2f\n", 100 * metric(result, "tg", "R1@0.5"),
            json_number_value(json_object_get(want, "R1@0.5")));
@@ -206,22 +210,25 @@ static void test_timechat(void **state)
     json_decref(truth);
     json_decref(pred);
     json_decref(result);
-    /* The predictions behind the dense-captioning numbers are not at hand; their published means must follow from their
-     * published rows by the rule that we use. */
+    /* The predictions behind the dense-captioning numbers are not at hand; their published means must follow from
+     * their published rows by the rule that we use. */
     const json_t *dense = json_object_get(expected, "dvc_localisation");
     const char *key;
     json_t *row;
     double f1 = 0, precision = 0;
     json_object_foreach(json_object_get(dense, "per_video"), key, row)
     {
-        double p = json_number_value(json_object_get(row, "Precision_Mean")), r = json_number_value(json_object_get(row, "Recall_Mean"));
+        double p = json_number_value(json_object_get(row, "Precision_Mean")),
+               r = json_number_value(json_object_get(row, "Recall_Mean"));
         near(key, json_number_value(json_object_get(row, "F1_Score")), p + r > 0 ? 2 * p * r / (p + r) : 0, 1e-12);
         f1 += json_number_value(json_object_get(row, "F1_Score"));
         precision += p;
     }
     double videos = json_number_value(json_object_get(dense, "n_videos"));
-    near("dense F1", f1 / videos, json_number_value(json_object_get(json_object_get(dense, "mean"), "F1_Score")), 1e-12);
-    near("dense precision", precision / videos, json_number_value(json_object_get(json_object_get(dense, "mean"), "Precision_Mean")), 1e-12);
+    near("dense F1", f1 / videos, json_number_value(json_object_get(json_object_get(dense, "mean"), "F1_Score")),
+         1e-12);
+    near("dense precision", precision / videos,
+         json_number_value(json_object_get(json_object_get(dense, "mean"), "Precision_Mean")), 1e-12);
     json_decref(expected);
 }
 
@@ -287,7 +294,8 @@ static void test_cookbook(void **state)
         if (number == 12) {
             assert_true(answer.count == 1 && list[0].start_s == 64 && list[0].end_s == 72);
             tr_interval pair;
-            assert_true(tr_answer_compat_pair((tr_span){text, text + strlen(text)}, &pair) && pair.start_s == 64 && pair.end_s == 72);
+            assert_true(tr_answer_compat_pair((tr_span){text, text + strlen(text)}, &pair) && pair.start_s == 64 &&
+                        pair.end_s == 72);
             grounding++;
         } else if (number == 15) {
             assert_int_equal(answer.count, 4);
@@ -323,8 +331,10 @@ static void test_tempcompass(void **state)
         {
             json_array_foreach(list, i, item)
             {
-                json_t *one = json_pack("{s:{s:[O]}}", video, dimension, item), *alone = evaluate(one, NULL, NULL, false);
-                bool ours = metric(alone, "qa", "accuracy") > 0.5, theirs = json_integer_value(json_object_get(item, "rating"));
+                json_t *one = json_pack("{s:{s:[O]}}", video, dimension, item),
+                       *alone = evaluate(one, NULL, NULL, false);
+                bool ours = metric(alone, "qa", "accuracy") > 0.5,
+                     theirs = json_integer_value(json_object_get(item, "rating"));
                 if (json_is_true(json_object_get(item, "match_success"))) {
                     if (ours != theirs) { /* where the official rule decides, so do we */
                         fail_msg("'%s' for '%s'", json_string_value(json_object_get(item, "video-llm-prediction")),
@@ -343,8 +353,8 @@ static void test_tempcompass(void **state)
         }
     }
     double accuracy = metric(result, "qa", "accuracy");
-    printf("TempCompass: accuracy ours %.4f, rated %.4f; %zu by rule equal, %zu of %zu judged ones agree\n", accuracy,
-           right / all, by_rule, agree, by_judge);
+    printf("TempCompass: accuracy ours %.4f, rated %.4f; %zu by rule equal, %zu of %zu judged ones agree\n",
+           accuracy, right / all, by_rule, agree, by_judge);
     assert_int_equal(by_rule, 1458);
     assert_true((double)agree >= 0.85 * (double)by_judge);
     near("accuracy", accuracy, right / all, (double)(by_judge - agree) / all + 1e-12);
@@ -367,21 +377,25 @@ static json_t *parse(const char *text)
 static void test_rows(void **state)
 {
     (void)state;
-    json_t *truth = parse("[{\"id\":\"a\",\"task\":\"tg\",\"segments\":[[0,10]],\"duration\":30},"
-                          "{\"id\":\"b\",\"task\":\"tg\",\"segments\":[[10,20]],\"duration\":30},"
-                          "{\"id\":\"c\",\"task\":\"tg\",\"segments\":[[10,20]],\"duration\":30},"
-                          "{\"id\":\"d\",\"task\":\"dtg\",\"segments\":[[0,10],[20,30]],\"duration\":30},"
-                          "{\"id\":\"e\",\"task\":\"vhd\",\"segments\":[[0,10],[20,30]],\"duration\":30},"
-                          "{\"id\":\"f\",\"task\":\"gvqa\",\"segments\":[[0,10]],\"answer\":\"B\",\"options\":[\"x\",\"y\"],\"duration\":30},"
-                          "{\"id\":\"g\",\"task\":\"tal\",\"segments\":[[0,10],[20,30]],\"duration\":40},"
-                          "{\"id\":\"h\",\"task\":\"qa\",\"answer\":\"A\",\"options\":[\"x\",\"y\"],\"type\":\"order\"},"
-                          "{\"id\":\"i\",\"task\":\"qa\",\"answer\":\"B\",\"options\":[\"x\",\"y\"],\"type\":\"speed\"}]");
-    json_t *pred = parse("[{\"id\":\"a\",\"response\":\"<think>1 to 2</think><answer>0 to 5</answer>\"},"
-                         "{\"id\":\"a\",\"response\":\"<answer>0 to 10</answer>\"},{\"id\":\"z\",\"response\":\"\"},"
-                         "{\"id\":\"b\",\"response\":\"I do not know\"},{\"id\":\"d\",\"segments\":[[0,10],[20,25]]},"
-                         "{\"id\":\"e\",\"segments\":[[0,10]]},{\"id\":\"f\",\"response\":\"<answer>B</answer><glue>[(5, 20)]</glue>\"},"
-                         "{\"id\":\"g\",\"response\":\"<answer>0 to 10, 20 to 25, 33 to 34</answer>\"},"
-                         "{\"id\":\"h\",\"response\":\"<answer>A</answer>\"},{\"id\":\"i\",\"answer\":\"A\"}]");
+    json_t *truth =
+        parse("[{\"id\":\"a\",\"task\":\"tg\",\"segments\":[[0,10]],\"duration\":30},"
+              "{\"id\":\"b\",\"task\":\"tg\",\"segments\":[[10,20]],\"duration\":30},"
+              "{\"id\":\"c\",\"task\":\"tg\",\"segments\":[[10,20]],\"duration\":30},"
+              "{\"id\":\"d\",\"task\":\"dtg\",\"segments\":[[0,10],[20,30]],\"duration\":30},"
+              "{\"id\":\"e\",\"task\":\"vhd\",\"segments\":[[0,10],[20,30]],\"duration\":30},"
+              "{\"id\":\"f\",\"task\":\"gvqa\",\"segments\":[[0,10]],\"answer\":\"B\",\"options\":[\"x\",\"y\"],"
+              "\"duration\":30},"
+              "{\"id\":\"g\",\"task\":\"tal\",\"segments\":[[0,10],[20,30]],\"duration\":40},"
+              "{\"id\":\"h\",\"task\":\"qa\",\"answer\":\"A\",\"options\":[\"x\",\"y\"],\"type\":\"order\"},"
+              "{\"id\":\"i\",\"task\":\"qa\",\"answer\":\"B\",\"options\":[\"x\",\"y\"],\"type\":\"speed\"}]");
+    json_t *pred =
+        parse("[{\"id\":\"a\",\"response\":\"<think>1 to 2</think><answer>0 to 5</answer>\"},"
+              "{\"id\":\"a\",\"response\":\"<answer>0 to 10</answer>\"},{\"id\":\"z\",\"response\":\"\"},"
+              "{\"id\":\"b\",\"response\":\"I do not know\"},{\"id\":\"d\",\"segments\":[[0,10],[20,25]]},"
+              "{\"id\":\"e\",\"segments\":[[0,10]]},{\"id\":\"f\",\"response\":\"<answer>B</answer><glue>[(5, "
+              "20)]</glue>\"},"
+              "{\"id\":\"g\",\"response\":\"<answer>0 to 10, 20 to 25, 33 to 34</answer>\"},"
+              "{\"id\":\"h\",\"response\":\"<answer>A</answer>\"},{\"id\":\"i\",\"answer\":\"A\"}]");
     json_t *r = evaluate(pred, truth, NULL, false);
     near("mIoU", metric(r, "tg", "mIoU"), 0.5 / 3, 1e-15); /* 0.5, not understood, missing */
     near("R1@0.5", metric(r, "tg", "R1@0.5"), 1.0 / 3, 1e-15);
@@ -401,7 +415,8 @@ static void test_rows(void **state)
     near("qa mean", metric(r, "qa by sub-task", "mean"), 0.5, 0);
     assert_true(counted(r, "truths") == 9 && counted(r, "predictions") == 10 && counted(r, "unparsed") == 1);
     assert_true(counted(r, "missing") == 1 && counted(r, "unknown") == 1 && counted(r, "duplicates") == 1);
-    assert_string_equal(json_string_value(json_array_get(json_object_get(json_object_get(r, "problems"), "duplicates"), 0)), "a");
+    assert_string_equal(
+        json_string_value(json_array_get(json_object_get(json_object_get(r, "problems"), "duplicates"), 0)), "a");
     json_decref(r);
     json_decref(pred);
     json_decref(truth);
@@ -410,9 +425,11 @@ static void test_rows(void **state)
 static void test_next_gqa(void **state)
 {
     (void)state;
-    json_t *truth = parse("{\"7\":{\"duration\":30,\"location\":{\"1\":[[0,10],[20,24]],\"2\":[[5,10]],\"3\":[[1,2]]}}}");
-    json_t *pred = parse("{\"7_1\":{\"prediction\":2,\"answer\":2,\"segment\":[20,28]},\"7_2\":{\"prediction\":1,\"answer\":0,"
-                         "\"segment\":[5,10]}}");
+    json_t *truth =
+        parse("{\"7\":{\"duration\":30,\"location\":{\"1\":[[0,10],[20,24]],\"2\":[[5,10]],\"3\":[[1,2]]}}}");
+    json_t *pred =
+        parse("{\"7_1\":{\"prediction\":2,\"answer\":2,\"segment\":[20,28]},\"7_2\":{\"prediction\":1,\"answer\":0,"
+              "\"segment\":[5,10]}}");
     json_t *r = evaluate(pred, truth, NULL, false);
     near("mIoU", metric(r, "gvqa", "mIoU"), (0.5 + 1 + 0) / 3, 1e-15);
     near("mIoP", metric(r, "gvqa", "mIoP"), (0.5 + 1 + 0) / 3, 1e-15);
@@ -447,7 +464,8 @@ static void test_temporal_r1_text(void **state)
         tr_interval out = {-1, -1};
         const char *text = cases[i].text;
         bool good = tr_answer_compat_pair((tr_span){text, text + strlen(text)}, &out);
-        if (good != (cases[i].start >= 0) || (good && (out.start_s != cases[i].start || out.end_s != cases[i].end))) {
+        if (good != (cases[i].start >= 0) ||
+            (good && (out.start_s != cases[i].start || out.end_s != cases[i].end))) {
             fail_msg("'%s' gives %d: %g-%g", text, good, out.start_s, out.end_s);
         }
     }
@@ -504,21 +522,24 @@ static void test_ranking(void **state)
     near("ranking", tr_ranking_precision(s, h, 4), (1 + 0.75 + 0.75) / 3, 1e-15);
     unsigned char none[] = {0, 0}, all[] = {1, 1};
     assert_true(tr_ranking_precision(s, none, 2) == 0 && tr_ranking_precision(s, all, 2) == 1);
-    tr_detection p[] = {{{0, 10}, 0.5, 0}, {{0, 9}, 0.9, 0}, {{50, 60}, 0.7, 0}}, g[] = {{{0, 10}, 0, 0}, {{50, 60}, 0, 0}};
+    tr_detection p[] = {{{0, 10}, 0.5, 0}, {{0, 9}, 0.9, 0}, {{50, 60}, 0.7, 0}},
+                 g[] = {{{0, 10}, 0, 0}, {{50, 60}, 0, 0}};
     double t[] = {0.5, 0.95}, ap[2];
     char scratch[1024];
     assert_true(tr_average_precision_scratch(3, 2, 2) <= sizeof scratch);
     tr_average_precision(p, 3, g, 2, t, 2, true, scratch, ap);
-    near("ap@0.5", ap[0], 1, 1e-15);          /* hit, hit, miss */
+    near("ap@0.5", ap[0], 1, 1e-15);                        /* hit, hit, miss */
     near("ap@0.95", ap[1], (2.0 / 3 + 2.0 / 3) / 2, 1e-15); /* miss, hit, hit */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qvhighlights), cmocka_unit_test(test_activitynet), cmocka_unit_test(test_timechat),
-        cmocka_unit_test(test_timechat_detection), cmocka_unit_test(test_vtimellm), cmocka_unit_test(test_cookbook),
-        cmocka_unit_test(test_tempcompass), cmocka_unit_test(test_rows), cmocka_unit_test(test_next_gqa),
-        cmocka_unit_test(test_temporal_r1_text), cmocka_unit_test(test_bootstrap), cmocka_unit_test(test_ranking)};
+        cmocka_unit_test(test_qvhighlights), cmocka_unit_test(test_activitynet),
+        cmocka_unit_test(test_timechat),     cmocka_unit_test(test_timechat_detection),
+        cmocka_unit_test(test_vtimellm),     cmocka_unit_test(test_cookbook),
+        cmocka_unit_test(test_tempcompass),  cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_next_gqa),     cmocka_unit_test(test_temporal_r1_text),
+        cmocka_unit_test(test_bootstrap),    cmocka_unit_test(test_ranking)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,10 +72,14 @@ static void test_temporal_r1(void **state)
         {R1("\"00:05\"", "\"00:20\""), 0, 0},
         {"<think>a</think><answer>```json\n{\"start_time\": \"5\", \"end_time\": \"20\"}\n```</answer>", 0, 0},
         {R1("\"1.2.3\"", "\"20\""), 0, 1},
-        {"<think>a</think><answer>{\"start_time\": \"5\", \"end_time\": \"20\"}</answer><answer>{\"start_time\": \"0\", "
-         "\"end_time\": \"1\"}</answer>", 1, 0},
-        {"<think><answer>{\"start_time\": \"5\", \"end_time\": \"20\"}</answer></think><answer>{\"start_time\": \"0\", "
-         "\"end_time\": \"1\"}</answer>", 1, 1}, /* the first block is scored: the exploit of the original */
+        {"<think>a</think><answer>{\"start_time\": \"5\", \"end_time\": \"20\"}</answer><answer>{\"start_time\": "
+         "\"0\", "
+         "\"end_time\": \"1\"}</answer>",
+         1, 0},
+        {"<think><answer>{\"start_time\": \"5\", \"end_time\": \"20\"}</answer></think><answer>{\"start_time\": "
+         "\"0\", "
+         "\"end_time\": \"1\"}</answer>",
+         1, 1}, /* the first block is scored: the exploit of the original */
         {"<think></think><answer>{\"start_time\": \"5\", \"end_time\": \"20\"}</answer>", 1, 1},
         {R1("\"0\"", "\"30\""), 0.5, 1},
         {R1("NaN", "20"), 0, 0},
@@ -131,8 +135,10 @@ static void test_tempr1_unions(void **state)
     const tr_scheme *s = tr_scheme_find("tempr1");
     tr_interval g[] = {{0, 10}, {20, 30}};
     const char *options[] = {"red", "blue"};
-    tr_truth t = {.segments = g, .count = 2, .answer = "B", .options = options, .option_count = 2, .duration_s = 30};
-    near("vhd", score(s, TR_TASK_VHD, "<answer>20 to 25, 25 to 30, 5 to 10, 6 to 8</answer>", &t).total, 1 + 15.0 / 20);
+    tr_truth t = {
+        .segments = g, .count = 2, .answer = "B", .options = options, .option_count = 2, .duration_s = 30};
+    near("vhd", score(s, TR_TASK_VHD, "<answer>20 to 25, 25 to 30, 5 to 10, 6 to 8</answer>", &t).total,
+         1 + 15.0 / 20);
     near("vhd none", score(s, TR_TASK_VHD, "<answer></answer>", &t).total, 1);
     tr_truth none = {.duration_s = 30};
     near("vhd none of none", score(s, TR_TASK_VHD, "<answer></answer>", &none).total, 2);
@@ -160,7 +166,8 @@ static void test_tempr1_tal(void **state)
     tr_interval g[] = {{0, 10}, {20, 30}, {40, 50}, {60, 70}};
     for (size_t n = 1; n <= 4; n++) { /* the count part's published values */
         tr_truth t = {.segments = g, .count = n, .duration_s = 80};
-        static const double off[5][3] = {{0, 0, 0}, {0.368, 0.135, 0}, {0.607, 0.368, 0.223}, {0.717, 0.513, 0.368}, {0.717, 0.513, 0.368}};
+        static const double off[5][3] = {
+            {0, 0, 0}, {0.368, 0.135, 0}, {0.607, 0.368, 0.223}, {0.717, 0.513, 0.368}, {0.717, 0.513, 0.368}};
         char text[256] = "<answer>0 to 1";
         for (size_t m = 2; m <= n + 3; m++) {
             strcat(text, ", 0 to 1");
@@ -168,25 +175,29 @@ static void test_tempr1_tal(void **state)
                 char whole[300];
                 snprintf(whole, sizeof whole, "%s</answer>", text);
                 double num = score(&s, TR_TASK_TAL, whole, &t).parts[TR_PART_NUM];
-                assert_true(m - n > 2 && n == 1 ? fabs(num - exp(-3)) < 1e-12 : fabs(num - off[n][m - n - 1]) < 6e-4);
+                assert_true(m - n > 2 && n == 1 ? fabs(num - exp(-3)) < 1e-12
+                                                : fabs(num - off[n][m - n - 1]) < 6e-4);
             }
         }
     }
     tr_truth t = {.segments = g, .count = 4, .duration_s = 80};
-    near("tal perfect", score(&s, TR_TASK_TAL, "<answer>60 to 70, 0 to 10, 40 to 50, 20 to 30</answer>", &t).total, 3);
+    near("tal perfect", score(&s, TR_TASK_TAL, "<answer>60 to 70, 0 to 10, 40 to 50, 20 to 30</answer>", &t).total,
+         3);
     /* one false alarm at the front: the programme passes over it, naive pairing falls apart */
     const char *shifted = "<answer>0 to 1, 0 to 10, 20 to 30, 40 to 50</answer>";
     near("tal shifted", score(&s, TR_TASK_TAL, shifted, &t).parts[TR_PART_MATCH], 2 * 3.0 / 8);
     s.matching = TR_MATCH_NAIVE;
     near("tal shifted, naive", score(&s, TR_TASK_TAL, shifted, &t).parts[TR_PART_MATCH], 2 * 0.1 / 8);
     s.matching = TR_MATCH_MONOTONE;
-    near("right count, wrong places", score(&s, TR_TASK_TAL, "<answer>11 to 12, 13 to 14, 15 to 16, 17 to 18</answer>", &t).total, 2);
+    near("right count, wrong places",
+         score(&s, TR_TASK_TAL, "<answer>11 to 12, 13 to 14, 15 to 16, 17 to 18</answer>", &t).total, 2);
     tr_truth none = {.duration_s = 80};
     tr_reward r = score(&s, TR_TASK_TAL, "<answer>1 to 2</answer>", &none);
     near("no truth, some answers", r.parts[TR_PART_NUM] + r.parts[TR_PART_MATCH], 0);
     near("nothing of nothing", score(&s, TR_TASK_TAL, "<answer></answer>", &none).total, 3);
     near("nothing of something", score(&s, TR_TASK_TAL, "<answer></answer>", &t).total, 1);
-    near("empty intervals count", score(&s, TR_TASK_TAL, "<answer>9 to 9, 9 to 9, 9 to 9, 9 to 9</answer>", &t).total, 2);
+    near("empty intervals count",
+         score(&s, TR_TASK_TAL, "<answer>9 to 9, 9 to 9, 9 to 9, 9 to 9</answer>", &t).total, 2);
 }
 
 static void test_family(void **state)
@@ -195,12 +206,19 @@ static void test_family(void **state)
     const tr_scheme *s = tr_scheme_find("time-r1");
     near("time-r1", score(s, TR_TASK_TG, "<think>a</think><answer>8 to 20</answer>", &tg_truth).total,
          1 + 12.0 / 15 * (1 - 3.0 / 30));
-    near("time-r1 and", score(s, TR_TASK_TG, "<answer>1 to 2</answer><answer>5 and 20</answer>", &tg_truth).total, 1);
+    near("time-r1 and", score(s, TR_TASK_TG, "<answer>1 to 2</answer><answer>5 and 20</answer>", &tg_truth).total,
+         1);
     near("time-r1 reversed", score(s, TR_TASK_TG, "<answer>20 to 5</answer>", &tg_truth).total, 0);
     s = tr_scheme_find("videochat-r1");
-    near("videochat-r1", score(s, TR_TASK_TG, "<think>a</think> <answer>5 to 35</answer>", &tg_truth).total, 1 + 15.0 / 30);
+    near("videochat-r1", score(s, TR_TASK_TG, "<think>a</think> <answer>5 to 35</answer>", &tg_truth).total,
+         1 + 15.0 / 30);
     const char *options[] = {"x", "y"};
-    tr_truth q = {.segments = five_twenty, .count = 1, .answer = "B", .options = options, .option_count = 2, .duration_s = 30};
+    tr_truth q = {.segments = five_twenty,
+                  .count = 1,
+                  .answer = "B",
+                  .options = options,
+                  .option_count = 2,
+                  .duration_s = 30};
     near("videochat-r1 gvqa",
          score(s, TR_TASK_GVQA, "<think>a</think><answer>B</answer><glue>[(5, 12.5)]</glue>", &q).total, 2.5);
     near("videochat-r1 gvqa, list of the wrong form",
@@ -214,7 +232,8 @@ static void test_family(void **state)
     s = tr_scheme_find("timelens");
     near("timelens", score(s, TR_TASK_TG, "The event happens in 5.0 - 12.5 seconds.", &tg_truth).total, 0.5);
     s = tr_scheme_find("timelens2");
-    near("timelens2", score(s, TR_TASK_TG, "<answer>10 to 25</answer>", &tg_truth).total, exp(-5.0 / 15) + 10.0 / 20);
+    near("timelens2", score(s, TR_TASK_TG, "<answer>10 to 25</answer>", &tg_truth).total,
+         exp(-5.0 / 15) + 10.0 / 20);
     near("timelens2 unparsed", score(s, TR_TASK_TG, "no", &tg_truth).total, -1);
     s = tr_scheme_find("omtg");
     tr_interval g[] = {{0, 10}, {20, 30}};
@@ -243,10 +262,17 @@ static void test_targets(void **state)
                     tr_interval g[5];
                     size_t n = task == TR_TASK_TG ? 1 : 1 + tr_random_below(1, i, 0, 0, 0, 5);
                     for (size_t k = 0; k < n; k++) {
-                        double from = (double)k * 20 + floor(tr_random_uniform(1, i, 1, (uint32_t)k, 0) * 900) / 100;
-                        g[k] = (tr_interval){from, from + 0.5 + floor(tr_random_uniform(1, i, 2, (uint32_t)k, 0) * 1000) / 1000};
+                        double from =
+                            (double)k * 20 + floor(tr_random_uniform(1, i, 1, (uint32_t)k, 0) * 900) / 100;
+                        g[k] = (tr_interval){
+                            from, from + 0.5 + floor(tr_random_uniform(1, i, 2, (uint32_t)k, 0) * 1000) / 1000};
                     }
-                    tr_truth t = {.segments = g, .count = n, .answer = "C", .options = options, .option_count = 3, .duration_s = 200};
+                    tr_truth t = {.segments = g,
+                                  .count = n,
+                                  .answer = "C",
+                                  .options = options,
+                                  .option_count = 3,
+                                  .duration_s = 200};
                     if (!s.tasks[task].defined) {
                         continue;
                     }
@@ -255,8 +281,8 @@ static void test_targets(void **state)
                     assert_int_equal(tr_reward_target(&s, (tr_task)task, &t, thought, &text, NULL), TR_OK);
                     tr_reward r = score(&s, (tr_task)task, text.data, &t);
                     if (!(fabs(r.total - tr_reward_largest(&s, (tr_task)task)) < 1e-5)) {
-                        fail_msg("%s/%s: '%s' earns %g of %g (%s)", *name, tr_task_name((tr_task)task), text.data, r.total,
-                                 tr_reward_largest(&s, (tr_task)task), r.error ? r.error : "parsed");
+                        fail_msg("%s/%s: '%s' earns %g of %g (%s)", *name, tr_task_name((tr_task)task), text.data,
+                                 r.total, tr_reward_largest(&s, (tr_task)task), r.error ? r.error : "parsed");
                     }
                     tr_buffer_free(&text);
                     checked++;
@@ -269,8 +295,10 @@ static void test_targets(void **state)
     assert_int_equal(tr_reward_target(tr_scheme_find("tempr1"), TR_TASK_TG, &tg_truth, NULL, &text, NULL), TR_OK);
     assert_string_equal(text.data, "<answer>5.0 to 20.0</answer>");
     tr_buffer_clear(&text);
-    assert_int_equal(tr_reward_target(tr_scheme_find("temporal-r1"), TR_TASK_TG, &tg_truth, "x", &text, NULL), TR_OK);
-    assert_string_equal(text.data, "<think>x</think> <answer>{\"start_time\": \"5.0\", \"end_time\": \"20.0\"}</answer>");
+    assert_int_equal(tr_reward_target(tr_scheme_find("temporal-r1"), TR_TASK_TG, &tg_truth, "x", &text, NULL),
+                     TR_OK);
+    assert_string_equal(text.data,
+                        "<think>x</think> <answer>{\"start_time\": \"5.0\", \"end_time\": \"20.0\"}</answer>");
     tr_buffer_free(&text);
     tr_truth none = {.duration_s = 10};
     assert_int_equal(tr_reward_target(tr_scheme_find("tempr1"), TR_TASK_TAL, &none, NULL, &text, NULL), TR_OK);
@@ -304,20 +332,24 @@ static void test_own_scheme(void **state)
     (void)state;
     tr_scheme s;
     tr_error err = {0};
-    json_t *j = json_pack("{s:{s:f,s:f},s:s,s:s}", "parts", "format", 0.5, "iou", 0.5, "template", "json", "think", "required");
+    json_t *j = json_pack("{s:{s:f,s:f},s:s,s:s}", "parts", "format", 0.5, "iou", 0.5, "template", "json", "think",
+                          "required");
     assert_int_equal(tr_scheme_from_json(j, "mine", &s, &err), TR_OK);
     near("own", score(&s, TR_TASK_TG, R1("\"5\"", "\"20\""), &tg_truth).total, 1);
-    near("own, without thought", score(&s, TR_TASK_TG, "<answer>{\"start_time\": 5, \"end_time\": 12.5}</answer>", &tg_truth).total, 0.25);
+    near("own, without thought",
+         score(&s, TR_TASK_TG, "<answer>{\"start_time\": 5, \"end_time\": 12.5}</answer>", &tg_truth).total, 0.25);
     json_decref(j);
     j = json_pack("{s:{s:f},s:s}", "parts", "fromat", 1.0, "matching", "naive");
     assert_int_equal(tr_scheme_from_json(j, "mine", &s, &err), TR_INVALID);
     assert_non_null(strstr(err.message, "did you mean 'format'"));
     json_decref(j);
-    j = json_pack("{s:{s:{s:{s:f,s:f}}},s:f,s:s}", "tasks", "tal", "parts", "num", 0.25, "match", 0.75, "sigma", 2.0, "matching", "naive");
+    j = json_pack("{s:{s:{s:{s:f,s:f}}},s:f,s:s}", "tasks", "tal", "parts", "num", 0.25, "match", 0.75, "sigma",
+                  2.0, "matching", "naive");
     assert_int_equal(tr_scheme_from_json(j, "mine", &s, &err), TR_OK);
     tr_interval g[] = {{0, 10}};
     tr_truth t = {.segments = g, .count = 1, .duration_s = 80};
-    near("own tal", score(&s, TR_TASK_TAL, "<answer>0 to 10, 20 to 30</answer>", &t).total, 0.25 * exp(-0.5) + 0.75 * 2 / 3);
+    near("own tal", score(&s, TR_TASK_TAL, "<answer>0 to 10, 20 to 30</answer>", &t).total,
+         0.25 * exp(-0.5) + 0.75 * 2 / 3);
     json_decref(j);
 }
 
@@ -334,7 +366,8 @@ static void *worker(void *sum)
         char text[64];
         int n = snprintf(text, sizeof text, "<answer>%d.5 to 20.0</answer>", i % 20);
         tr_arena_reset(&mine, 0);
-        if (!tr_reward_score(tr_scheme_find("tempr1"), TR_TASK_TG, text, (size_t)n, 0, &tg_truth, &mine, &r, NULL)) {
+        if (!tr_reward_score(tr_scheme_find("tempr1"), TR_TASK_TG, text, (size_t)n, 0, &tg_truth, &mine, &r,
+                             NULL)) {
             total += r.total;
         }
     }
@@ -360,8 +393,10 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_temporal_r1), cmocka_unit_test(test_tempr1_one_to_one), cmocka_unit_test(test_tempr1_unions),
-        cmocka_unit_test(test_tempr1_tal),  cmocka_unit_test(test_family),            cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_bad_calls),   cmocka_unit_test(test_own_scheme),        cmocka_unit_test(test_threads)};
+        cmocka_unit_test(test_temporal_r1),   cmocka_unit_test(test_tempr1_one_to_one),
+        cmocka_unit_test(test_tempr1_unions), cmocka_unit_test(test_tempr1_tal),
+        cmocka_unit_test(test_family),        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_bad_calls),     cmocka_unit_test(test_own_scheme),
+        cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
