@@ -1,7 +1,7 @@
 /* memory_source.h: rows that live in memory, and runs on a tiny model, for the tests of the training loops.
  *
  * A prompt is [vision start, 8 placeholders, vision end, 20 + row]; its pixels come from the counter RNG. A
- * response's text is its ids in decimal; it earns the share of its tokens that equal the row's own token, so that
+ * response's text is its ids in decimal; it earns the share of its tokens that are even (odd for odd rows), so that
  * there is something to learn. Rows can be told to be broken, constant (always 0.5) or to have NaN pixels. */
 #ifndef TR_TESTS_TRAIN_MEMORY_SOURCE_H
 #define TR_TESTS_TRAIN_MEMORY_SOURCE_H
@@ -116,7 +116,7 @@ static inline tr_status memory_score(tr_source *source, const tr_sample *s, cons
     (void)length;
     (void)err;
     for (char *end; *text; text = end + 1, count++) {
-        hits += strtol(text, &end, 10) == own_token(s->row);
+        hits += strtol(text, &end, 10) % 2 == s->row % 2;
     }
     score->part_count = 2;
     snprintf(score->parts[0].name, sizeof score->parts[0].name, "hits");

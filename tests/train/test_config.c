@@ -214,6 +214,33 @@ static void test_the_documentation_is_the_table(void **state)
     tr_buffer_free(&table);
 }
 
+/* Every ready configuration of examples/ is one that the program takes. */
+static void test_the_examples_are_understood(void **state)
+{
+    (void)state;
+    char **names, path[1024];
+    size_t count, read = 0;
+    const char *folder = project_path("examples/configs");
+    assert_int_equal(tr_directory_list(folder, &names, &count, NULL), TR_OK);
+    for (size_t i = 0; i < count; i++) {
+        tr_config_set set;
+        tr_error err = {0};
+        if (!strstr(names[i], ".yaml")) {
+            continue;
+        }
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (tr_config_read(path, NULL, 0, &set, &err)) {
+            printf("%s: %s\n", err.where, err.message);
+        }
+        assert_int_equal(err.code, TR_OK);
+        assert_true(set.count >= 1);
+        tr_config_set_free(&set);
+        read++;
+    }
+    assert_true(read >= 3);
+    tr_names_free(names, count);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_refusals_name_place_and_key),
         cmocka_unit_test(test_needed_keys_and_empty_files),
         cmocka_unit_test(test_the_documentation_is_the_table),
+        cmocka_unit_test(test_the_examples_are_understood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
