@@ -1,0 +1,120 @@
+/* decode.c: prefill into slots, and one token at a time for many responses (the KV cache's path).
+ *
+ * The same operations in the same order as the packed forward, a row at a time: the logits of a row have the same bits
+ * whatever else is decoded with it. */
+#include "model/network_parts.h"
+
+
+tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt, float *logits, tr_error *err)
+{
+    const tr_model_config *c = &n->model->config;
+    tr_text_memory *m = &n->text;
+    if (slot < 0 || slot >= n->limits.decode_groups) {
+        return tr_fail(err, TR_INVALID, "prefill", "slot %lld; the network was planned for %lld", (long long)slot,
+                       (long long)n->limits.decode_groups);
+    }
+    tr_group alone = *prompt;
+    alone.responses = 0;
+    alone.prompt_targets = NULL;
+    tr_layout layout;
+    n->kept_group = NULL; /* the layers' memory is written over */
+    tr_status status = tr_decoder_prepare(n, &alone, &layout, err);
+    if (status) {
+        return status;
+    }
+    tr_kv *kv = n->decode.slots + slot * c->layers;
+    tr_decoder_forward(n, &alone, &layout, kv);
+    n->decode.slot_tokens[slot] = prompt->prompt;
+    int32_t next = 0;
+    for (int64_t i = 0; i < 3 * prompt->prompt; i++) {
+        next = m->positions[i] >= next ? m->positions[i] + 1 : next;
+    }
+    n->decode.slot_next[slot] = next;
+    float *hidden = n->decode.norm;
+    n->ops->rmsnorm_forward(hidden, NULL, m->out + (prompt->prompt - 1) * c->hidden,
+                            vector(n, n->model->params.norm), 1, c->hidden, c->rms_eps);
+    n->ops->linear_forward(logits, hidden, matrix(n, n->model->params.head), NULL, 1);
+    return TR_OK;
+}
+
+static tr_status check_rows(const tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
+                            const int32_t *tokens, int64_t rows, tr_error *err)
+{
+    const tr_network_limits *l = &n->limits;
+    if (rows < 1 || rows > l->decode_rows) {
+        return tr_fail(err, TR_INVALID, "decode", "%lld rows; the network was planned for %lld", (long long)rows,
+                       (long long)l->decode_rows);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        if (streams[i] < 0 || streams[i] >= l->decode_rows || slots[i] < 0 || slots[i] >= l->decode_groups ||
+            index[i] < 0 || index[i] >= l->decode_tokens || tokens[i] < 0 || tokens[i] >= n->model->config.vocab) {
+            return tr_fail(err, TR_INVALID, "decode",
+                           "row %lld: stream %lld, slot %lld, index %lld, token %d outside of the planned %lld, %lld, %lld",
+                           (long long)i, (long long)streams[i], (long long)slots[i], (long long)index[i], tokens[i],
+                           (long long)l->decode_rows, (long long)l->decode_groups, (long long)l->decode_tokens);
+        }
+    }
+    return TR_OK;
+}
+
+static void layer(tr_network *n, int64_t index, const int64_t *streams, const int64_t *slots, const int64_t *at,
+                  int64_t rows)
+{
+    const tr_model_config *c = &n->model->config;
+    const tr_layer_params *p = &n->model->params.layers[index];
+    tr_decode_memory *m = &n->decode;
+    const tr_ops *ops = n->ops;
+    int64_t hd = c->head_dim, wide = c->heads * hd, narrow = c->kv_heads * hd;
+    tr_attention_shape shape = {c->heads, c->kv_heads, hd, (float)(1.0 / __builtin_sqrt((double)hd))};
+    ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
+    ops->linear_forward(m->q, m->norm, matrix(n, p->q), vector(n, p->q_bias), rows);
+    ops->linear_forward(m->k, m->norm, matrix(n, p->k), vector(n, p->k_bias), rows);
+    ops->linear_forward(m->v, m->norm, matrix(n, p->v), vector(n, p->v_bias), rows);
+    ops->rope_forward(m->q, m->cos, m->sin, rows, c->heads, hd, wide);
+    ops->rope_forward(m->k, m->cos, m->sin, rows, c->kv_heads, hd, narrow);
+    for (int64_t i = 0; i < rows; i++) {
+        tr_kv *stream = &m->streams[streams[i] * c->layers + index];
+        ops->kv_write(stream, at[i], m->k + i * narrow, m->v + i * narrow, 1, &shape);
+        m->rows[i] = (tr_decode_row){.prompt = &m->slots[slots[i] * c->layers + index],
+                                     .response = stream,
+                                     .prompt_tokens = m->slot_tokens[slots[i]],
+                                     .response_tokens = at[i] + 1};
+    }
+    ops->decode_attention_forward(m->attention, m->q, m->rows, rows, &shape, m->work);
+    /* y = W o + x as in the packed forward: the product first, then the residual */
+    ops->linear_forward(m->norm, m->attention, matrix(n, p->o), NULL, rows);
+    ops->add(m->norm, m->x, rows * c->hidden);
+    memcpy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
+    ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, p->norm2), rows, c->hidden, c->rms_eps);
+    ops->linear_forward(m->gate, m->norm, matrix(n, p->gate), NULL, rows);
+    ops->linear_forward(m->up, m->norm, matrix(n, p->up), NULL, rows);
+    ops->swiglu_forward(m->gate, m->gate, m->up, rows * c->intermediate);
+    ops->linear_forward(m->norm, m->gate, matrix(n, p->down), NULL, rows);
+    ops->add(m->norm, m->x, rows * c->hidden);
+    memcpy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
+}
+
+tr_status tr_network_decode(tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
+                            const int32_t *tokens, int64_t rows, float *logits, tr_error *err)
+{
+    const tr_model_config *c = &n->model->config;
+    tr_decode_memory *m = &n->decode;
+    tr_status status = check_rows(n, streams, slots, index, tokens, rows, err);
+    if (status) {
+        return status;
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        m->ids[i] = tokens[i];
+        for (int64_t axis = 0; axis < 3; axis++) {
+            m->positions[axis * rows + i] = m->slot_next[slots[i]] + (int32_t)index[i];
+        }
+    }
+    n->ops->rope_mrope_table(m->cos, m->sin, m->positions, rows, c->head_dim, c->mrope_sections, c->rope_theta);
+    n->ops->embedding_forward(m->x, m->ids, matrix(n, n->model->params.embed), rows);
+    for (int64_t i = 0; i < c->layers; i++) {
+        layer(n, i, streams, slots, index, rows);
+    }
+    n->ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, n->model->params.norm), rows, c->hidden, c->rms_eps);
+    n->ops->linear_forward(logits, m->norm, matrix(n, n->model->params.head), NULL, rows);
+    return TR_OK;
+}

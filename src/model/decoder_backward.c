@@ -1,0 +1,109 @@
+/* decoder_backward.c: the text decoder over a packed group, backward.
+ *
+ * Walks the layers from the last to the first; with recomputation each layer's forward is done again from its input,
+ * which gives the same bits. Parameters without a gradient buffer are frozen and skipped. */
+#include "model/network_parts.h"
+
+
+static void mlp_backward(tr_network *n, const tr_layer_params *p, const tr_layer_memory *m, int64_t rows, float *dx)
+{
+    const tr_model_config *c = &n->model->config;
+    tr_text_memory *s = &n->text;
+    const tr_ops *ops = n->ops;
+    int64_t h = c->hidden, wide = c->intermediate;
+    clear(s->dact, rows, wide);
+    ops->linear_backward_input(s->dact, dx, matrix(n, p->down), rows);
+    ops->linear_backward_weight(gradient(n, p->down), NULL, dx, m->act, rows, h, wide);
+    ops->swiglu_backward_set(m->gate, m->up, s->dact, m->gate, m->up, rows * wide);
+    clear(s->dnorm, rows, h);
+    ops->linear_backward_input(s->dnorm, m->gate, matrix(n, p->gate), rows);
+    ops->linear_backward_input(s->dnorm, m->up, matrix(n, p->up), rows);
+    ops->linear_backward_weight(gradient(n, p->gate), NULL, m->gate, m->norm2, rows, wide, h);
+    ops->linear_backward_weight(gradient(n, p->up), NULL, m->up, m->norm2, rows, wide, h);
+    ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, h);
+}
+
+static void attention_backward(tr_network *n, const tr_layer_params *p, const tr_layer_memory *m, int64_t rows,
+                               const tr_layout *layout, float *dx)
+{
+    const tr_model_config *c = &n->model->config;
+    tr_text_memory *s = &n->text;
+    const tr_ops *ops = n->ops;
+    int64_t h = c->hidden, hd = c->head_dim, wide = c->heads * hd, narrow = c->kv_heads * hd;
+    tr_attention_shape shape = {c->heads, c->kv_heads, hd, (float)(1.0 / __builtin_sqrt((double)hd))};
+    clear(s->dattention, rows, wide);
+    ops->linear_backward_input(s->dattention, dx, matrix(n, p->o), rows);
+    ops->linear_backward_weight(gradient(n, p->o), NULL, dx, m->attention, rows, h, wide);
+    clear(s->dq, rows, wide);
+    clear(s->dk, rows, narrow);
+    clear(s->dv, rows, narrow);
+    ops->group_attention_backward(s->dq, s->dk, s->dv, s->dattention, m->attention, m->lse, m->q, m->k, m->v, &shape,
+                                  layout, s->work);
+    ops->rope_backward(s->dq, s->cos, s->sin, rows, c->heads, hd, wide);
+    ops->rope_backward(s->dk, s->cos, s->sin, rows, c->kv_heads, hd, narrow);
+    clear(s->dnorm, rows, h);
+    ops->linear_backward_input(s->dnorm, s->dq, matrix(n, p->q), rows);
+    ops->linear_backward_input(s->dnorm, s->dk, matrix(n, p->k), rows);
+    ops->linear_backward_input(s->dnorm, s->dv, matrix(n, p->v), rows);
+    ops->linear_backward_weight(gradient(n, p->q), gradient(n, p->q_bias), s->dq, m->norm1, rows, wide, h);
+    ops->linear_backward_weight(gradient(n, p->k), gradient(n, p->k_bias), s->dk, m->norm1, rows, narrow, h);
+    ops->linear_backward_weight(gradient(n, p->v), gradient(n, p->v_bias), s->dv, m->norm1, rows, narrow, h);
+    ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, h);
+}
+
+/* From the targets' log-probs to dx at the last layer's output. Rows that predict several targets (the prompt's last
+ * one predicts every response's first token) add up in the order of the targets. */
+static void head_backward(tr_network *n, const float *dlogp, const float *dentropy, int64_t rows)
+{
+    const tr_model_config *c = &n->model->config;
+    const tr_params *p = &n->model->params;
+    tr_text_memory *m = &n->text;
+    int64_t targets = n->kept_targets, h = c->hidden;
+    clear(m->dhidden, targets, h);
+    n->ops->head_backward(m->dhidden, gradient(n, p->head), m->hidden, matrix(n, p->head), m->target_ids, dlogp,
+                          dentropy, m->lse, m->entropy, targets, n->kept_temperature, m->head_tile, m->head_work);
+    clear(m->dtarget, targets, h);
+    n->ops->rmsnorm_backward(m->dtarget, gradient(n, p->norm), m->dhidden, m->target, vector(n, p->norm),
+                             m->target_rstd, targets, h);
+    clear(m->dx, rows, h);
+    for (int64_t t = 0; t < targets; t++) {
+        float *to = m->dx + m->target_rows[t] * h;
+        const float *from = m->dtarget + t * h;
+        for (int64_t i = 0; i < h; i++) {
+            to[i] += from[i];
+        }
+    }
+}
+
+tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const float *dlogp, const float *dentropy,
+                                    float *dfeatures, tr_error *err)
+{
+    const tr_model_config *c = &n->model->config;
+    tr_text_memory *m = &n->text;
+    if (!n->kept_group || n->kept_group != group->prompt_ids) {
+        return tr_fail(err, TR_INVALID, "group", "backward needs the activations of a forward with keep of the same group");
+    }
+    n->kept_group = NULL;
+    int64_t rows = n->kept_rows;
+    tr_layout layout = {group->prompt, group->responses, m->starts};
+    bool text = gradient(n, n->model->params.embed) != NULL; /* the decoder trains as a whole or not at all */
+    head_backward(n, dlogp, dentropy, rows);
+    if (!text && !dfeatures) {
+        return TR_OK;
+    }
+    bool recompute = n->limits.recompute == TR_RECOMPUTE_LAYER;
+    for (int64_t i = c->layers - 1; i >= 0; i--) {
+        if (recompute) {
+            tr_decoder_layer_again(n, i, &layout);
+        }
+        mlp_backward(n, &n->model->params.layers[i], &m->layers[i], rows, m->dx);
+        attention_backward(n, &n->model->params.layers[i], &m->layers[i], rows, &layout, m->dx);
+    }
+    if (text) {
+        n->ops->embedding_backward(gradient(n, n->model->params.embed), m->dx, m->ids, rows, c->vocab, c->hidden);
+    }
+    if (dfeatures && group->visual_tokens) {
+        n->ops->rows_gather(dfeatures, m->dx, m->visual, group->visual_tokens, c->hidden);
+    }
+    return TR_OK;
+}

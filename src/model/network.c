@@ -1,0 +1,394 @@
+/* network.c: plans and makes the working memory of a network. The same walk counts bytes and hands out pieces, so a
+ * plan cannot differ from what a run takes. */
+#include "model/network_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Counts while block is NULL, takes from the arena afterwards. */
+typedef struct planner {
+    tr_arena *arena; /* NULL: count only */
+    uint64_t bytes;
+    bool overflow;
+} planner;
+
+static void *piece(planner *p, int64_t count, size_t size)
+{
+    size_t need = count < 0 ? SIZE_MAX : tr_arena_need((size_t)count, size);
+    if (need == SIZE_MAX || __builtin_add_overflow(p->bytes, need, &p->bytes)) {
+        p->overflow = true;
+        return NULL;
+    }
+    return p->arena ? tr_arena_take(p->arena, (size_t)count, size) : NULL;
+}
+
+static float *floats(planner *p, int64_t a, int64_t b)
+{
+    int64_t count;
+    if (__builtin_mul_overflow(a, b, &count)) {
+        p->overflow = true;
+        return NULL;
+    }
+    return piece(p, count, sizeof(float));
+}
+
+static int64_t largest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* ---- vision ---- */
+
+/* One block's pieces; `in` is separate because recomputation keeps it for every block. */
+static void plan_block(planner *p, const tr_vision_config *v, int64_t patches, tr_block_memory *m)
+{
+    m->rstd1 = floats(p, patches, 1);
+    m->norm1 = floats(p, patches, v->hidden);
+    m->qkv = floats(p, patches, 3 * v->hidden);
+    m->attention = floats(p, patches, v->hidden);
+    m->lse = floats(p, patches, v->heads);
+    m->middle = floats(p, patches, v->hidden);
+    m->rstd2 = floats(p, patches, 1);
+    m->norm2 = floats(p, patches, v->hidden);
+    m->gate = floats(p, patches, v->intermediate);
+    m->up = floats(p, patches, v->intermediate);
+    m->act = floats(p, patches, v->intermediate);
+}
+
+/* Attention's working memory grows with segments padded to tiles; small windows pad most. The bound takes segments of
+ * 12 patches (or 4, where a whole grid is smaller than one window), which no mixture of clipped windows exceeds. */
+static int64_t vision_work(const tr_ops *ops, const tr_vision_config *v, const tr_network_limits *limits, tr_error *err)
+{
+    int64_t unit = limits->largest_grid >= 64 ? 12 : 4, segments = (limits->patches + unit - 1) / unit;
+    int32_t *cu = tr_calloc((size_t)segments + 1, sizeof *cu);
+    if (!cu) {
+        tr_fail(err, TR_MEMORY, NULL, "out of memory while planning");
+        return -1;
+    }
+    for (int64_t i = 1; i <= segments; i++) {
+        cu[i] = (int32_t)(i * unit);
+    }
+    tr_attention_shape shape = {v->heads, v->heads, v->hidden / v->heads, 1};
+    int64_t count = ops->segment_attention_work(&shape, cu, segments);
+    free(cu);
+    return count;
+}
+
+static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_config *config,
+                             const tr_network_limits *limits, tr_vision_memory *m, tr_error *err)
+{
+    const tr_vision_config *v = &config->vision;
+    int64_t patches = limits->patches, merged = patches / 4, wide = 4 * v->hidden;
+    if (!patches) {
+        return TR_OK;
+    }
+    m->windows.index = piece(p, merged, sizeof(int32_t));
+    m->windows.cu_window = piece(p, merged + 1, sizeof(int32_t));
+    m->windows.cu_full = piece(p, merged + 1, sizeof(int32_t));
+    m->windows.coords = piece(p, patches, 2 * sizeof(int32_t));
+    m->cos = floats(p, patches, v->hidden / v->heads / 2);
+    m->sin = floats(p, patches, v->hidden / v->heads / 2);
+    m->patches = floats(p, patches, v->hidden);
+    bool keep_all = limits->train_vision && limits->recompute == TR_RECOMPUTE_NONE;
+    tr_block_memory shared = {0};
+    if (!keep_all) {
+        plan_block(p, v, patches, &shared);
+    }
+    float *ping = NULL, *pong = NULL;
+    for (int64_t i = 0; i < v->depth; i++) {
+        tr_block_memory one = shared;
+        if (limits->train_vision) {
+            one.in = floats(p, patches, v->hidden);
+        } else { /* inputs alternate between two buffers */
+            float **slot = i % 2 ? &pong : &ping;
+            one.in = *slot ? *slot : (*slot = floats(p, patches, v->hidden));
+        }
+        if (keep_all) {
+            plan_block(p, v, patches, &one);
+        }
+        if (m->blocks) {
+            m->blocks[i] = one;
+        }
+    }
+    m->out = floats(p, patches, v->hidden);
+    m->merger_rstd = floats(p, patches, 1);
+    m->merger_norm = floats(p, patches, v->hidden);
+    m->merger_hidden = floats(p, merged, wide);
+    m->merger_act = floats(p, merged, wide);
+    m->merger_out = floats(p, merged, v->out_hidden);
+    if (limits->train_vision) {
+        m->dx = floats(p, patches, v->hidden);
+        m->dnorm = floats(p, patches, v->hidden);
+        m->dqkv = floats(p, patches, 3 * v->hidden);
+        m->dact = floats(p, patches, v->intermediate);
+        m->dmerger = floats(p, merged, wide);
+    }
+    m->work_floats = vision_work(ops, v, limits, err);
+    m->work = m->work_floats < 0 ? NULL : floats(p, m->work_floats, 1);
+    return m->work_floats < 0 ? TR_MEMORY : TR_OK;
+}
+
+/* ---- text ---- */
+
+static void plan_layer(planner *p, const tr_model_config *c, int64_t rows, tr_layer_memory *m)
+{
+    int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
+    m->rstd1 = floats(p, rows, 1);
+    m->norm1 = floats(p, rows, c->hidden);
+    m->q = floats(p, rows, wide);
+    m->k = floats(p, rows, narrow);
+    m->v = floats(p, rows, narrow);
+    m->attention = floats(p, rows, wide);
+    m->lse = floats(p, rows, c->heads);
+    m->middle = floats(p, rows, c->hidden);
+    m->rstd2 = floats(p, rows, 1);
+    m->norm2 = floats(p, rows, c->hidden);
+    m->gate = floats(p, rows, c->intermediate);
+    m->up = floats(p, rows, c->intermediate);
+    m->act = floats(p, rows, c->intermediate);
+}
+
+/* Each response's keys start a tile of their own: the bound gives every response one tile more than its share. */
+static int64_t text_work(const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits, tr_error *err)
+{
+    int64_t responses = limits->responses;
+    int64_t *starts = tr_calloc((size_t)responses + 1, sizeof *starts);
+    if (!starts) {
+        tr_fail(err, TR_MEMORY, NULL, "out of memory while planning");
+        return -1;
+    }
+    int64_t each = responses ? (limits->response_tokens + responses - 1) / responses + 64 : 0;
+    for (int64_t i = 0; i <= responses; i++) {
+        starts[i] = limits->prompt_tokens + i * each;
+    }
+    tr_attention_shape shape = {c->heads, c->kv_heads, c->head_dim, 1};
+    tr_layout layout = {limits->prompt_tokens, responses, starts};
+    int64_t count = ops->group_attention_work(&shape, &layout);
+    free(starts);
+    return count;
+}
+
+static void plan_text_backward(planner *p, const tr_model_config *c, int64_t rows, int64_t targets, tr_text_memory *m)
+{
+    int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
+    m->dx = floats(p, rows, c->hidden);
+    m->dnorm = floats(p, rows, c->hidden);
+    m->dattention = floats(p, rows, wide);
+    m->dq = floats(p, rows, wide);
+    m->dk = floats(p, rows, narrow);
+    m->dv = floats(p, rows, narrow);
+    m->dact = floats(p, rows, c->intermediate);
+    m->dhidden = floats(p, targets, c->hidden);
+    m->dtarget = floats(p, targets, c->hidden);
+}
+
+static int64_t count_targets(const tr_network_limits *limits)
+{
+    return largest(limits->targets, limits->response_tokens);
+}
+
+static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits,
+                           tr_text_memory *m, tr_error *err)
+{
+    int64_t rows = limits->prompt_tokens + limits->response_tokens, targets = count_targets(limits);
+    if (!rows) {
+        return TR_OK;
+    }
+    m->ids = piece(p, rows, sizeof(int32_t));
+    m->positions = piece(p, rows, 3 * sizeof(int32_t));
+    m->visual = piece(p, rows, sizeof(int32_t));
+    m->starts = piece(p, limits->responses + 1, sizeof(int64_t));
+    m->target_rows = piece(p, targets, sizeof(int32_t));
+    m->target_ids = piece(p, targets, sizeof(int32_t));
+    m->cos = floats(p, rows, c->head_dim / 2);
+    m->sin = floats(p, rows, c->head_dim / 2);
+    bool keep_all = limits->train_text && limits->recompute == TR_RECOMPUTE_NONE;
+    tr_layer_memory shared = {0};
+    if (!keep_all) {
+        plan_layer(p, c, rows, &shared);
+    }
+    float *ping = NULL, *pong = NULL;
+    for (int64_t i = 0; i < c->layers; i++) {
+        tr_layer_memory one = shared;
+        if (limits->train_text) {
+            one.in = floats(p, rows, c->hidden);
+        } else {
+            float **slot = i % 2 ? &pong : &ping;
+            one.in = *slot ? *slot : (*slot = floats(p, rows, c->hidden));
+        }
+        if (keep_all) {
+            plan_layer(p, c, rows, &one);
+        }
+        if (m->layers) {
+            m->layers[i] = one;
+        }
+    }
+    m->out = floats(p, rows, c->hidden);
+    m->target = floats(p, targets, c->hidden);
+    m->target_rstd = floats(p, targets, 1);
+    m->hidden = floats(p, targets, c->hidden);
+    m->lse = floats(p, targets, 1);
+    m->entropy = floats(p, targets, 1);
+    if (limits->train_text) {
+        plan_text_backward(p, c, rows, targets, m);
+    }
+    /* A tile of logits of about 64 MiB, at least 16 rows so that the head's weights are read few times. */
+    int64_t tile = (16 << 20) / c->vocab / 12 * 12;
+    m->head_tile = tile < 24 ? 24 : tile > 240 ? 240 : tile;
+    m->head_tile = targets && m->head_tile > targets ? targets : m->head_tile;
+    m->head_work = floats(p, targets ? m->head_tile : 0, c->vocab);
+    m->work_floats = text_work(ops, c, limits, err);
+    m->work = m->work_floats < 0 ? NULL : floats(p, m->work_floats, 1);
+    return m->work_floats < 0 ? TR_MEMORY : TR_OK;
+}
+
+/* ---- decoding ---- */
+
+static void plan_kv(planner *p, const tr_model_config *c, int64_t tokens, tr_kv *kv)
+{
+    int64_t capacity = (tokens + 15) / 16 * 16;
+    float *k = floats(p, capacity, c->kv_heads * c->head_dim), *v = floats(p, capacity, c->kv_heads * c->head_dim);
+    if (kv) {
+        *kv = (tr_kv){capacity, k, v};
+    }
+}
+
+static void plan_decode(planner *p, const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits,
+                        tr_decode_memory *m)
+{
+    int64_t rows = limits->decode_rows, wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
+    for (int64_t i = 0; i < limits->decode_groups * c->layers; i++) {
+        plan_kv(p, c, limits->prompt_tokens, m->slots ? &m->slots[i] : NULL);
+    }
+    for (int64_t i = 0; i < rows * c->layers; i++) {
+        plan_kv(p, c, limits->decode_tokens, m->streams ? &m->streams[i] : NULL);
+    }
+    if (!rows) {
+        return;
+    }
+    m->ids = piece(p, rows, sizeof(int32_t));
+    m->positions = piece(p, rows, 3 * sizeof(int32_t));
+    m->x = floats(p, rows, c->hidden);
+    m->norm = floats(p, rows, c->hidden);
+    m->q = floats(p, rows, wide);
+    m->k = floats(p, rows, narrow);
+    m->v = floats(p, rows, narrow);
+    m->attention = floats(p, rows, wide);
+    m->gate = floats(p, rows, c->intermediate);
+    m->up = floats(p, rows, c->intermediate);
+    m->cos = floats(p, rows, c->head_dim / 2);
+    m->sin = floats(p, rows, c->head_dim / 2);
+    tr_attention_shape shape = {c->heads, c->kv_heads, c->head_dim, 1};
+    m->work_floats = ops->decode_attention_work(&shape, rows);
+    m->work = floats(p, m->work_floats, 1);
+}
+
+/* ---- the whole ---- */
+
+static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *config, const tr_network_limits *limits,
+                          tr_network *network, tr_error *err)
+{
+    tr_network counted = {0};
+    tr_network *n = network ? network : &counted;
+    if (limits->patches % 4 || limits->patches < 0 || limits->prompt_tokens < 0 || limits->response_tokens < 0 ||
+        limits->responses < 0 || limits->decode_rows < 0 || limits->decode_groups < 0 || limits->decode_tokens < 0) {
+        return tr_fail(err, TR_INVALID, "network limits", "sizes must not be negative and patches a multiple of 4");
+    }
+    tr_status status;
+    TR_TRY(plan_vision(p, ops, config, limits, &n->vision, err));
+    TR_TRY(plan_text(p, ops, config, limits, &n->text, err));
+    plan_decode(p, ops, config, limits, &n->decode);
+    if (p->overflow) {
+        status = tr_fail(err, TR_MEMORY, "network limits", "the working memory of these sizes overflows 64 bits");
+    }
+done:
+    return status;
+}
+
+tr_status tr_network_plan_config(const tr_model_config *config, const tr_network_limits *limits, uint64_t *bytes,
+                                 tr_error *err)
+{
+    const tr_ops *ops;
+    planner p = {0};
+    tr_status status = tr_ops_cpu(NULL, &ops, err);
+    if (!status) {
+        status = plan_all(&p, ops, config, limits, NULL, err);
+    }
+    *bytes = p.bytes;
+    return status;
+}
+
+tr_status tr_network_plan(const tr_model *model, const tr_network_limits *limits, uint64_t *bytes, tr_error *err)
+{
+    planner p = {0};
+    tr_status status = plan_all(&p, model->ops, &model->config, limits, NULL, err);
+    *bytes = p.bytes;
+    return status;
+}
+
+static tr_status make_tables(tr_network *n, tr_error *err)
+{
+    const tr_model_config *c = &n->model->config;
+    const tr_network_limits *l = &n->limits;
+    n->vision.blocks = tr_calloc((size_t)c->vision.depth, sizeof *n->vision.blocks);
+    n->text.layers = tr_calloc((size_t)c->layers, sizeof *n->text.layers);
+    n->decode.slots = tr_calloc((size_t)(l->decode_groups * c->layers), sizeof *n->decode.slots);
+    n->decode.streams = tr_calloc((size_t)(l->decode_rows * c->layers), sizeof *n->decode.streams);
+    n->decode.slot_tokens = tr_calloc((size_t)l->decode_groups, sizeof *n->decode.slot_tokens);
+    n->decode.slot_next = tr_calloc((size_t)l->decode_groups, sizeof *n->decode.slot_next);
+    n->decode.rows = tr_calloc((size_t)l->decode_rows, sizeof *n->decode.rows);
+    if (!n->vision.blocks || !n->text.layers || !n->decode.slots || !n->decode.streams || !n->decode.slot_tokens ||
+        !n->decode.slot_next || !n->decode.rows) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory for the network's tables");
+    }
+    return TR_OK;
+}
+
+tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err)
+{
+    uint64_t bytes;
+    *network = NULL;
+    tr_status status = tr_network_plan(model, limits, &bytes, err);
+    if (status) {
+        return status;
+    }
+    tr_network *n = tr_calloc(1, sizeof *n);
+    if (!n) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory for the network");
+    }
+    n->model = model;
+    n->ops = model->ops;
+    n->limits = *limits;
+    TR_TRY(make_tables(n, err));
+    TR_TRY(tr_arena_init(&n->arena, bytes, err));
+    planner p = {.arena = &n->arena};
+    TR_TRY(plan_all(&p, model->ops, &model->config, limits, n, err));
+done:
+    if (status) {
+        tr_network_free(n);
+    } else {
+        *network = n;
+    }
+    return status;
+}
+
+void tr_network_free(tr_network *network)
+{
+    if (network) {
+        tr_arena_free(&network->arena);
+        free(network->vision.blocks);
+        free(network->text.layers);
+        free(network->decode.slots);
+        free(network->decode.streams);
+        free(network->decode.slot_tokens);
+        free(network->decode.slot_next);
+        free(network->decode.rows);
+        free(network);
+    }
+}
+
+void tr_network_set_tap(tr_network *network, tr_network_tap tap, void *context)
+{
+    network->tap = tap;
+    network->tap_context = context;
+}

@@ -1,0 +1,136 @@
+/* network_parts.h: what the files of the network share: its working memory and the parts' entry points. Internal to
+ * src/model (network.c, vision.c, decoder.c, decode.c).
+ *
+ * All buffers lie in one arena that is planned once. P patches, M = P/4 merged tokens, N rows of a group, T targets,
+ * D vision width, H text width, I the intermediate widths, V vocabulary. */
+#ifndef TR_MODEL_NETWORK_PARTS_H
+#define TR_MODEL_NETWORK_PARTS_H
+
+#include "model/network.h"
+#include "model/windows.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What one vision block keeps for its backward. */
+typedef struct tr_block_memory {
+    float *in;           /* (P, D) */
+    float *rstd1, *norm1; /* (P), (P, D) */
+    float *qkv;          /* (P, 3D), rotated */
+    float *attention, *lse; /* (P, D), (heads, P) */
+    float *middle;       /* (P, D) after attention */
+    float *rstd2, *norm2; /* (P), (P, D) */
+    float *gate, *up, *act; /* (P, I) */
+} tr_block_memory;
+
+/* What one decoder layer keeps for its backward. */
+typedef struct tr_layer_memory {
+    float *in;              /* (N, H) */
+    float *rstd1, *norm1;   /* (N), (N, H) */
+    float *q, *k, *v;       /* (N, heads*hd), (N, kv*hd) rotated, (N, kv*hd) */
+    float *attention, *lse; /* (N, heads*hd), (heads, N) */
+    float *middle;          /* (N, H) */
+    float *rstd2, *norm2;   /* (N), (N, H) */
+    float *gate, *up, *act; /* (N, I) */
+} tr_layer_memory;
+
+typedef struct tr_vision_memory {
+    tr_windows windows;
+    float *cos, *sin;        /* (P, hd/2) in window order */
+    float *patches;          /* (P, D) patch embedding in the order of the input; reused as scratch */
+    tr_block_memory *blocks; /* [depth]; they share all but `in` when recomputing or not keeping */
+    float *out;              /* (P, D) of the last block */
+    float *merger_rstd, *merger_norm; /* (P), (P, D) viewed (M, 4D) */
+    float *merger_hidden, *merger_act; /* (M, 4D) */
+    float *merger_out;       /* (M, O) in window order */
+    float *dx, *dnorm;       /* (P, D) */
+    float *dqkv, *dact;      /* (P, 3D), (P, I) */
+    float *dmerger;          /* (M, 4D) */
+    float *work;
+    int64_t work_floats;
+} tr_vision_memory;
+
+typedef struct tr_text_memory {
+    int32_t *ids, *positions; /* [N], [3][N] */
+    int32_t *visual;          /* [visual tokens] rows of placeholders */
+    int64_t *starts;          /* [responses + 1] */
+    int32_t *target_rows, *target_ids; /* [T] */
+    float *cos, *sin;         /* (N, hd/2) */
+    tr_layer_memory *layers;  /* [layers] */
+    float *out;               /* (N, H) of the last layer */
+    float *target, *target_rstd, *hidden; /* (T, H), (T), (T, H): gathered, its norm's 1/std, normalised */
+    float *lse, *entropy;     /* (T) */
+    float *dx, *dnorm, *dattention; /* (N, H), (N, H), (N, heads*hd) */
+    float *dq, *dk, *dv, *dact; /* like q, k, v, act */
+    float *dhidden, *dtarget; /* (T, H) */
+    float *work, *head_work;
+    int64_t work_floats, head_tile;
+} tr_text_memory;
+
+typedef struct tr_decode_memory {
+    tr_kv *slots;   /* [decode_groups][layers] */
+    tr_kv *streams; /* [decode_rows][layers] */
+    int64_t *slot_tokens;   /* [decode_groups] tokens prefilled */
+    int32_t *slot_next;     /* [decode_groups] position of the first response token */
+    tr_decode_row *rows;    /* [decode_rows] */
+    int32_t *ids, *positions; /* [decode_rows], [3][decode_rows] */
+    float *x, *norm, *q, *k, *v, *attention, *gate, *up; /* (rows, ...) */
+    float *cos, *sin, *work;
+    int64_t work_floats;
+} tr_decode_memory;
+
+struct tr_network {
+    tr_model *model;
+    const tr_ops *ops;
+    tr_network_limits limits;
+    tr_arena arena;
+    tr_vision_memory vision;
+    tr_text_memory text;
+    tr_decode_memory decode;
+    tr_network_tap tap;
+    void *tap_context;
+    const void *kept_visual, *kept_group; /* whose activations are kept, to refuse a backward of another */
+    float kept_temperature;
+    int64_t kept_rows, kept_targets;
+};
+
+static inline void tr_tap(const tr_network *network, const char *name, int index, const float *values, int64_t rows,
+                          int64_t columns)
+{
+    if (network->tap) {
+        char full[48];
+        if (index >= 0) {
+            snprintf(full, sizeof full, "%s_%d", name, index);
+        } else {
+            snprintf(full, sizeof full, "%s", name);
+        }
+        network->tap(network->tap_context, full, values, rows, columns);
+    }
+}
+
+/* decoder.c: fills ids, positions, starts, targets of a group and checks it against the limits. */
+tr_status tr_decoder_prepare(tr_network *network, const tr_group *group, tr_layout *layout, tr_error *err);
+/* All layers over the prepared rows; kv (may be NULL) [layers] receives the prompt's keys and values. */
+void tr_decoder_forward(tr_network *network, const tr_group *group, const tr_layout *layout, tr_kv *kv);
+/* One layer's activations again from its kept input (recomputation). */
+void tr_decoder_layer_again(tr_network *network, int64_t index, const tr_layout *layout);
+
+/* Shorthand of all parts. */
+static inline const tr_matrix *matrix(const tr_network *network, int index)
+{
+    return tr_model_matrix(network->model, index);
+}
+static inline const float *vector(const tr_network *network, int index)
+{
+    return tr_model_vector(network->model, index);
+}
+static inline float *gradient(const tr_network *network, int index)
+{
+    return tr_model_gradient(network->model, index);
+}
+static inline void clear(float *x, int64_t rows, int64_t columns)
+{
+    memset(x, 0, (size_t)(rows * columns) * sizeof *x);
+}
+
+#endif
