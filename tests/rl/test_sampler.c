@@ -163,6 +163,19 @@ static void test_the_counters_decide(void **state)
         differ += pick(&s, logits, i) != pick(&s, logits, i + 1);
     }
     assert_true(differ > 20);
+    void *work = malloc((size_t)tr_sampler_work(VOCAB));
+    for (int counter = 0; counter < 5; counter++) { /* seed, step, row, response and token: each of them counts */
+        differ = 0;
+        for (uint32_t i = 1; i < 50; i++) {
+            tr_draw draw = {7, 1, 2, 3, 4},
+                    other = {7 + (counter == 0) * i, 1 + (counter == 1) * i, 2 + (counter == 2) * i,
+                             3 + (counter == 3) * i, 4 + (counter == 4) * i};
+            differ +=
+                tr_sampler_pick(&s, logits, VOCAB, &draw, work) != tr_sampler_pick(&s, logits, VOCAB, &other, work);
+        }
+        assert_true(differ > 20);
+    }
+    free(work);
 }
 
 static void test_bad_logits_and_extremes(void **state)
