@@ -51,6 +51,47 @@ static uint16_t bf16_from_f32(float x)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+float tr_f16_to_f32(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff, bits;
+    if (exponent == 31) { /* infinity or NaN */
+        bits = sign | 0x7f800000 | fraction << 13;
+    } else if (exponent) {
+        bits = sign | (exponent + 112) << 23 | fraction << 13;
+    } else { /* subnormal: fraction * 2^-24, exact in f32 */
+        float x = (float)fraction * 0x1p-24f;
+        memcpy(&bits, &x, sizeof bits);
+        bits |= sign;
+    }
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+uint16_t tr_f16_from_f32(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    uint32_t size = bits & 0x7fffffff;
+    if (size > 0x7f800000) {
+        return (uint16_t)(sign | 0x7e00);
+    }
+    if (size >= 0x477ff000) { /* rounds to 65536 or more */
+        return (uint16_t)(sign | 0x7c00);
+    }
+    if (size >= 0x38800000) { /* normal: drop 13 bits, half to even; a carry moves into the exponent */
+        return (uint16_t)(sign | ((size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13));
+    }
+    float magnitude;
+    memcpy(&magnitude, &size, sizeof magnitude);
+    /* subnormal: adding 1.5 * 2^-1 makes one unit of f16 the last bit of f32 */
+    float shifted = magnitude + 0.5f;
+    uint32_t rounded;
+    memcpy(&rounded, &shifted, sizeof rounded);
+    return (uint16_t)(sign | (rounded - 0x3f000000));
+}
+
 static double widen(const void *from, tr_dtype dtype, int64_t i)
 {
     switch (dtype) {
@@ -62,11 +103,8 @@ static double widen(const void *from, tr_dtype dtype, int64_t i)
         memcpy(&x, &bits, sizeof x);
         return (double)x;
     }
-    case TR_F16: {
-        _Float16 x;
-        memcpy(&x, (const uint16_t *)from + i, sizeof x);
-        return (double)x;
-    }
+    case TR_F16:
+        return (double)tr_f16_to_f32(((const uint16_t *)from)[i]);
     case TR_F64:
         return ((const double *)from)[i];
     case TR_I64:
@@ -88,11 +126,9 @@ static void narrow(void *to, tr_dtype dtype, int64_t i, double x)
     case TR_BF16: /* every source of the model is at most f32, so rounding through f32 is rounding once */
         ((uint16_t *)to)[i] = bf16_from_f32((float)x);
         break;
-    case TR_F16: {
-        _Float16 h = (_Float16)x;
-        memcpy((uint16_t *)to + i, &h, sizeof h);
+    case TR_F16:
+        ((uint16_t *)to)[i] = tr_f16_from_f32((float)x);
         break;
-    }
     case TR_F64:
         ((double *)to)[i] = x;
         break;

@@ -47,4 +47,9 @@ void tr_matrix_unpack(const tr_matrix *matrix, void *row_major, tr_dtype dtype, 
 /* Conversions of flat arrays, round to nearest even; NaN stays NaN. */
 void tr_convert(void *to, tr_dtype to_dtype, const void *from, tr_dtype from_dtype, int64_t count);
 
+/* IEEE half precision by integer arithmetic (clang 14 has no _Float16 here). Widening is exact, narrowing rounds to
+ * nearest even. */
+float tr_f16_to_f32(uint16_t half);
+uint16_t tr_f16_from_f32(float x);
+
 #endif

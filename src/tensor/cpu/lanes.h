@@ -7,6 +7,8 @@
 #ifndef TR_TENSOR_CPU_LANES_H
 #define TR_TENSOR_CPU_LANES_H
 
+#include "tensor/matrix.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -161,16 +163,7 @@ LANES_INLINE lanes lanes_scale2(lanes x, lanes n)
 }
 LANES_INLINE lanes lanes_if_less(lanes a, lanes b, lanes x, lanes y) { LANES_EACH(a.f[i] < b.f[i] ? x.f[i] : y.f[i]); }
 LANES_INLINE lanes lanes_load_bf16(const uint16_t *p) { LANES_EACH(lanes_bits_((uint32_t)p[i] << 16)); }
-LANES_INLINE lanes lanes_load_f16(const uint16_t *p)
-{
-    lanes r;
-    for (int i = 0; i < 16; i++) {
-        _Float16 h;
-        memcpy(&h, p + i, sizeof h);
-        r.f[i] = (float)h;
-    }
-    return r;
-}
+LANES_INLINE lanes lanes_load_f16(const uint16_t *p) { LANES_EACH(tr_f16_to_f32(p[i])); }
 LANES_INLINE float lanes_sum(lanes a)
 {
     for (int step = 8; step > 0; step /= 2) {

@@ -17,9 +17,7 @@ static double weight(const tr_matrix *w, int64_t row, int64_t column)
         memcpy(&x, &bits, sizeof x);
         return (double)x;
     }
-    _Float16 half;
-    memcpy(&half, (const uint16_t *)w->panels + at, sizeof half);
-    return (double)half;
+    return (double)tr_f16_to_f32(((const uint16_t *)w->panels)[at]);
 }
 
 void tr_reference_linear_forward(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows)
