@@ -178,11 +178,11 @@ static double mean(const double *values, size_t count)
 }
 
 /* Sets NAME and NAME_interval (95 %, percentile bootstrap). */
-static tr_status set_mean(json_t *out, const char *name, const column *column, tr_error *err)
+static tr_status set_mean(json_t *out, const char *name, const column *values, tr_error *err)
 {
     tr_bootstrap b;
     char interval[48];
-    tr_status status = tr_bootstrap_mean(column->values, column->count, TR_BOOTSTRAP_RESAMPLES, 0.95, 1, &b, err);
+    tr_status status = tr_bootstrap_mean(values->values, values->count, TR_BOOTSTRAP_RESAMPLES, 0.95, 1, &b, err);
     if (!status) {
         snprintf(interval, sizeof interval, "%s_interval", name);
         json_object_set_new(out, name, json_real(b.mean));
@@ -217,13 +217,13 @@ static tr_status task_metrics(const task_rows *rows, json_t **metrics, tr_error 
                             (double)rows->formatted / n, "parsed_rate", (double)rows->parsed / n, "truncated_rate",
                             (double)rows->truncated / n, "mean_tokens", (double)rows->tokens / n);
     for (size_t c = 0; !status && c < rows->column_count; c++) {
-        const column *column = &rows->columns[c];
-        if (!strcmp(column->name, "tiou")) {
-            status = add_grounding(out, column, rows->rows, err);
-        } else if (!strcmp(column->name, "reward")) {
-            status = set_mean(out, "reward", column, err);
+        const column *one = &rows->columns[c];
+        if (!strcmp(one->name, "tiou")) {
+            status = add_grounding(out, one, rows->rows, err);
+        } else if (!strcmp(one->name, "reward")) {
+            status = set_mean(out, "reward", one, err);
         } else {
-            json_object_set_new(parts, column->name, json_real(mean(column->values, column->count)));
+            json_object_set_new(parts, one->name, json_real(mean(one->values, one->count)));
         }
     }
     json_object_set_new(out, "parts", parts);
