@@ -34,15 +34,18 @@ static int32_t *narrow(const golden *g, const char *prefix, const char *name, si
     return out;
 }
 
-static void prompt_read(prompt *p, const golden *g, const char *prefix, int64_t hidden)
+/* GRPO's cases say prompt_input_ids, SFT's input_ids. */
+static void prompt_read(prompt *p, const golden *g, const char *where, int64_t hidden)
 {
     size_t count;
-    p->ids = narrow(g, prefix, "prompt_input_ids", &count);
+    char prefix[32];
+    snprintf(prefix, sizeof prefix, "%s%s", where, strstr(where, "row") ? "" : "prompt_");
+    p->ids = narrow(g, prefix, "input_ids", &count);
     p->count = (int64_t)count;
-    p->positions = narrow(g, prefix, "prompt_position_ids", &count);
-    p->grids = (void *)narrow(g, prefix, "prompt_video_grid_thw", &count);
+    p->positions = narrow(g, prefix, "position_ids", &count);
+    p->grids = (void *)narrow(g, prefix, "video_grid_thw", &count);
     p->grid_count = (int64_t)count / 3;
-    const uint8_t *pixels = part(g, prefix, "prompt_video_pixels_u8", &count);
+    const uint8_t *pixels = part(g, prefix, "video_pixels_u8", &count);
     p->patches = malloc(count * sizeof *p->patches);
     for (size_t i = 0; i < count; i++) {
         p->patches[i] = (float)((int)pixels[i] - 128) / 64;
@@ -91,13 +94,13 @@ static tr_model *load(const char *checkpoint, bool train)
 
 /* ---- gradients of grpo-kl ---- */
 
-/* The gradient of a parameter, the golden's rows of it. */
-static void check_gradient(const golden *g, const tr_param *p)
+/* The gradient of a parameter, the golden's rows of it. kind: "grad" or "grad_grpo-kl". */
+static void check_gradient(const golden *g, const char *kind, const tr_param *p)
 {
     char key[160];
     size_t rows = 0, count;
     const int64_t *index = NULL;
-    snprintf(key, sizeof key, "in/grad_grpo-kl_rows/%s", p->name);
+    snprintf(key, sizeof key, "in/%s_rows/%s", kind, p->name);
     if (json_object_get(g->header, key)) {
         index = golden_tensor(g, key, &rows);
     } else {
@@ -110,7 +113,7 @@ static void check_gradient(const golden *g, const tr_param *p)
             x[(int64_t)i * p->in + c] = p->gradient[p->matrix ? tr_matrix_index(p->in, row, c) : row];
         }
     }
-    snprintf(key, sizeof key, "truth/grad_grpo-kl/%s", p->name);
+    snprintf(key, sizeof key, "truth/%s/%s", kind, p->name);
     const void *truth = golden_tensor(g, key, &count);
     bool wide = !strcmp(json_string_value(json_object_get(json_object_get(g->header, key), "dtype")), "F64");
     double *t = malloc(count * sizeof *t);
@@ -193,7 +196,7 @@ static void test_grpo_gradients_through_the_network(void **state)
     assert_true(golden_scalar("loss", sums.loss, json_number_value(json_object_get(loss, "truth")),
                               json_number_value(json_object_get(loss, "f32_err"))));
     for (int i = 0; i < model->params.count; i++) {
-        check_gradient(&g, &model->params.items[i]);
+        check_gradient(&g, "grad_grpo-kl", &model->params.items[i]);
     }
     free(old);
     free(dfeatures);
@@ -201,6 +204,67 @@ static void test_grpo_gradients_through_the_network(void **state)
     tr_network_free(frozen);
     tr_model_free(model);
     tr_model_free(reference);
+    golden_close_case(&g);
+}
+
+/* Rows with labels anywhere (one has a hole): every labelled position is a target of the prompt. */
+static void test_sft_gradients_through_the_network(void **state)
+{
+    (void)state;
+    golden g;
+    golden_open(&g, "sft-nano");
+    tr_model *model = load("nano", true);
+    tr_network_limits limits = {.patches = 48,
+                                .prompt_tokens = 51,
+                                .responses = 1,
+                                .targets = 51,
+                                .train_text = true,
+                                .train_vision = true};
+    tr_network *network;
+    tr_error err = {0};
+    need_ok(tr_network_create(model, &limits, &network, &err), &err);
+    int64_t hidden = model->config.hidden, kept = json_integer_value(json_object_get(g.json, "kept_tokens"));
+    float logp[51], entropy[51], dlogp[51], *dfeatures = calloc((size_t)(12 * hidden), sizeof *dfeatures);
+    tr_policy_sums sums = {0};
+    tr_model_zero_gradients(model);
+    for (int i = 0; i < 2; i++) {
+        char prefix[16];
+        prompt p;
+        size_t count;
+        int32_t targets[51];
+        int64_t n = 0;
+        snprintf(prefix, sizeof prefix, "row%d/", i);
+        prompt_read(&p, &g, prefix, hidden);
+        const int64_t *labels = part(&g, prefix, "labels", &count);
+        for (size_t k = 0; k < count; k++) { /* position k predicts the label of k + 1 */
+            targets[k] = k + 1 < count && labels[k + 1] >= 0 ? (int32_t)labels[k + 1] : -1;
+        }
+        tr_group group = group_of(&p);
+        group.prompt_targets = targets;
+        need_ok(tr_network_vision_forward(network, &p.visual, true, p.features, &err), &err);
+        need_ok(tr_network_group_forward(network, &group, 1, true, logp, entropy, &err), &err);
+        for (size_t k = 0; k < count; k++) {
+            dlogp[k] = 0;
+            if (targets[k] >= 0) {
+                tr_supervised_loss(logp + k, entropy + k, 1, kept, &sums, dlogp + k);
+                n++;
+            }
+        }
+        assert_true(n > 5);
+        need_ok(tr_network_group_backward(network, &group, dlogp, NULL, dfeatures, &err), &err);
+        need_ok(tr_network_vision_backward(network, &p.visual, dfeatures, &err), &err);
+        prompt_free(&p);
+    }
+    assert_int_equal(sums.tokens, kept);
+    const json_t *loss = json_object_get(json_object_get(g.json, "scalars"), "loss");
+    assert_true(golden_scalar("loss", sums.loss, json_number_value(json_object_get(loss, "truth")),
+                              json_number_value(json_object_get(loss, "f32_err"))));
+    for (int i = 0; i < model->params.count; i++) {
+        check_gradient(&g, "grad", &model->params.items[i]);
+    }
+    free(dfeatures);
+    tr_network_free(network);
+    tr_model_free(model);
     golden_close_case(&g);
 }
 
@@ -429,6 +493,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grpo_gradients_through_the_network),
+        cmocka_unit_test(test_sft_gradients_through_the_network),
         cmocka_unit_test(test_greedy_generations_equal_the_reference),
         cmocka_unit_test(test_a_response_does_not_depend_on_its_batch),
         cmocka_unit_test(test_sampled_and_recomputed_log_probs_are_equal),
