@@ -10,12 +10,22 @@
 
 bool tr_size_mul(size_t count, size_t size, size_t *bytes)
 {
-    return !__builtin_mul_overflow(count, size, bytes);
+    size_t result;
+    if (__builtin_mul_overflow(count, size, &result)) {
+        return false;
+    }
+    *bytes = result;
+    return true;
 }
 
 bool tr_size_add(size_t a, size_t b, size_t *bytes)
 {
-    return !__builtin_add_overflow(a, b, bytes);
+    size_t result;
+    if (__builtin_add_overflow(a, b, &result)) {
+        return false;
+    }
+    *bytes = result;
+    return true;
 }
 
 void *tr_calloc(size_t count, size_t size)
