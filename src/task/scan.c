@@ -165,12 +165,11 @@ const char *tr_scan_find_last(tr_span text, const char *word, size_t length)
     if ((size_t)(text.end - text.at) < length) {
         return NULL;
     }
-    for (const char *at = text.end - length; at >= text.at; at--) {
-        const char *hit = (const char *)memrchr(text.at, word[0], (size_t)(at - text.at) + 1);
-        if (!hit || !memcmp(hit, word, length)) {
-            return hit;
+    for (const char *at = text.end - length + 1; at > text.at;) {
+        at--;
+        if (*at == *word && !memcmp(at, word, length)) {
+            return at;
         }
-        at = hit;
     }
     return NULL;
 }
