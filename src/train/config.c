@@ -203,6 +203,13 @@ static tr_status read_choice(const reader *r, const char *name, const tr_key *ke
                    near ? "'?)" : "");
 }
 
+/* Names have no slash; a file of the user's own has one, or says what it is. */
+static bool is_file_name(const char *text)
+{
+    size_t length = strlen(text);
+    return strchr(text, '/') || (length > 5 && !strcmp(text + length - 5, ".yaml"));
+}
+
 static tr_status read_text(const reader *r, const char *name, const tr_key *key, const json_t *value, char **out)
 {
     if (json_is_null(value) && key->fallback && !strcmp(key->fallback, "null")) {
@@ -211,9 +218,9 @@ static tr_status read_text(const reader *r, const char *name, const tr_key *key,
     if (!json_is_string(value) || !json_string_length(value)) {
         return wrong(r, name, key, value);
     }
-    const char *folder = is_overridden(r, name) ? r->here : r->folder;
-    *out =
-        key->kind == TR_KEY_PATH ? resolve(folder, json_string_value(value)) : tr_strdup(json_string_value(value));
+    const char *folder = is_overridden(r, name) ? r->here : r->folder, *text = json_string_value(value);
+    bool path = key->kind == TR_KEY_PATH || (key->kind == TR_KEY_NAME && is_file_name(text));
+    *out = path ? resolve(folder, text) : tr_strdup(text);
     return *out ? TR_OK : tr_fail(r->err, TR_MEMORY, name, "out of memory");
 }
 
@@ -226,6 +233,7 @@ static tr_status read_value(const reader *r, const char *name, const tr_key *key
     switch (key->kind) {
     case TR_KEY_TEXT:
     case TR_KEY_PATH:
+    case TR_KEY_NAME:
         return read_text(r, name, key, value, field);
     case TR_KEY_INT:
         if (!json_is_integer(value) || !in_range(key, (double)json_integer_value(value))) {

@@ -95,7 +95,8 @@ const tr_key tr_data_keys[] = {
     {"weight", TR_KEY_NUMBER, ENTRY(weight), "1.0", 0, 1000, NULL,
      "how often each row comes in an epoch: 1 once, 0.5 every second row, 2 twice"},
     {"reward", TR_KEY_TEXT, ENTRY(reward), "tempr1", 0, 0, NULL, "reward scheme: tempr1, temporal-r1"},
-    {"prompt", TR_KEY_TEXT, ENTRY(prompt), "think", 0, 0, NULL, "prompt template of the task: think, no-think"},
+    {"prompt", TR_KEY_NAME, ENTRY(prompt), "think", 0, 0, NULL,
+     "prompt set: think, no-think, temporal-r1, ..., or a YAML file of your own"},
 };
 const size_t tr_data_keys_count = sizeof tr_data_keys / sizeof *tr_data_keys;
 
@@ -128,6 +129,8 @@ const char *tr_key_type(const tr_key *key)
         return "a text";
     case TR_KEY_PATH:
         return "a path";
+    case TR_KEY_NAME:
+        return "a name or a path";
     case TR_KEY_BYTES:
         return "a size such as 512M or 20G";
     case TR_KEY_NONE:

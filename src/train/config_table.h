@@ -8,6 +8,7 @@
 typedef enum tr_key_kind {
     TR_KEY_TEXT,   /* char * */
     TR_KEY_PATH,   /* char *, resolved */
+    TR_KEY_NAME,   /* char *, a name; resolved when it is a path (has a '/' or ends with .yaml) */
     TR_KEY_INT,    /* int64_t */
     TR_KEY_NUMBER, /* double */
     TR_KEY_BYTES,  /* uint64_t: 20G, 512M, or a number */

@@ -53,7 +53,8 @@ static json_t *value_of(const tr_key *key, const void *base)
     json_t *list;
     switch (key->kind) {
     case TR_KEY_TEXT:
-    case TR_KEY_PATH: {
+    case TR_KEY_PATH:
+    case TR_KEY_NAME: {
         const char *text = *(char *const *)field;
         return text ? json_string(text) : json_null();
     }

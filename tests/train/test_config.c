@@ -111,6 +111,18 @@ static void test_overrides(void **state)
     tr_config_set_free(&set);
 }
 
+static void test_a_prompt_is_a_name_or_a_file(void **state)
+{
+    (void)state;
+    const char text[] = "model: /m\nout: o\ndata: [ {rows: a, prompt: no-think}, {rows: b, prompt: own.yaml} ]\n";
+    tr_config_set set;
+    tr_error err;
+    assert_int_equal(parse(text, NULL, 0, &set, &err), TR_OK);
+    assert_string_equal(set.stages[0].data[0].prompt, "no-think");
+    assert_string_equal(set.stages[0].data[1].prompt, "/c/x/own.yaml");
+    tr_config_set_free(&set);
+}
+
 static void test_stages(void **state)
 {
     (void)state;
@@ -247,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_defaults_are_tempr1s),
         cmocka_unit_test(test_the_whole_design_page_is_understood),
         cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_a_prompt_is_a_name_or_a_file),
         cmocka_unit_test(test_stages),
         cmocka_unit_test(test_refusals_name_place_and_key),
         cmocka_unit_test(test_needed_keys_and_empty_files),
