@@ -1,0 +1,513 @@
+/* source.c: corpus rows as model inputs: clip, prompt, positions, reward.
+ *
+ * A source reads and checks every row when it is opened, so that a bad row stops a run before its first step; clips
+ * are opened one at a time, when their row is loaded, through the cache on disk. Never runs the network. */
+#include "input/sample.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "corpus/rows.h"
+#include "task/prompt.h"
+#include "task/row.h"
+#include "text/chat.h"
+#include "video/cache.h"
+#include "video/clip.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One `data` entry: its rows and how they are asked and scored. */
+typedef struct entry {
+    char *videos, *scheme_name;
+    tr_prompts prompts;
+    tr_scheme scheme;
+    tr_row_list rows;
+} entry;
+
+typedef struct self {
+    tr_source source; /* first: a tr_source * is a self * */
+    const tr_model_config *model;
+    tr_tokenizer *tokenizer;
+    tr_video_options video;
+    tr_video_cache cache;
+    bool caching;
+    entry *entries;
+    size_t entry_count;
+    int32_t *entry_of; /* [rows] */
+    int64_t *row_of;   /* [rows] index within the entry */
+    double *weights;
+    uint8_t *banned;
+    tr_truth_holder truth;
+    tr_arena arena;
+    tr_clip *clip; /* the one opened last: load and patches of a row come one after the other */
+    uint64_t clip_key;
+} self;
+
+static self *of(tr_source *source)
+{
+    return source->self;
+}
+
+static const tr_row *row_at(const self *s, int64_t row)
+{
+    return &s->entries[s->entry_of[row]].rows.items[s->row_of[row]];
+}
+
+/* ---- prompts ---- */
+
+/* The ids of a row's prompt with `tokens` placeholders for its clip. */
+static tr_status build_prompt(const self *s, int64_t row, int64_t tokens, tr_ids *ids, tr_error *err)
+{
+    const tr_row *r = row_at(s, row);
+    const entry *e = &s->entries[s->entry_of[row]];
+    tr_buffer system = {0}, user = {0};
+    tr_task task;
+    tr_status status;
+    TR_TRY(tr_task_from_name(r->task, &task, err));
+    TR_TRY(tr_prompt_render(&e->prompts, task, r->json, r->id, &system, &user, err));
+    tr_chat_part system_part = tr_chat_text(tr_buffer_text(&system));
+    tr_chat_part user_parts[2] = {tr_chat_video(tokens), tr_chat_text(tr_buffer_text(&user))};
+    tr_chat_message messages[2] = {{TR_CHAT_SYSTEM, &system_part, 1}, {TR_CHAT_USER, user_parts, 2}};
+    int without_system = system.length == 0;
+    tr_chat_options options = {.generation_prompt = true};
+    TR_TRY(tr_prompt_build(s->tokenizer, messages + without_system, (size_t)(2 - without_system), &options, ids, err));
+done:
+    tr_buffer_free(&system);
+    tr_buffer_free(&user);
+    if (status) {
+        tr_fail_where(err, status, "%s", r->id);
+    }
+    return status;
+}
+
+/* The text that SFT learns: the row's own response, else the scheme's template filled from the truth. */
+static tr_status target_text(self *s, int64_t row, tr_buffer *out, tr_error *err)
+{
+    const tr_row *r = row_at(s, row);
+    const entry *e = &s->entries[s->entry_of[row]];
+    const char *own = NULL;
+    tr_status status = tr_json_get_string(r->json, "response", false, r->id, &own, err);
+    if (status || own) {
+        return status ? status : tr_buffer_add_text(out, own, err);
+    }
+    tr_task task;
+    TR_TRY(tr_task_from_name(r->task, &task, err));
+    TR_TRY(tr_truth_from_json(r->json, task, r->id, &s->truth, err));
+    TR_TRY(tr_reward_target(&e->scheme, task, &s->truth.truth, NULL, out, err));
+done:
+    return status;
+}
+
+static tr_status add_end_token(const self *s, tr_ids *ids, tr_error *err)
+{
+    size_t count;
+    const int32_t *ends = tr_tokenizer_end_ids(s->tokenizer, &count);
+    if (!count) {
+        return tr_fail(err, TR_MISMATCH, tr_tokenizer_directory(s->tokenizer), "the tokenizer has no end token");
+    }
+    return tr_ids_add(ids, ends[0], err);
+}
+
+static tr_status build_target(self *s, int64_t row, tr_buffer *text, tr_ids *ids, tr_error *err)
+{
+    tr_status status;
+    TR_TRY(target_text(s, row, text, err));
+    TR_TRY(tr_tokenizer_encode(s->tokenizer, tr_buffer_text(text), text->length, false, ids, err));
+    TR_TRY(add_end_token(s, ids, err));
+done:
+    return status;
+}
+
+/* ---- the functions of a source ---- */
+
+static tr_status open_clip(self *s, int64_t row, tr_error *err)
+{
+    const tr_row *r = row_at(s, row);
+    const entry *e = &s->entries[s->entry_of[row]];
+    char *path = tr_row_video_path(r, e->videos);
+    if (!path) {
+        return tr_fail(err, TR_MEMORY, r->id, "out of memory");
+    }
+    uint64_t parts[3] = {tr_hash_text(path)};
+    memcpy(parts + 1, r->clip_s, sizeof r->clip_s);
+    uint64_t key = tr_hash(parts, sizeof parts);
+    tr_status status = TR_OK;
+    if (!s->clip || s->clip_key != key) {
+        tr_clip_free(s->clip);
+        s->clip = NULL;
+        tr_video_options options = s->video;
+        if (r->clip_s[1] > 0) {
+            options.start_s = r->clip_s[0];
+            options.end_s = r->clip_s[1];
+        }
+        double start = tr_time_s();
+        status = tr_clip_open(path, &options, s->caching ? &s->cache : NULL, &s->clip, err);
+        s->source.decode_s += tr_time_s() - start;
+        s->clip_key = key;
+        if (status) {
+            tr_fail_context(err, status, "row %s", r->id);
+        }
+    }
+    free(path);
+    return status;
+}
+
+static tr_status set_positions(const self *s, tr_sample *sample, tr_error *err)
+{
+    double second_per_grid = s->clip->second_per_grid;
+    sample->grids = tr_calloc(1, sizeof *sample->grids);
+    sample->positions = tr_calloc((size_t)sample->prompt, 3 * sizeof *sample->positions);
+    if (!sample->grids || !sample->positions) {
+        return tr_fail(err, TR_MEMORY, sample->id, "out of memory");
+    }
+    sample->grids[0][0] = s->clip->grid_t;
+    sample->grids[0][1] = s->clip->grid_h;
+    sample->grids[0][2] = s->clip->grid_w;
+    sample->visual = (tr_visual){.rows = 4 * sample->visual_tokens,
+                                 .grids = (const int32_t(*)[3])sample->grids,
+                                 .grid_count = 1};
+    return tr_positions(s->model, sample->prompt_ids, sample->prompt, sample->visual.grids, 1, &second_per_grid,
+                        sample->positions, NULL, err);
+}
+
+static tr_status load(tr_source *source, int64_t row, bool target, tr_sample *sample, tr_error *err)
+{
+    self *s = of(source);
+    const tr_row *r = row_at(s, row);
+    tr_ids prompt = {0}, answer = {0};
+    tr_buffer text = {0};
+    tr_status status;
+    *sample = (tr_sample){.row = row,
+                          .id = r->id,
+                          .task = r->task,
+                          .scheme = s->entries[s->entry_of[row]].scheme_name,
+                          .truth = r->json};
+    TR_TRY(open_clip(s, row, err));
+    sample->clip_key = s->clip_key;
+    sample->duration_s = r->duration_s > 0   ? r->duration_s
+                         : r->clip_s[1] > 0 ? r->clip_s[1] - r->clip_s[0]
+                                            : s->clip->duration_s;
+    sample->visual_tokens = s->clip->tokens;
+    TR_TRY(build_prompt(s, row, sample->visual_tokens, &prompt, err));
+    sample->prompt_ids = prompt.data;
+    sample->prompt = (int64_t)prompt.count;
+    prompt = (tr_ids){0};
+    if (sample->prompt > s->model->max_positions) {
+        status = tr_fail(err, TR_INVALID, r->id,
+                         "the prompt has %lld tokens (%lld of them video), the model's context %lld; lower "
+                         "video.total_pixels or video.max_frames",
+                         (long long)sample->prompt, (long long)sample->visual_tokens, (long long)s->model->max_positions);
+        goto done;
+    }
+    TR_TRY(set_positions(s, sample, err));
+    if (target) {
+        TR_TRY(build_target(s, row, &text, &answer, err));
+        sample->target = tr_strdup(tr_buffer_text(&text));
+        sample->target_ids = answer.data;
+        sample->target_count = (int64_t)answer.count;
+        answer = (tr_ids){0};
+    }
+done:
+    tr_ids_free(&prompt);
+    tr_ids_free(&answer);
+    tr_buffer_free(&text);
+    if (status) {
+        tr_sample_clear(sample);
+    }
+    return status;
+}
+
+static tr_status patches(tr_source *source, tr_sample *sample, tr_error *err)
+{
+    self *s = of(source);
+    tr_status status = open_clip(s, sample->row, err);
+    if (status) {
+        return status;
+    }
+    sample->patches = tr_calloc_aligned((size_t)sample->visual.rows, 1176 * sizeof(float));
+    if (!sample->patches) {
+        return tr_fail(err, TR_MEMORY, sample->id, "out of memory for the patches of this clip");
+    }
+    sample->visual.patches = sample->patches;
+    return tr_clip_patches(s->clip, sample->patches, err);
+}
+
+static tr_status text_of(tr_source *source, const int32_t *ids, int64_t count, tr_buffer *text, tr_error *err)
+{
+    return tr_tokenizer_decode(of(source)->tokenizer, ids, (size_t)count, false, text, err);
+}
+
+static tr_status fill_score(const tr_reward *reward, tr_task task, tr_score *score, tr_error *err)
+{
+    score->reward = reward->total;
+    for (int p = 0; p < TR_PART_COUNT && score->part_count < TR_SCORE_PARTS; p++) {
+        if (reward->present & 1u << p) {
+            snprintf(score->parts[score->part_count].name, sizeof score->parts[0].name, "%s", tr_part_name((tr_part)p));
+            score->parts[score->part_count++].value = reward->parts[p];
+        }
+    }
+    score->format = reward->parts[TR_PART_FORMAT] >= 1;
+    score->parsed = tr_reward_parsed_json(reward, task);
+    snprintf(score->error, sizeof score->error, "%s", reward->parsed || !reward->error ? "" : reward->error);
+    return score->parsed ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+}
+
+static tr_status score(tr_source *source, const tr_sample *sample, const char *text, size_t length, bool stopped,
+                       tr_score *out, tr_error *err)
+{
+    self *s = of(source);
+    const entry *e = &s->entries[s->entry_of[sample->row]];
+    tr_task task;
+    tr_reward reward;
+    tr_status status;
+    (void)stopped; /* a truncated response fails its template by itself */
+    TR_TRY(tr_task_from_name(sample->task, &task, err));
+    TR_TRY(tr_truth_from_json(sample->truth, task, sample->id, &s->truth, err));
+    s->truth.truth.duration_s = sample->duration_s;
+    tr_arena_reset(&s->arena, 0);
+    size_t need = tr_reward_arena_bytes(s->truth.truth.count);
+    if (need > s->arena.size) {
+        tr_arena_free(&s->arena);
+        TR_TRY(tr_arena_init(&s->arena, 2 * need, err));
+    }
+    TR_TRY(tr_reward_score(&e->scheme, task, text, length, 0, &s->truth.truth, &s->arena, &reward, err));
+    TR_TRY(fill_score(&reward, task, out, err));
+done:
+    return status;
+}
+
+static void free_source(tr_source *source)
+{
+    self *s = of(source);
+    for (size_t i = 0; s->entries && i < s->entry_count; i++) {
+        entry *e = &s->entries[i];
+        free(e->videos);
+        free(e->scheme_name);
+        tr_prompts_free(&e->prompts);
+        tr_row_list_free(&e->rows);
+    }
+    free(s->entries);
+    free(s->entry_of);
+    free(s->row_of);
+    free(s->weights);
+    free(s->banned);
+    tr_clip_free(s->clip);
+    if (s->caching) {
+        tr_video_cache_close(&s->cache);
+    }
+    tr_truth_holder_free(&s->truth);
+    tr_arena_free(&s->arena);
+    tr_tokenizer_free(s->tokenizer);
+    free(s);
+}
+
+static const tr_source_functions functions = {load, patches, text_of, score, free_source};
+
+/* ---- opening ---- */
+
+/* A built-in prompt set by name, else a file. */
+static tr_status read_prompts(const char *name, tr_prompts *prompts, tr_error *err)
+{
+    size_t length = strlen(name);
+    if (!strchr(name, '/') && !(length > 5 && !strcmp(name + length - 5, ".yaml"))) {
+        return tr_prompts_builtin(name, prompts, err);
+    }
+    tr_buffer text = {0};
+    tr_status status = tr_file_read(name, 1 << 20, &text, err);
+    if (!status) {
+        status = tr_prompts_parse(tr_buffer_text(&text), text.length, name, prompts, err);
+    }
+    tr_buffer_free(&text);
+    return status;
+}
+
+static tr_status open_entry(const tr_data_entry *from, entry *to, tr_error *err)
+{
+    const tr_scheme *scheme;
+    tr_status status;
+    TR_TRY(tr_scheme_get(from->reward, &scheme, err));
+    to->scheme = *scheme;
+    TR_TRY(read_prompts(from->prompt, &to->prompts, err));
+    tr_scheme_set_think(&to->scheme, to->prompts.think);
+    to->videos = tr_strdup(from->videos ? from->videos : "");
+    to->scheme_name = tr_strdup(from->reward);
+    status = to->videos && to->scheme_name ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+done:
+    return status;
+}
+
+/* Every row must be one that its scheme and prompts can serve, with a clip that is there. */
+static tr_status check_row(self *s, int64_t row, bool targets, tr_error *err)
+{
+    const tr_row *r = row_at(s, row);
+    const entry *e = &s->entries[s->entry_of[row]];
+    tr_ids ids = {0};
+    tr_buffer text = {0};
+    tr_task task;
+    char *path = NULL;
+    tr_status status;
+    TR_TRY(tr_task_from_name(r->task, &task, err));
+    if (!e->scheme.tasks[task].defined) {
+        status = tr_fail(err, TR_INVALID, r->id, "the reward scheme \"%s\" has no reward for the task \"%s\"",
+                         e->scheme_name, r->task);
+        goto done;
+    }
+    path = tr_row_video_path(r, e->videos);
+    if (!path || !tr_file_exists(path)) {
+        status = tr_fail(err, TR_NOT_FOUND, r->id, "the video %s does not exist", path ? path : r->video);
+        goto done;
+    }
+    TR_TRY(build_prompt(s, row, 1, &ids, err));
+    int64_t prompt = (int64_t)ids.count - 1 + s->source.limits.patches / 4;
+    s->source.limits.prompt_tokens =
+        prompt > s->source.limits.prompt_tokens ? prompt : s->source.limits.prompt_tokens;
+    if (targets) {
+        ids.count = 0;
+        TR_TRY(build_target(s, row, &text, &ids, err));
+        int64_t count = (int64_t)ids.count;
+        s->source.limits.target_tokens =
+            count > s->source.limits.target_tokens ? count : s->source.limits.target_tokens;
+    }
+done:
+    free(path);
+    tr_ids_free(&ids);
+    tr_buffer_free(&text);
+    return status;
+}
+
+/* The most that one clip can become under the settings: spec section 6.4's budget, the least size winning over it. */
+static void video_limits(const tr_video_settings *video, tr_source_limits *limits)
+{
+    int64_t least = video->min_pixels / 784 > 0 ? video->min_pixels / 784 : 1;
+    int64_t frames = video->max_frames, budget = video->total_pixels / 784;
+    int64_t smallest = frames / 2 * (int64_t)ceil((double)least * 1.05 + 1);
+    int64_t tokens = budget > smallest ? budget : smallest;
+    int64_t few = video->min_frames > 2 ? video->min_frames / 2 : 1;
+    int64_t frame = budget / few < 768 ? budget / few : 768;
+    limits->patches = 4 * tokens;
+    limits->largest_grid = 4 * (frame > 2 * least + 2 ? frame : 2 * least + 2);
+}
+
+static tr_status index_rows(self *s, tr_error *err)
+{
+    int64_t total = 0, at = 0;
+    for (size_t i = 0; i < s->entry_count; i++) {
+        total += (int64_t)s->entries[i].rows.count;
+    }
+    s->entry_of = tr_calloc((size_t)total, sizeof *s->entry_of);
+    s->row_of = tr_calloc((size_t)total, sizeof *s->row_of);
+    if (!s->entry_of || !s->row_of) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory for an index of %lld rows", (long long)total);
+    }
+    for (size_t i = 0; i < s->entry_count; i++) {
+        for (size_t j = 0; j < s->entries[i].rows.count; j++, at++) {
+            s->entry_of[at] = (int32_t)i;
+            s->row_of[at] = (int64_t)j;
+        }
+    }
+    s->source.rows = total;
+    s->source.entry = s->entry_of;
+    return TR_OK;
+}
+
+/* Everything but the rows. */
+static tr_status prepare(const tr_source_options *options, self **out, tr_error *err)
+{
+    self *s = tr_calloc(1, sizeof *s);
+    *out = s;
+    if (!s) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    }
+    s->source.call = &functions;
+    s->source.self = s;
+    s->model = options->model;
+    const tr_model_config *m = options->model;
+    tr_status status;
+    TR_TRY(tr_chat_check_template(options->tokenizer, err));
+    TR_TRY(tr_tokenizer_load(options->tokenizer, &s->tokenizer, err));
+    TR_TRY(tr_tokenizer_check_model(s->tokenizer, m->vocab, m->image_id, m->video_id, m->vision_start_id,
+                                    m->vision_end_id, err));
+    s->banned = tr_calloc((size_t)m->vocab, 1);
+    s->entries = tr_calloc(options->entry_count, sizeof *s->entries);
+    s->weights = tr_calloc(options->entry_count, sizeof *s->weights);
+    s->entry_count = options->entry_count;
+    if (!s->banned || !s->entries || !s->weights) {
+        status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
+        goto done;
+    }
+    tr_tokenizer_bans(s->tokenizer, (size_t)m->vocab, s->banned);
+    s->video = tr_video_options_default();
+    s->video.fps = options->video.fps;
+    s->video.min_frames = (int)options->video.min_frames;
+    s->video.max_frames = (int)options->video.max_frames;
+    s->video.total_pixels = options->video.total_pixels;
+    s->video.min_pixels = options->video.min_pixels;
+    if (options->video.cache) {
+        TR_TRY(tr_video_cache_open(&s->cache, options->video.cache, (int64_t)options->video.cache_bytes, err));
+        s->caching = true;
+    }
+    TR_TRY(tr_arena_init(&s->arena, 2 * tr_reward_arena_bytes(64), err));
+    video_limits(&options->video, &s->source.limits);
+    for (size_t i = 0; i < options->entry_count; i++) {
+        TR_TRY(open_entry(&options->entries[i], &s->entries[i], err));
+        s->weights[i] = options->entries[i].weight;
+    }
+    s->source.banned = s->banned;
+    s->source.weights = s->weights;
+    s->source.entries = (int64_t)options->entry_count;
+done:
+    return status;
+}
+
+tr_status tr_source_open(const tr_source_options *options, tr_source **source, tr_error *err)
+{
+    self *s;
+    *source = NULL;
+    tr_status status;
+    TR_TRY(prepare(options, &s, err));
+    for (size_t i = 0; i < options->entry_count; i++) {
+        TR_TRY(tr_row_list_read(options->entries[i].rows, &s->entries[i].rows, err));
+    }
+    TR_TRY(index_rows(s, err));
+    for (int64_t row = 0; row < s->source.rows; row++) {
+        status = check_row(s, row, options->targets, err);
+        if (status) {
+            const tr_row *r = row_at(s, row);
+            if (err) {
+                snprintf(err->where, sizeof err->where, "%s:%ld", options->entries[s->entry_of[row]].rows, r->line);
+            }
+            tr_fail_context(err, status, "row %s", r->id);
+            goto done;
+        }
+    }
+done:
+    if (status && s) {
+        free_source(&s->source);
+    } else if (!status) {
+        *source = &s->source;
+    }
+    return status;
+}
+
+tr_status tr_source_open_row(const tr_source_options *options, const json_t *row, tr_source **source, tr_error *err)
+{
+    self *s;
+    *source = NULL;
+    tr_status status;
+    TR_TRY(prepare(options, &s, err));
+    entry *e = &s->entries[0];
+    TR_TRY(tr_grow(&e->rows.items, &e->rows.capacity, 1, sizeof *e->rows.items, err));
+    TR_TRY(tr_row_question(json_deep_copy(row), &e->rows.items[0], err));
+    e->rows.count = 1;
+    TR_TRY(index_rows(s, err));
+    TR_TRY(check_row(s, 0, false, err));
+done:
+    if (status && s) {
+        free_source(&s->source);
+    } else if (!status) {
+        *source = &s->source;
+    }
+    return status;
+}
