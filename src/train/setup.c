@@ -72,10 +72,12 @@ static tr_status fit_memory(tr_trainer *t)
         }
         const double gib = 1u << 30;
         fprintf(stderr,
-                "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB; "
-                "%lld prompts share a decode batch\n",
+                "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB\n",
                 (double)weights / gib, t->reference ? " (and a reference copy)" : "", (double)state / gib,
-                (double)bytes / gib, (long long)t->limits.decode_groups);
+                (double)bytes / gib);
+        if (t->limits.decode_groups) {
+            fprintf(stderr, "%lld prompts share a decode batch\n", (long long)t->limits.decode_groups);
+        }
     }
     return status;
 }

@@ -1,0 +1,118 @@
+/* test_train.c: the command `tempr1 train` as scripts use it: refusals with their place, exit statuses, a short run
+ * on a real clip from the files alone. */
+#include "support/shared.h"
+
+#include "base/file.h"
+#include "base/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+/* Runs `tempr1 ARGUMENTS`; the exit status, with stdout and stderr in the two buffers. */
+static int run(const char *arguments, tr_buffer *out, tr_buffer *errors)
+{
+    char out_path[600], error_path[600];
+    snprintf(out_path, sizeof out_path, "%s", scratch_path("out"));
+    snprintf(error_path, sizeof error_path, "%s", scratch_path("errors"));
+    char *command = tr_format("'%s' %s >'%s' 2>'%s'", TEMPR1_PROGRAM, arguments, out_path, error_path);
+    int status = system(command);
+    free(command);
+    tr_buffer_clear(out);
+    tr_buffer_clear(errors);
+    assert_int_equal(tr_file_read(out_path, 0, out, NULL), TR_OK);
+    assert_int_equal(tr_file_read(error_path, 0, errors, NULL), TR_OK);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void expect(char *arguments, int exit_status, const char *out_has, const char *errors_have)
+{
+    tr_buffer out = {0}, errors = {0};
+    int status = run(arguments, &out, &errors);
+    if (status != exit_status || !strstr(tr_buffer_text(&out), out_has) ||
+        !strstr(tr_buffer_text(&errors), errors_have)) {
+        fail_msg("%s: status %d, out \"%s\", errors \"%s\"", arguments, status, tr_buffer_text(&out),
+                 tr_buffer_text(&errors));
+    }
+    free(arguments);
+    tr_buffer_free(&out);
+    tr_buffer_free(&errors);
+}
+
+static const char *write_file(const char *name, const char *text)
+{
+    const char *path = scratch_path(name);
+    tr_error err = {0};
+    assert_int_equal(tr_file_write_atomic(path, text, strlen(text), &err), TR_OK);
+    return path;
+}
+
+static void test_wrong_usage(void **state)
+{
+    (void)state;
+    expect(tr_format("train"), 2, "", "a configuration file is needed");
+    expect(tr_format("train --resum"), 2, "", "did you mean --resume?");
+    expect(tr_format("train x.yaml --accept-changes"), 2, "", "goes with --resume");
+    expect(tr_format("train --help"), 0, "grpo.prompts_per_step", "");
+    expect(tr_format("train --keys"), 0, "| `optim.lr` |", "");
+}
+
+static void test_refusals_say_where(void **state)
+{
+    (void)state;
+    const char *least = "model: m\nout: o\ndata: [ {rows: r.jsonl} ]\n";
+    char text[512];
+    expect(tr_format("train /nonexistent/run.yaml"), 1, "", "/nonexistent/run.yaml");
+    snprintf(text, sizeof text, "%soptim:\n  learning_rate: 1\n", least);
+    expect(tr_format("train '%s'", write_file("a.yaml", text)), 1, "",
+           "a.yaml:5: unknown key 'optim.learning_rate'");
+    expect(tr_format("train '%s' grpo.kll=1", write_file("b.yaml", least)), 1, "", "did you mean 'grpo.kl'?");
+    expect(tr_format("train '%s'", write_file("c.yaml", least)), 1, "", "/m"); /* no such model */
+}
+
+static const char rows[] =
+    "{\"id\":\"a\",\"task\":\"tg\",\"video\":\"OHOFG.mp4\",\"duration\":35.2,\"query\":\"a person eats\","
+    "\"segments\":[[22.3,33.0]]}\n"
+    "{\"id\":\"b\",\"task\":\"tg\",\"video\":\"OHOFG.mp4\",\"duration\":35.2,\"query\":\"a person sits down\","
+    "\"segments\":[[1.0,7.5]]}\n";
+
+/* SFT and GRPO on a real clip with the real vocabulary, every file read as it is. */
+static void test_a_real_clip_from_the_files_alone(void **state)
+{
+    (void)state;
+    char text[4096], *metrics = NULL;
+    const char *videos = need_shared("data/video/annotated");
+    write_file("rows.jsonl", rows);
+    snprintf(text, sizeof text,
+             "model: %s\ntokenizer: %s\nout: run\ndata: [ {rows: rows.jsonl, videos: %s, prompt: no-think} ]\n"
+             "video: {fps: 1, max_frames: 8, total_pixels: 50176, min_pixels: 3136}\n"
+             "rollout: {group: 3, max_tokens: 8}\ngrpo: {prompts_per_step: 2}\ntrain: {dtype: f32, save_every: 0}\n"
+             "stages:\n  - {algorithm: sft, optim: {lr: 0.01}, train: {steps: 3}}\n"
+             "  - {algorithm: grpo, train: {steps: 2}}\n",
+             need_shared("golden/checkpoints/vocab"), need_shared("data/tokenizer/qwen2.5-vl"), videos);
+    const char *config = write_file("run.yaml", text);
+    expect(tr_format("train '%s'", config), 0, "run/2-grpo/checkpoints/step-2", "step 2/2");
+    expect(tr_format("train '%s'", config), 1, "", "already holds a run");
+    expect(tr_format("train '%s' --resume --json", config), 0, "\"algorithm\":\"grpo\"", "resumed from");
+    expect(tr_format("train '%s' --resume grpo.kl=0.5", config), 1, "", "grpo.kl: 0.04 -> 0.5");
+    tr_buffer lines = {0};
+    metrics = tr_strdup(scratch_path("run/2-grpo/metrics.jsonl"));
+    assert_int_equal(tr_file_read(metrics, 0, &lines, NULL), TR_OK);
+    assert_non_null(strstr(tr_buffer_text(&lines), "\"logprob_gap\":0.0"));
+    assert_true(tr_file_exists(scratch_path("run/2-grpo/rollouts.jsonl")));
+    assert_true(tr_file_exists(scratch_path("run/2-grpo/curves.svg")));
+    assert_true(tr_file_exists(scratch_path("run/2-grpo/checkpoints/step-2/vocab.json")));
+    free(metrics);
+    tr_buffer_free(&lines);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_refusals_say_where),
+        cmocka_unit_test(test_a_real_clip_from_the_files_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
