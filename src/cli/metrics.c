@@ -182,7 +182,8 @@ static int run(int argc, char **argv)
         {"truth", TR_OPTION_TEXT, &truth_path, "FILE",
          "the truth; not needed where the predictions carry it (lmms-eval, tempcompass).", 0, 0, false},
         {"format", TR_OPTION_TEXT, &format, "NAME",
-         "rows, qvhighlights, activitynet, timechat, lmms-eval, vtimellm, tempcompass or next-gqa. Default: what "
+         "rows, qvhighlights, activitynet, timechat, timechat-dense, lmms-eval, vtimellm, tempcompass or next-gqa. "
+         "Default: what "
          "the "
          "keys of the files say.",
          0, 0, false},

@@ -128,7 +128,8 @@ static const char *guess_format(const json_t *pred, const json_t *truth)
         return "lmms-eval";
     }
     if (json_is_array(json_object_get(truth, "annotations"))) {
-        return "timechat";
+        bool dense = json_object_get(json_array_get(json_object_get(truth, "annotations"), 0), "segments") != NULL;
+        return dense ? "timechat-dense" : "timechat";
     }
     if (json_object_get(p, "info") || (json_object_get(p, "query_id") && json_object_get(p, "task"))) {
         return "vtimellm";
@@ -218,17 +219,24 @@ static tr_status build(const tr_evaluation *e, const char *format, json_t **resu
     return status ? status : *result ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
 }
 
-/* The two official evaluators that are not means over samples. */
+/* The official evaluators that are not means over samples. */
 static tr_status official(const char *format, const json_t *pred, const json_t *truth, json_t **result,
                           tr_error *err)
 {
     json_t *object = NULL;
     size_t shared = json_array_size(pred);
-    bool windows = !strcmp(format, "qvhighlights");
+    bool windows = !strcmp(format, "qvhighlights"), dense = !strcmp(format, "timechat-dense");
     tr_status status = windows ? tr_evaluate_qvhighlights(pred, truth, &object, &shared, err)
+                       : dense ? tr_evaluate_timechat_dense(pred, truth, &object, err)
                                : tr_evaluate_activitynet(pred, truth, "validation", &object, err);
     if (status) {
         return status;
+    }
+    if (dense) {
+        *result = json_pack("{s:s,s:O,s:{s:O,s:I}}", "format", format, "official", object, "counts", "truths",
+                            json_object_get(object, "n_videos"), "predictions", (json_int_t)json_object_size(pred));
+        json_decref(object);
+        return *result ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     }
     json_int_t preds =
         windows ? (json_int_t)json_array_size(pred) : json_integer_value(json_object_get(object, "n_pred"));
@@ -261,7 +269,7 @@ static void finish(tr_evaluation *e)
 tr_status tr_evaluate(const json_t *pred, const json_t *truth, const tr_evaluate_options *options, json_t **result,
                       tr_error *err)
 {
-    static const char *const formats[] = {"rows",      "qvhighlights", "activitynet", "timechat",
+    static const char *const formats[] = {"rows",      "qvhighlights", "activitynet", "timechat", "timechat-dense",
                                           "lmms-eval", "vtimellm",     "tempcompass", "next-gqa"};
     const char *format = options->format ? options->format : guess_format(pred, truth);
     bool known = false;
@@ -273,14 +281,14 @@ tr_status tr_evaluate(const json_t *pred, const json_t *truth, const tr_evaluate
         const char *near = tr_nearest(format, formats, sizeof formats / sizeof *formats);
         return tr_fail(err, TR_INVALID, NULL,
                        "there is no format '%s'%s%s%s; the formats are rows, qvhighlights, "
-                       "activitynet, timechat, lmms-eval, vtimellm, tempcompass and next-gqa",
+                       "activitynet, timechat, timechat-dense, lmms-eval, vtimellm, tempcompass and next-gqa",
                        format, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     }
     bool own_truth = !strcmp(format, "lmms-eval") || !strcmp(format, "tempcompass");
     if (!truth && !own_truth) {
         return tr_fail(err, TR_INVALID, options->pred_name, "predictions in the format %s need a truth", format);
     }
-    if (!strcmp(format, "qvhighlights") || !strcmp(format, "activitynet")) {
+    if (!strcmp(format, "qvhighlights") || !strcmp(format, "activitynet") || !strcmp(format, "timechat-dense")) {
         return official(format, pred, truth, result, err);
     }
     tr_evaluation e = {.options = options,

@@ -1,14 +1,17 @@
 /* evaluate.h: predictions of any system against a truth, in the formats that people have.
  *
  * Works on parsed JSON (the command reads the files). Which format it is follows from the keys, or is named:
- *   rows          truth: corpus rows; predictions: {"id", "response"} or {"id", "segments", "answer"}
- *   qvhighlights  truth: highlight_*.jsonl; predictions: submissions (also TimeChat's highlight output)
- *   activitynet   truth: {"database": ...} or {video: {"annotations"}}; predictions: {"results": ...}
- *   timechat      truth: {"annotations": [{"id", "timestamp"}]}; predictions: {id: {"timestamp": [[s, e]]}}
- *   lmms-eval     predictions: {"video>>>caption>>>[s, e]": text}; the truth stands in the keys
- *   vtimellm      truth: {video: {"duration", "timestamps"}}; predictions: its log lines (times in percent)
- *   tempcompass   predictions: {video: {dimension: [{"question", "gt-answer", "video-llm-prediction"}]}}
- *   next-gqa      truth: gsub_*.json; predictions: {"VIDEO_QID": {"prediction", "answer", "segment"}}
+ *
+ * - rows: truth corpus rows; predictions {"id", "response"} or {"id", "segments", "answer"}
+ * - qvhighlights: truth highlight_*.jsonl; predictions submissions (also TimeChat's highlight output)
+ * - activitynet: truth {"database": ...} or {video: {"annotations"}}; predictions {"results": ...}
+ * - timechat: truth {"annotations": [{"id", "timestamp"}]}; predictions {id: {"timestamp": [[s, e]]}}
+ * - timechat-dense: truth {"annotations": [{"image_id", "segments"}]}; predictions {video: [{"timestamp"}]}
+ * - lmms-eval: predictions {"video>>>caption>>>[s, e]": text}; the truth stands in the keys
+ * - vtimellm: truth {video: {"duration", "timestamps"}}; predictions its log lines (times in percent)
+ * - tempcompass: predictions {video: {dimension: [{"question", "gt-answer", "video-llm-prediction"}]}}
+ * - next-gqa: truth gsub_*.json; predictions {"VIDEO_QID": {"prediction", "answer", "segment"}} or [s, e]
+ *
  * Pure but for memory: no files, nothing printed. Not thread safe per result. */
 #ifndef TR_TASK_EVALUATE_H
 #define TR_TASK_EVALUATE_H
@@ -43,6 +46,10 @@ tr_status tr_evaluate_qvhighlights(const json_t *pred, const json_t *truth, json
  * Only annotations of `subset` count (NULL: all). A "v_" before video names is no difference. */
 tr_status tr_evaluate_activitynet(const json_t *pred, const json_t *truth, const char *subset, json_t **result,
                                   tr_error *err);
+
+/* TimeChat's dense captioning evaluator without its text scores: {"n_videos", "mean": {"Precision@0.3", ...,
+ * "F1_Score", "n_preds"}}, means over the truth's videos. At most TR_ANSWER_INTERVALS events of a video count. */
+tr_status tr_evaluate_timechat_dense(const json_t *pred, const json_t *truth, json_t **result, tr_error *err);
 
 /* ---- shared by the readers (evaluate_*.c) ---- */
 

@@ -450,3 +450,86 @@ tr_status tr_evaluate_activitynet(const json_t *pred, const json_t *truth, const
     json_decref(labels);
     return status;
 }
+
+/* ---- TimeChat, dense captioning: where the events are ---- */
+
+static tr_status read_segments(const json_t *list, const char *key, const char *video, tr_interval *out,
+                               size_t *count, tr_error *err)
+{
+    *count = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *pair = json_array_get(list, i);
+        pair = key ? json_object_get(pair, key) : pair;
+        tr_interval x;
+        if (!time_value(json_array_get(pair, 0), &x.start_s) || !time_value(json_array_get(pair, 1), &x.end_s)) {
+            return tr_fail(err, TR_FORMAT, video, "event %zu needs %s[start, end] in numbers", i + 1,
+                           key ? "\"timestamp\": " : "");
+        }
+        if (*count < TR_ANSWER_INTERVALS) {
+            out[(*count)++] = x;
+        }
+    }
+    return TR_OK;
+}
+
+__attribute__((format(printf, 2, 0))) static void add_mean(json_t *mean, const char *format, const char *threshold,
+                                                           double value)
+{
+    char name[32];
+    snprintf(name, sizeof name, format, threshold);
+    json_object_set_new(mean, name, json_real(value));
+}
+
+tr_status tr_evaluate_timechat_dense(const json_t *pred, const json_t *truth, json_t **result, tr_error *err)
+{
+    static const char *const thresholds[] = {"0.3", "0.5", "0.7", "0.9"};
+    const json_t *list = json_object_get(truth, "annotations");
+    tr_interval *p = tr_calloc(2 * TR_ANSWER_INTERVALS, sizeof *p), *g = p + TR_ANSWER_INTERVALS;
+    double precision[4] = {0}, recall[4] = {0}, mean[3] = {0}, predictions = 0,
+           videos = (double)json_array_size(list);
+    tr_status status = p ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    *result = NULL;
+    if (!status && (!json_is_object(pred) || !(videos > 0))) {
+        status = tr_fail(err, TR_FORMAT, NULL,
+                         "needs {\"annotations\": [{\"image_id\", \"segments\"}]} as truth and "
+                         "{video: [{\"timestamp\": [start, end]}]} as predictions");
+    }
+    for (size_t i = 0; !status && i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        const char *path = json_string_value(json_object_get(item, "image_id"));
+        const char *slash = path ? strrchr(path, '/') : NULL, *video = slash ? slash + 1 : path ? path : "?";
+        size_t m, n;
+        double one[4], two[4], sum[2] = {0, 0};
+        status = read_segments(json_object_get(item, "segments"), NULL, video, g, &n, err);
+        status = status ? status : read_segments(json_object_get(pred, video), "timestamp", video, p, &m, err);
+        if (status) {
+            break;
+        }
+        tr_metric_timechat_detection(p, m, g, n, one, two);
+        for (int t = 0; t < 4; t++) {
+            precision[t] += one[t] / videos;
+            recall[t] += two[t] / videos;
+            sum[0] += one[t] / 4;
+            sum[1] += two[t] / 4;
+        }
+        mean[0] += sum[0] / videos;
+        mean[1] += sum[1] / videos;
+        mean[2] += sum[0] + sum[1] > 0 ? 2 * sum[0] * sum[1] / (sum[0] + sum[1]) / videos : 0;
+        predictions += (double)m / videos;
+    }
+    free(p);
+    if (status) {
+        return status;
+    }
+    json_t *out = json_object();
+    for (int t = 0; t < 4; t++) {
+        add_mean(out, "Precision@%s", thresholds[t], precision[t]);
+        add_mean(out, "Recall@%s", thresholds[t], recall[t]);
+    }
+    add_mean(out, "Precision_%s", "Mean", mean[0]);
+    add_mean(out, "Recall_%s", "Mean", mean[1]);
+    add_mean(out, "F1_%s", "Score", mean[2]);
+    add_mean(out, "n_%s", "preds", predictions);
+    *result = json_pack("{s:I,s:o}", "n_videos", (json_int_t)videos, "mean", out);
+    return *result ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+}

@@ -10,23 +10,25 @@
 
 /* ---- one sample ---- */
 
-#define TR_METRIC_LIST(X)                                                                                          \
-    X(IOU, "mIoU")      /* tg, dtg (per sentence): IoU; vhd, gvqa: IoU of the unions                      */       \
-    X(IOU_03, "R1@0.3") /* IoU >= 0.3                                                                     */       \
-    X(IOU_05, "R1@0.5")                                                                                            \
-    X(IOU_07, "R1@0.7")                                                                                            \
-    X(IOP, "mIoP") /* gvqa: intersection over the predicted seconds                                  */            \
-    X(IOP_03, "IoP@0.3")                                                                                           \
-    X(IOP_05, "IoP@0.5")                                                                                           \
-    X(ACCURACY, "accuracy") /* gvqa, qa: the option is right                                                  */   \
-    X(ACC_GQA, "Acc@GQA")   /* right option and IoP >= 0.5                                                    */   \
-    X(F1_01, "F1@0.1")      /* tal: of the shares of truths and predictions whose best IoU reaches it         */   \
-    X(F1_03, "F1@0.3")                                                                                             \
-    X(F1_05, "F1@0.5")                                                                                             \
-    X(F1_07, "F1@0.7")                                                                                             \
-    X(MF1, "mF1") /* their mean                                                                     */             \
-    X(HUNGARIAN, "Hungarian F1") /* optimal assignment, mean over 0.3, 0.5, 0.7 */                                                                                                                \
-    X(COUNT, "count accuracy")   /* as many predictions as truths   */
+/* clang-format off */
+#define TR_METRIC_LIST(X)                                                                                     \
+    X(IOU, "mIoU") /* tg, dtg (per sentence): IoU; vhd, gvqa: IoU of the unions */                            \
+    X(IOU_03, "R1@0.3") /* IoU >= 0.3 */                                                                      \
+    X(IOU_05, "R1@0.5")                                                                                       \
+    X(IOU_07, "R1@0.7")                                                                                       \
+    X(IOP, "mIoP") /* gvqa: intersection over the predicted seconds */                                        \
+    X(IOP_03, "IoP@0.3")                                                                                      \
+    X(IOP_05, "IoP@0.5")                                                                                      \
+    X(ACCURACY, "accuracy") /* gvqa, qa: the option is right */                                               \
+    X(ACC_GQA, "Acc@GQA") /* right option and IoP >= 0.5 */                                                   \
+    X(F1_01, "F1@0.1") /* tal: of the shares of truths and predictions whose best IoU reaches it */           \
+    X(F1_03, "F1@0.3")                                                                                        \
+    X(F1_05, "F1@0.5")                                                                                        \
+    X(F1_07, "F1@0.7")                                                                                        \
+    X(MF1, "mF1") /* their mean */                                                                            \
+    X(HUNGARIAN, "Hungarian F1") /* optimal assignment, mean over 0.3, 0.5, 0.7 */                            \
+    X(COUNT, "count accuracy") /* as many predictions as truths */
+/* clang-format on */
 typedef enum tr_metric {
 #define X(name, text) TR_METRIC_##name,
     TR_METRIC_LIST(X)

@@ -199,8 +199,8 @@ static double part_global(scene *s)
     if (!need_unions(s)) {
         return 0;
     }
-    /* The tiny term as published: it keeps 0/0 away, so that even a perfect answer stays a hair below 1. The truth is a
-     * union here; the published code adds overlapping truths up, and its precision can then exceed 1. */
+    /* The tiny term as published: it keeps 0/0 away, so that even a perfect answer stays a hair below 1. The truth
+     * is a union here; the published code adds overlapping truths up, and its precision can then exceed 1. */
     double tiny = 1e-6, overlap = tr_union_intersection(s->union_p, s->union_m, s->union_g, s->union_n);
     double precision = overlap / (tr_union_length(s->union_p, s->union_m) + tiny);
     double recall = overlap / (tr_union_length(s->union_g, s->union_n) + tiny);

@@ -25,20 +25,22 @@ const char *tr_task_name(tr_task task);
 tr_status tr_task_from_name(const char *name, tr_task *task, tr_error *err);
 
 /* The parts. Every part lies in [0, 1] unless its line says otherwise. */
-#define TR_PART_LIST(X)                                                                                            \
-    X(FORMAT, "format")       /* the whole response keeps the template                                       */    \
-    X(IOU, "iou")             /* tg: IoU; dtg: mean IoU by position; else IoU of the two unions               */   \
-    X(CLS, "cls")             /* the option is right                                                         */    \
-    X(NUM, "num")             /* exp(-|m - n| / (min(n, 3) sigma))                                            */   \
-    X(MATCH, "match")         /* F1 of the matching with the largest sum of IoU: 2 sIoU / (m + n)             */   \
-    X(BOUNDARY_IOU, "iou_v2") /* Time-R1: IoU (1 - |ds| / T) (1 - |de| / T)                                   */   \
-    X(GLOBAL, "global")       /* MUSEG: F1 of the union's seconds                                            */    \
-    X(LOCAL, "local")         /* MUSEG: mean (1 + GIoU) / 2 of pairs in order, missing ones far away          */   \
-    X(WASSERSTEIN, "wasserstein") /* TimeLens2: exp(-W1 / |G|) */                                                                                                                \
-    X(PARSE, "parse") /* 0 when the answer was understood, else -1                                   */            \
-    X(HUNGARIAN_F1, "hungarian_f1") /* OMTG: mean over 0.3, 0.5, 0.7 of the F1 of the optimal assignment */                                                                                                                \
-    X(COUNTED, "count") /* the number of intervals is right                                            */          \
-    X(LENGTH, "length") /* DAPO's soft overlong penalty, in [-1, 0]                                     */
+/* clang-format off */
+#define TR_PART_LIST(X)                                                                                       \
+    X(FORMAT, "format") /* the whole response keeps the template */                                           \
+    X(IOU, "iou") /* tg: IoU; dtg: mean IoU by position; else IoU of the two unions */                        \
+    X(CLS, "cls") /* the option is right */                                                                   \
+    X(NUM, "num") /* exp(-|m - n| / (min(n, 3) sigma)) */                                                     \
+    X(MATCH, "match") /* F1 of the matching with the largest sum of IoU: 2 sIoU / (m + n) */                  \
+    X(BOUNDARY_IOU, "iou_v2") /* Time-R1: IoU (1 - |ds| / T) (1 - |de| / T) */                                \
+    X(GLOBAL, "global") /* MUSEG: F1 of the union's seconds */                                                \
+    X(LOCAL, "local") /* MUSEG: mean (1 + GIoU) / 2 of pairs in order, missing ones far away */               \
+    X(WASSERSTEIN, "wasserstein") /* TimeLens2: exp(-W1 / |G|) */                                             \
+    X(PARSE, "parse") /* 0 when the answer was understood, else -1 */                                         \
+    X(HUNGARIAN_F1, "hungarian_f1") /* OMTG: mean over 0.3, 0.5, 0.7 of the F1 of the optimal assignment */   \
+    X(COUNTED, "count") /* the number of intervals is right */                                                \
+    X(LENGTH, "length") /* DAPO's soft overlong penalty, in [-1, 0] */
+/* clang-format on */
 typedef enum tr_part {
 #define X(name, text) TR_PART_##name,
     TR_PART_LIST(X)

@@ -152,6 +152,16 @@ static void test_activitynet(void **state)
     json_decref(expected);
 }
 
+static json_t *parse(const char *text)
+{
+    json_t *root = NULL;
+    tr_error err = {0};
+    if (tr_json_parse(text, strlen(text), "case", 0, &root, &err)) {
+        fail_msg("%s", err.message);
+    }
+    return root;
+}
+
 static double metric(const json_t *result, const char *task, const char *name)
 {
     const json_t *one = json_object_get(json_object_get(json_object_get(result, "metrics"), task), name);
@@ -243,6 +253,25 @@ static void test_timechat_detection(void **state)
     near("precision@0.9", precision[3], 1.0 / 3, 0);
     near("recall@0.3", recall[0], 1, 0);
     near("recall@0.9", recall[3], 0.5, 0);
+}
+
+static void test_timechat_dense(void **state)
+{
+    (void)state;
+    json_t *truth = parse("{\"annotations\":[{\"image_id\":\"a/x.mp4\",\"segments\":[[0,10],[20,30]]},"
+                          "{\"image_id\":\"y.mp4\",\"segments\":[[0,1]]}]}");
+    json_t *pred = parse("{\"x.mp4\":[{\"timestamp\":[0,10],\"caption\":\"c\"},{\"timestamp\":[20,26]}]}");
+    json_t *r = evaluate(pred, truth, NULL, false);
+    const json_t *mean = json_object_get(json_object_get(r, "official"), "mean");
+    /* x: IoU 1 and 0.6: 1 at 0.3 and 0.5, 1/2 above; y: nothing predicted */
+    near("P@0.5", json_number_value(json_object_get(mean, "Precision@0.5")), 0.5, 1e-12);
+    near("R@0.7", json_number_value(json_object_get(mean, "Recall@0.7")), 0.25, 1e-12);
+    near("P", json_number_value(json_object_get(mean, "Precision_Mean")), 0.375, 1e-12);
+    near("F1", json_number_value(json_object_get(mean, "F1_Score")), 0.375, 1e-12);
+    near("n", json_number_value(json_object_get(mean, "n_preds")), 1, 1e-12);
+    json_decref(r);
+    json_decref(pred);
+    json_decref(truth);
 }
 
 static void test_vtimellm(void **state)
@@ -363,16 +392,6 @@ static void test_tempcompass(void **state)
 }
 
 /* ---- cases worked by hand ---- */
-
-static json_t *parse(const char *text)
-{
-    json_t *root = NULL;
-    tr_error err = {0};
-    if (tr_json_parse(text, strlen(text), "case", 0, &root, &err)) {
-        fail_msg("%s", err.message);
-    }
-    return root;
-}
 
 static void test_rows(void **state)
 {
@@ -534,12 +553,18 @@ static void test_ranking(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qvhighlights), cmocka_unit_test(test_activitynet),
-        cmocka_unit_test(test_timechat),     cmocka_unit_test(test_timechat_detection),
-        cmocka_unit_test(test_vtimellm),     cmocka_unit_test(test_cookbook),
-        cmocka_unit_test(test_tempcompass),  cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_next_gqa),     cmocka_unit_test(test_temporal_r1_text),
-        cmocka_unit_test(test_bootstrap),    cmocka_unit_test(test_ranking)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_qvhighlights),
+                                       cmocka_unit_test(test_activitynet),
+                                       cmocka_unit_test(test_timechat),
+                                       cmocka_unit_test(test_timechat_detection),
+                                       cmocka_unit_test(test_timechat_dense),
+                                       cmocka_unit_test(test_vtimellm),
+                                       cmocka_unit_test(test_cookbook),
+                                       cmocka_unit_test(test_tempcompass),
+                                       cmocka_unit_test(test_rows),
+                                       cmocka_unit_test(test_next_gqa),
+                                       cmocka_unit_test(test_temporal_r1_text),
+                                       cmocka_unit_test(test_bootstrap),
+                                       cmocka_unit_test(test_ranking)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
