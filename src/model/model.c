@@ -204,9 +204,9 @@ static const quantiles *quantile_table(void)
 #pragma omp critical(tr_quantile_table)
     if (!filled) {
         for (int i = 1; i < QUANTILES; i++) {
-            table.at[i] = (float)(0.02 * quantile((double)i / QUANTILES));
+            table.at[i] = (float)quantile((double)i / QUANTILES);
         }
-        table.at[0] = (float)(0.02 * quantile(0.1 / QUANTILES));
+        table.at[0] = (float)quantile(0.1 / QUANTILES);
         table.at[QUANTILES] = table.at[QUANTILES + 1] = -table.at[0];
         filled = true;
     }
@@ -231,6 +231,9 @@ void tr_rows_random(const void *context, const tr_param *param, int64_t row0, in
     const uint64_t seed = *(const uint64_t *)context ^ tr_hash_text(param->name);
     const int64_t first = row0 * param->in, count = rows * param->in;
     const float constant = strstr(param->name, "bias") ? 0.0f : 1.0f; /* biases 0, norms 1 */
+    /* 1/sqrt(in) keeps the size of activations whatever the width; 2048 inputs give the published 0.02 */
+    const bool vocabulary = strstr(param->name, "embed_tokens") || strstr(param->name, "lm_head");
+    const float deviation = vocabulary ? 0.02f : (float)(1.0 / sqrt((double)param->in));
     const quantiles *table = quantile_table();
     float piece[1024], four[4];
     for (int64_t at = 0; at < count; at += 1024) {
@@ -240,7 +243,7 @@ void tr_rows_random(const void *context, const tr_param *param, int64_t row0, in
             if (param->matrix && (i == 0 || e % 4 == 0)) {
                 normals(table, seed, e / 4, four);
             }
-            piece[i] = param->matrix ? four[e % 4] : constant;
+            piece[i] = param->matrix ? deviation * four[e % 4] : constant;
         }
         tr_convert((char *)to + (size_t)at * tr_dtype_size(dtype), dtype, piece, TR_F32, n);
     }

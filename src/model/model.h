@@ -29,7 +29,7 @@ typedef struct tr_model_options {
 /* Loads DIR. Every tensor is checked before anything is kept; errors name file and tensor or field. */
 tr_status tr_model_load(const char *dir, const tr_model_options *options, tr_model **model, tr_error *err);
 
-/* A fresh model with random weights (normal with sd 0.02, norms 1, biases 0; counter RNG by tensor name, so that the
+/* A fresh model with random weights (normal with sd 1/sqrt(inputs), 0.02 for the embedding; norms 1, biases 0; counter RNG by tensor name, so that the
  * bits do not depend on threads). */
 tr_status tr_model_create(const tr_model_config *config, const tr_model_options *options, uint64_t seed,
                           tr_model **model, tr_error *err);

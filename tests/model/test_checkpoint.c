@@ -256,9 +256,9 @@ static void test_create(void **state)
         sum += x[i];
         square += (double)x[i] * x[i];
     }
-    /* 4096 draws: the mean's deviation is 0.02/64, the sd's 0.02/sqrt(8192): five of each */
-    assert_true(fabs(sum / 4096) < 5 * 0.02 / 64);
-    assert_true(fabs(sqrt(square / 4096) - 0.02) < 5 * 0.02 / 90.5);
+    /* 4096 draws of sd 1/sqrt(64): the mean's deviation is sd/64, the sd's sd/sqrt(8192): five of each */
+    assert_true(fabs(sum / 4096) < 5 * 0.125 / 64);
+    assert_true(fabs(sqrt(square / 4096) - 0.125) < 5 * 0.125 / 90.5);
     free(x);
     free(y);
     free(z);
