@@ -1,8 +1,6 @@
-/* encode.h: writes RGB frames as an H.264 clip (MP4), for synthetic corpora and test fixtures.
+/* encode.h: writing H.264 in MP4 from RGB frames, the same bytes for the same frames on one library version.
  *
- * One encoder thread and bit-exact settings: the same frames give the same file with the same libraries. The file
- * appears under its name only when it is whole. Frames are h * w * 3 bytes R, G, B, rows top to bottom; width and
- * height must be even (4:2:0). Frame i has the presentation time i * fps_den / fps_num. */
+ * The file appears whole at tr_video_writer_close or not at all. Not thread safe. */
 #ifndef TR_VIDEO_ENCODE_H
 #define TR_VIDEO_ENCODE_H
 
@@ -11,24 +9,22 @@
 #include <stdint.h>
 
 typedef struct tr_video_writer_options {
-    int crf;     /* constant quality 0 (lossless) .. 51; default 23 */
-    int gop;     /* largest distance between key frames; default 48 */
-    int bframes; /* B-frames in a row, 0 .. 16; default 2 */
+    int crf, gop, bframes; /* quality (0 best to 51), frames between key frames, B-frames in a row */
 } tr_video_writer_options;
 
 typedef struct tr_video_writer tr_video_writer;
 
+/* crf 23, gop 48, 2 B-frames. */
 void tr_video_writer_defaults(tr_video_writer_options *options);
 
-/* options may be NULL. On failure *writer is NULL. */
+/* width and height even; options NULL: the defaults. */
 tr_status tr_video_writer_open(const char *path, int width, int height, int fps_num, int fps_den,
                                const tr_video_writer_options *options, tr_video_writer **writer, tr_error *err);
+/* rgb: [height][width][3]. */
 tr_status tr_video_writer_add(tr_video_writer *writer, const uint8_t *rgb, tr_error *err);
-
-/* Finishes the file and frees the writer, also when it fails (then nothing is left under path). */
+/* Finishes the file and frees the writer, also on failure (then no file appears). */
 tr_status tr_video_writer_close(tr_video_writer *writer, tr_error *err);
-
-/* Frees the writer and removes what it wrote. NULL is fine. */
+/* Frees the writer and leaves no file. Takes NULL. */
 void tr_video_writer_abandon(tr_video_writer *writer);
 
 #endif
