@@ -25,13 +25,13 @@ static struct {
     int used;
 } buffers;
 
-static inline uint32_t sentinel(int i)
+static __attribute__((noinline, unused)) uint32_t sentinel(int i)
 {
     return 0x7FA00000u + (uint32_t)i; /* a signalling NaN: also poison where it is read */
 }
 
 /* count floats between two guards; contents are sentinels too. Freed, and the guards checked, by release(). */
-static inline float *buffer(int64_t count)
+static __attribute__((noinline, unused)) float *buffer(int64_t count)
 {
     size_t n = (size_t)count + 2 * GUARD;
     float *base = malloc(n * sizeof *base);
@@ -46,7 +46,7 @@ static inline float *buffer(int64_t count)
     return base + GUARD;
 }
 
-static inline void check_guards(void)
+static __attribute__((noinline, unused)) void check_guards(void)
 {
     for (int b = 0; b < buffers.used; b++) {
         size_t n = buffers.count[b];
@@ -63,7 +63,7 @@ static inline void check_guards(void)
     }
 }
 
-static inline void release(void)
+static __attribute__((noinline, unused)) void release(void)
 {
     check_guards();
     for (int b = 0; b < buffers.used; b++) {
@@ -73,7 +73,7 @@ static inline void release(void)
 }
 
 /* Uniform in [-scale, scale], made of exact operations: the same on every machine. */
-static inline void fill(float *x, int64_t count, uint32_t seed, float scale)
+static __attribute__((noinline, unused)) void fill(float *x, int64_t count, uint32_t seed, float scale)
 {
     for (int64_t i = 0; i < count; i++) {
         uint32_t bits[4];
@@ -82,28 +82,28 @@ static inline void fill(float *x, int64_t count, uint32_t seed, float scale)
     }
 }
 
-static inline float *filled(int64_t count, uint32_t seed, float scale)
+static __attribute__((noinline, unused)) float *filled(int64_t count, uint32_t seed, float scale)
 {
     float *x = buffer(count);
     fill(x, count, seed, scale);
     return x;
 }
 
-static inline float *zeros(int64_t count)
+static __attribute__((noinline, unused)) float *zeros(int64_t count)
 {
     float *x = buffer(count);
     memset(x, 0, (size_t)count * sizeof *x);
     return x;
 }
 
-static inline float *copy_of(const float *x, int64_t count)
+static __attribute__((noinline, unused)) float *copy_of(const float *x, int64_t count)
 {
     float *y = buffer(count);
     memcpy(y, x, (size_t)count * sizeof *x);
     return y;
 }
 
-static inline double *widened(const float *x, int64_t count)
+static __attribute__((noinline, unused)) double *widened(const float *x, int64_t count)
 {
     double *y = malloc((size_t)(count ? count : 1) * sizeof *y);
     assert_non_null(y);
@@ -114,7 +114,7 @@ static inline double *widened(const float *x, int64_t count)
 }
 
 /* The fast variants of this CPU; prints the ones it cannot run, once. */
-static inline int fast_variants(const tr_ops *tables[3])
+static __attribute__((noinline, unused)) int fast_variants(const tr_ops *tables[3])
 {
     static const char *names[3] = {"scalar", "avx2", "avx512"};
     static bool told;
@@ -133,8 +133,8 @@ static inline int fast_variants(const tr_ops *tables[3])
 }
 
 /* |x - y| <= tolerance for every element; NaN fails. */
-static inline void close_to(const char *what, const char *variant, const float *x, const float *y, int64_t count,
-                            double tolerance)
+static __attribute__((noinline, unused)) void close_to(const char *what, const char *variant, const float *x,
+                                                       const float *y, int64_t count, double tolerance)
 {
     for (int64_t i = 0; i < count; i++) {
         if (!(fabs((double)x[i] - (double)y[i]) <= tolerance)) {
@@ -144,7 +144,8 @@ static inline void close_to(const char *what, const char *variant, const float *
     }
 }
 
-static inline void same_bits(const char *what, const char *variant, const float *x, const float *y, int64_t count)
+static __attribute__((noinline, unused)) void same_bits(const char *what, const char *variant, const float *x,
+                                                        const float *y, int64_t count)
 {
     if (memcmp(x, y, (size_t)count * sizeof *x) != 0) {
         for (int64_t i = 0; i < count; i++) {
