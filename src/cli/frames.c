@@ -18,9 +18,9 @@ static json_t *clip_json(const tr_clip *clip)
         json_array_append_new(seconds, json_real(clip->seconds[i]));
         json_array_append_new(presentation, json_real(clip->pts_s[i]));
     }
-    return json_pack("{s:s, s:I, s:f, s:f, s:f, s:o, s:o, s:o, s:f, s:f, s:[i,i,i], s:I, s:i, s:i, s:i, s:i}", "video",
-                     clip->path, "total_frames", (json_int_t)clip->total_frames, "fps", clip->fps, "duration",
-                     clip->duration_s, "start", clip->start_s, "frames", frames, "seconds", seconds,
+    return json_pack("{s:s, s:I, s:f, s:f, s:f, s:o, s:o, s:o, s:f, s:f, s:[i,i,i], s:I, s:i, s:i, s:i, s:i}",
+                     "video", clip->path, "total_frames", (json_int_t)clip->total_frames, "fps", clip->fps,
+                     "duration", clip->duration_s, "start", clip->start_s, "frames", frames, "seconds", seconds,
                      "presentation_seconds", presentation, "sampled_fps", clip->sampled_fps, "second_per_grid",
                      clip->second_per_grid, "grid", clip->grid_t, clip->grid_h, clip->grid_w, "tokens",
                      (json_int_t)clip->tokens, "source_height", clip->source_height, "source_width",
@@ -35,12 +35,13 @@ static tr_status print_clip(const tr_clip *clip, bool as_json, tr_error *err)
         json_decref(value);
         return status;
     }
-    printf("video            %s\nshown            %lld frames, %.6g per second, %.3f s, %dx%d\n"
-           "taken            %d frames of %dx%d, %.6g per second\ngrid             %d x %d x %d patches, %.6g s each\n"
-           "tokens           %lld\n\n  frame     seconds\n",
-           clip->path, (long long)clip->total_frames, clip->fps, clip->duration_s, clip->source_width,
-           clip->source_height, clip->frame_count, clip->width, clip->height, clip->sampled_fps, clip->grid_t,
-           clip->grid_h, clip->grid_w, clip->second_per_grid, (long long)clip->tokens);
+    printf(
+        "video            %s\nshown            %lld frames, %.6g per second, %.3f s, %dx%d\n"
+        "taken            %d frames of %dx%d, %.6g per second\ngrid             %d x %d x %d patches, %.6g s each\n"
+        "tokens           %lld\n\n  frame     seconds\n",
+        clip->path, (long long)clip->total_frames, clip->fps, clip->duration_s, clip->source_width,
+        clip->source_height, clip->frame_count, clip->width, clip->height, clip->sampled_fps, clip->grid_t,
+        clip->grid_h, clip->grid_w, clip->second_per_grid, (long long)clip->tokens);
     for (int i = 0; i < clip->frame_count; i++) {
         printf("%7lld  %10.3f\n", (long long)clip->frames[i], clip->seconds[i]);
     }
@@ -57,9 +58,10 @@ static tr_status write_pixels(const tr_clip *clip, const char *path, tr_error *e
     }
     TR_TRY(tr_clip_patches(clip, patches, err));
     TR_TRY(tr_safetensors_builder_add(&builder, "frames", TR_U8, 4,
-                                      (int64_t[]){clip->frame_count, 3, clip->height, clip->width}, clip->pixels, err));
-    TR_TRY(tr_safetensors_builder_add(&builder, "pixel_values", TR_F32, 2, (int64_t[]){clip->patches, 1176}, patches,
+                                      (int64_t[]){clip->frame_count, 3, clip->height, clip->width}, clip->pixels,
                                       err));
+    TR_TRY(tr_safetensors_builder_add(&builder, "pixel_values", TR_F32, 2, (int64_t[]){clip->patches, 1176},
+                                      patches, err));
     TR_TRY(tr_safetensors_builder_write(&builder, path, err));
 done:
     tr_safetensors_builder_free(&builder);
@@ -82,8 +84,8 @@ static int run(int argc, char **argv)
         {"min-pixels", TR_OPTION_INT, &o.min_pixels, "N", "Pixels of one frame at least (12544).", 1, 1e9, false},
         {"start", TR_OPTION_DOUBLE, &o.start_s, "S", "Take the part from this second (0).", 0, 1e9, false},
         {"end", TR_OPTION_DOUBLE, &o.end_s, "S", "Take the part to this second (the end).", 0, 1e9, false},
-        {"time-limit", TR_OPTION_DOUBLE, &o.time_limit_s, "S", "Stop a decoder that takes longer (300; 0: never).", 0,
-         1e9, false},
+        {"time-limit", TR_OPTION_DOUBLE, &o.time_limit_s, "S", "Stop a decoder that takes longer (300; 0: never).",
+         0, 1e9, false},
         {"out", TR_OPTION_TEXT, &out, "FILE", "Write frames and pixel_values as safetensors.", 0, 0, false},
         {"json", TR_OPTION_FLAG, &as_json, NULL, "Print one JSON object.", 0, 0, false},
         {0}};
@@ -111,7 +113,8 @@ const tr_command tr_command_frames = {
     .name = "frames",
     .arguments = "VIDEO [options]",
     .summary = "the clock of a video: frames taken, seconds, grid, tokens",
-    .text = "Prints which frames of a video the model would see, and when they are shown. --out writes their pixels\n"
-            "(uint8 frames, f32 pixel_values).\n\nexample: tempr1 frames clip.mp4 --fps 1 --json",
+    .text =
+        "Prints which frames of a video the model would see, and when they are shown. --out writes their pixels\n"
+        "(uint8 frames, f32 pixel_values).\n\nexample: tempr1 frames clip.mp4 --fps 1 --json",
     .run = run,
 };

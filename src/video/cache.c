@@ -37,16 +37,16 @@ tr_status tr_video_cache_key(const char *path, const tr_video_options *options, 
     struct stat info;
     char *real = realpath(path, NULL);
     if (!real || stat(real, &info)) {
-        tr_status status = tr_fail(err, errno == ENOENT ? TR_NOT_FOUND : TR_IO, path, "cannot look at the video: %s",
-                                   strerror(errno));
+        tr_status status = tr_fail(err, errno == ENOENT ? TR_NOT_FOUND : TR_IO, path,
+                                   "cannot look at the video: %s", strerror(errno));
         free(real);
         return status;
     }
     const tr_video_options *o = options;
-    char *text = tr_format("1|%s|%lld|%lld.%09ld|%.17g|%d|%d|%lld|%lld|%.17g|%.17g|%d", real, (long long)info.st_size,
-                           (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec, o->fps, o->min_frames, o->max_frames,
-                           (long long)o->total_pixels, (long long)o->min_pixels, o->start_s, o->end_s,
-                           o->original_size);
+    char *text =
+        tr_format("1|%s|%lld|%lld.%09ld|%.17g|%d|%d|%lld|%lld|%.17g|%.17g|%d", real, (long long)info.st_size,
+                  (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec, o->fps, o->min_frames, o->max_frames,
+                  (long long)o->total_pixels, (long long)o->min_pixels, o->start_s, o->end_s, o->original_size);
     free(real);
     if (!text) {
         return tr_fail(err, TR_MEMORY, path, "no memory for the cache's key");
@@ -74,9 +74,8 @@ tr_status tr_video_cache_get(tr_video_cache *cache, const char *key, void **byte
     }
     if (!tr_file_exists(path) || tr_file_read(path, 0, &data, NULL) != TR_OK) {
         atomic_fetch_add(&cache->misses, 1);
-    } else if (data.length <= sizeof sum ||
-               (memcpy(&sum, data.data + data.length - sizeof sum, sizeof sum), sum) !=
-                   tr_hash(data.data, data.length - sizeof sum)) {
+    } else if (data.length <= sizeof sum || (memcpy(&sum, data.data + data.length - sizeof sum, sizeof sum), sum) !=
+                                                tr_hash(data.data, data.length - sizeof sum)) {
         unlink(path);
         atomic_fetch_add(&cache->corrupt, 1);
     } else {

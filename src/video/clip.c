@@ -61,8 +61,12 @@ static void find_worker(char path[PATH_MAX])
 
 tr_video_options tr_video_options_default(void)
 {
-    return (tr_video_options){.fps = 2, .min_frames = 4, .max_frames = 448, .total_pixels = 2809856,
-                              .min_pixels = 12544, .time_limit_s = 300,
+    return (tr_video_options){.fps = 2,
+                              .min_frames = 4,
+                              .max_frames = 448,
+                              .total_pixels = 2809856,
+                              .min_pixels = 12544,
+                              .time_limit_s = 300,
                               .memory_limit_bytes = INT64_C(16) << 30};
 }
 
@@ -94,12 +98,16 @@ static tr_status supervise(pid_t child, double limit_s, const char *path, tr_err
         return tr_fail(err, TR_TIMEOUT, path, "its decoder did not finish within %g s and was stopped", limit_s);
     }
     if (WIFSIGNALED(result)) {
-        return tr_fail(err, TR_CHILD, path, "its decoder process died of signal %d (%s); the file is probably damaged "
-                       "or needs more than its memory limit", WTERMSIG(result), strsignal(WTERMSIG(result)));
+        return tr_fail(err, TR_CHILD, path,
+                       "its decoder process died of signal %d (%s); the file is probably damaged "
+                       "or needs more than its memory limit",
+                       WTERMSIG(result), strsignal(WTERMSIG(result)));
     }
     if (WEXITSTATUS(result)) {
-        return tr_fail(err, TR_CHILD, path, "its decoder process ended with status %d; is the program that "
-                       "TEMPR1_WORKER names (or tempr1 beside this one) of this version?", WEXITSTATUS(result));
+        return tr_fail(err, TR_CHILD, path,
+                       "its decoder process ended with status %d; is the program that "
+                       "TEMPR1_WORKER names (or tempr1 beside this one) of this version?",
+                       WEXITSTATUS(result));
     }
     return TR_OK;
 }
@@ -107,7 +115,7 @@ static tr_status supervise(pid_t child, double limit_s, const char *path, tr_err
 static tr_status run_worker(const char *path, const tr_video_options *options, int memory, tr_error *err)
 {
     char worker[PATH_MAX];
-    char *argv[] = {worker, (char *)(uintptr_t)"decode-worker", NULL};
+    char *argv[] = {worker, (char *)(uintptr_t) "decode-worker", NULL};
     posix_spawn_file_actions_t actions;
     pid_t child;
     find_worker(worker);
@@ -134,8 +142,10 @@ static tr_status run_worker(const char *path, const tr_video_options *options, i
     int result = posix_spawnp(&child, worker, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (result) {
-        return tr_fail(err, TR_CHILD, path, "cannot start the decoder program %s: %s; set TEMPR1_WORKER to the tempr1 "
-                       "program", worker, strerror(result));
+        return tr_fail(err, TR_CHILD, path,
+                       "cannot start the decoder program %s: %s; set TEMPR1_WORKER to the tempr1 "
+                       "program",
+                       worker, strerror(result));
     }
     return supervise(child, options->time_limit_s, path, err);
 }
@@ -144,12 +154,14 @@ static tr_status run_worker(const char *path, const tr_video_options *options, i
 static int reply_holds(const void *bytes, size_t size)
 {
     const tr_wire_reply *head = bytes;
-    return size >= sizeof *head && head->magic == TR_WIRE_MAGIC && head->version == TR_WIRE_VERSION && !head->status &&
-           head->bytes == size && head->bytes == tr_wire_bytes(head->count, head->height, head->width) &&
-           head->fps > 0 && head->source_height > 0 && head->source_width > 0;
+    return size >= sizeof *head && head->magic == TR_WIRE_MAGIC && head->version == TR_WIRE_VERSION &&
+           !head->status && head->bytes == size &&
+           head->bytes == tr_wire_bytes(head->count, head->height, head->width) && head->fps > 0 &&
+           head->source_height > 0 && head->source_width > 0;
 }
 
-static tr_status decode(const char *path, const tr_video_options *options, void **bytes, size_t *size, tr_error *err)
+static tr_status decode(const char *path, const tr_video_options *options, void **bytes, size_t *size,
+                        tr_error *err)
 {
     tr_status status = TR_OK;
     struct stat info;
@@ -192,8 +204,8 @@ done:
 }
 
 /* A clip over a checked reply, which it owns from then on. */
-static tr_status clip_make(const char *path, const tr_video_options *options, void *bytes, size_t size, tr_clip **out,
-                           tr_error *err)
+static tr_status clip_make(const char *path, const tr_video_options *options, void *bytes, size_t size,
+                           tr_clip **out, tr_error *err)
 {
     const tr_wire_reply *head = bytes;
     tr_clip *clip = tr_calloc(1, sizeof *clip);
@@ -244,7 +256,8 @@ static tr_status check(const char *path, const tr_video_options *o, tr_error *er
     }
     if (!(o->fps > 0) || o->min_frames < 1 || o->max_frames < 2 || o->total_pixels < 1 || o->min_pixels < 1 ||
         !(o->start_s >= 0) || !(o->end_s >= 0) || (o->end_s > 0 && o->end_s <= o->start_s)) {
-        return tr_fail(err, TR_INVALID, path, "fps and pixels must be positive, max_frames at least 2, and the end "
+        return tr_fail(err, TR_INVALID, path,
+                       "fps and pixels must be positive, max_frames at least 2, and the end "
                        "after the start");
     }
     if (stat(path, &info)) {

@@ -1,8 +1,8 @@
 /* clip.h: a clip and its clock: which frames were taken from a video, when they are shown, and their pixels.
  *
- * The file is decoded in a child process (the program itself, `tempr1 decode-worker`) under a time and a memory limit;
- * the parent never decodes. Times come from the container's presentation times and from nowhere else. Everything here
- * is thread safe; a clip is read-only once open. */
+ * The file is decoded in a child process (the program itself, `tempr1 decode-worker`) under a time and a memory
+ * limit; the parent never decodes. Times come from the container's presentation times and from nowhere else.
+ * Everything here is thread safe; a clip is read-only once open. */
 #ifndef TR_VIDEO_CLIP_H
 #define TR_VIDEO_CLIP_H
 
@@ -11,17 +11,18 @@
 #include <stdint.h>
 
 typedef struct tr_video_options {
-    double fps;           /* frames taken per second */
+    double fps; /* frames taken per second */
     int min_frames, max_frames;
-    int64_t total_pixels; /* of all frames, two frames of a grid counted once */
-    int64_t min_pixels;   /* of one frame */
-    double start_s, end_s;  /* the part of the video, from its start; end_s 0: to the end */
-    double time_limit_s;    /* of the decoder process; 0: none */
+    int64_t total_pixels;       /* of all frames, two frames of a grid counted once */
+    int64_t min_pixels;         /* of one frame */
+    double start_s, end_s;      /* the part of the video, from its start; end_s 0: to the end */
+    double time_limit_s;        /* of the decoder process; 0: none */
     int64_t memory_limit_bytes; /* address space of the decoder process; 0: none */
-    int original_size;      /* 1: frames are not resized (and then have no grid) */
+    int original_size;          /* 1: frames are not resized (and then have no grid) */
 } tr_video_options;
 
-/* The defaults of the `video:` block: 2 frames per second, 4 to 448 frames, 2809856 pixels in all, 12544 at least. */
+/* The defaults of the `video:` block: 2 frames per second, 4 to 448 frames, 2809856 pixels in all, 12544 at least.
+ */
 tr_video_options tr_video_options_default(void);
 
 typedef struct tr_clip {
@@ -56,7 +57,8 @@ tr_status tr_clip_patches(const tr_clip *clip, float *out, tr_error *err);
 /* The same for pixels that come from elsewhere: (count, 3, height, width), sides multiples of 28. */
 tr_status tr_video_patches(const uint8_t *pixels, int count, int height, int width, float *out, tr_error *err);
 
-/* The decoder program; NULL: $TEMPR1_WORKER, else this program when it is tempr1, else tempr1 beside it or in PATH. */
+/* The decoder program; NULL: $TEMPR1_WORKER, else this program when it is tempr1, else tempr1 beside it or in PATH.
+ */
 void tr_video_set_worker(const char *path);
 
 /* The decoder process: serves the request on its inherited descriptor; returns the exit status. */

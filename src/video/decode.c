@@ -49,8 +49,8 @@ static tr_status av_fail(tr_error *err, tr_status code, const decoder *d, int re
 
 static int rotation(const AVStream *stream)
 {
-    const int32_t *matrix = (const int32_t *)(const void *)av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX,
-                                                                                   NULL);
+    const int32_t *matrix =
+        (const int32_t *)(const void *)av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, NULL);
     double theta = matrix ? -round(av_display_rotation_get(matrix)) : 0;
     theta -= 360 * floor(theta / 360 + 0.9 / 360);
     for (int turn = 90; turn < 360; turn += 90) {
@@ -142,11 +142,13 @@ static tr_status choose(decoder *d, int64_t total, tr_error *err)
     d->first = (int64_t)ceil(fmax(o->start_s, 0) * head->fps);
     d->last = o->end_s > 0 ? (int64_t)fmin(floor(o->end_s * head->fps), (double)total - 1) : total - 1;
     if (d->last - d->first < 1) {
-        return tr_fail(err, TR_INVALID, d->request->path, "the part from %g s to %g s has fewer than 2 of the clip's "
-                       "%lld frames (%g s)", o->start_s, o->end_s > 0 ? o->end_s : head->duration_s, (long long)total,
-                       head->duration_s);
+        return tr_fail(err, TR_INVALID, d->request->path,
+                       "the part from %g s to %g s has fewer than 2 of the clip's "
+                       "%lld frames (%g s)",
+                       o->start_s, o->end_s > 0 ? o->end_s : head->duration_s, (long long)total, head->duration_s);
     }
-    TR_TRY(tr_video_frame_count(d->last - d->first + 1, head->fps, o->fps, o->min_frames, o->max_frames, &count, err));
+    TR_TRY(
+        tr_video_frame_count(d->last - d->first + 1, head->fps, o->fps, o->min_frames, o->max_frames, &count, err));
     head->count = count;
     head->source_height = d->turn % 180 ? width : height;
     head->source_width = d->turn % 180 ? height : width;
@@ -181,7 +183,8 @@ done:
     return status;
 }
 
-/* frame, turned as its file says, in its own pixel format (planar or packed alike: whole pixels of a plane move). */
+/* frame, turned as its file says, in its own pixel format (planar or packed alike: whole pixels of a plane move).
+ */
 static tr_status turn_frame(decoder *d, const AVFrame *frame, tr_error *err)
 {
     const AVPixFmtDescriptor *format = av_pix_fmt_desc_get(frame->format);
@@ -275,8 +278,8 @@ static tr_status take(decoder *d, tr_error *err)
         uint8_t *to = (uint8_t *)(d->pts_s + d->head.count) + (size_t)d->next * bytes;
         d->pts_s[d->next] = pts == AV_NOPTS_VALUE ? d->head.start_s + (double)index / d->head.fps
                                                   : (double)pts * av_q2d(d->stream->time_base);
-        TR_TRY(tr_video_resize(d->rgb->data[0], d->rgb->height, d->rgb->width, d->rgb->linesize[0], to, d->head.height,
-                               d->head.width, err));
+        TR_TRY(tr_video_resize(d->rgb->data[0], d->rgb->height, d->rgb->width, d->rgb->linesize[0], to,
+                               d->head.height, d->head.width, err));
     }
 done:
     return status;

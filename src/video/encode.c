@@ -84,8 +84,8 @@ static tr_status start(tr_video_writer *w, int width, int height, AVRational rat
         return av_fail(err, w, result, "cannot start the H.264 encoder");
     }
     w->stream->time_base = w->codec->time_base;
-    w->scaler = sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, AV_PIX_FMT_YUV420P, SWS_BICUBIC, NULL,
-                               NULL, NULL);
+    w->scaler = sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, AV_PIX_FMT_YUV420P, SWS_BICUBIC,
+                               NULL, NULL, NULL);
     if (!w->scaler) {
         return tr_fail(err, TR_MEMORY, w->path, "no memory for the conversion from RGB");
     }
@@ -150,7 +150,8 @@ tr_status tr_video_writer_add(tr_video_writer *writer, const uint8_t *rgb, tr_er
     if (result < 0) {
         return av_fail(err, writer, result, "no memory for a frame");
     }
-    sws_scale(writer->scaler, &rgb, &stride, 0, writer->codec->height, writer->frame->data, writer->frame->linesize);
+    sws_scale(writer->scaler, &rgb, &stride, 0, writer->codec->height, writer->frame->data,
+              writer->frame->linesize);
     writer->frame->pts = writer->count++;
     return encode(writer, writer->frame, err);
 }

@@ -9,8 +9,9 @@ tr_status tr_video_patches(const uint8_t *pixels, int count, int height, int wid
     static const float deviation[3] = {0.26862954f, 0.26130258f, 0.27577711f};
     float level[3][256];
     if (count < 1 || height < 1 || width < 1 || height % (2 * PATCH) || width % (2 * PATCH)) {
-        return tr_fail(err, TR_INVALID, NULL, "patches need frames whose sides are multiples of 28, found %d of %dx%d",
-                       count, width, height);
+        return tr_fail(err, TR_INVALID, NULL,
+                       "patches need frames whose sides are multiples of 28, found %d of %dx%d", count, width,
+                       height);
     }
     for (int c = 0; c < 3; c++) {
         for (int v = 0; v < 256; v++) {

@@ -33,7 +33,8 @@ static void taps_free(taps *t)
 
 static tr_status taps_make(taps *t, int in, int out, tr_error *err)
 {
-    float scale = (float)in / (float)out, support = scale >= 1 ? 2 * scale : 2, inverse = scale >= 1 ? 1 / scale : 1;
+    float scale = (float)in / (float)out, support = scale >= 1 ? 2 * scale : 2,
+          inverse = scale >= 1 ? 1 / scale : 1;
     t->most = (int)ceilf(support) * 2 + 1;
     t->first = tr_calloc((size_t)out, sizeof *t->first);
     t->count = tr_calloc((size_t)out, sizeof *t->count);

@@ -5,8 +5,8 @@
 
 enum { FACTOR = 28, FRAME_PIXELS = 602112 };
 
-tr_status tr_video_smart_resize(int64_t height, int64_t width, int64_t min_pixels, int64_t max_pixels, int *out_height,
-                                int *out_width, tr_error *err)
+tr_status tr_video_smart_resize(int64_t height, int64_t width, int64_t min_pixels, int64_t max_pixels,
+                                int *out_height, int *out_width, tr_error *err)
 {
     if (height < 1 || width < 1) {
         return tr_fail(err, TR_INVALID, NULL, "a frame must have a size, found %lldx%lld", (long long)width,

@@ -10,8 +10,8 @@
 
 /* Height and width brought to multiples of 28 within [min_pixels, max_pixels]. TR_INVALID when one side is more
  * than 200 times the other or a side is below 1. */
-tr_status tr_video_smart_resize(int64_t height, int64_t width, int64_t min_pixels, int64_t max_pixels, int *out_height,
-                                int *out_width, tr_error *err);
+tr_status tr_video_smart_resize(int64_t height, int64_t width, int64_t min_pixels, int64_t max_pixels,
+                                int *out_height, int *out_width, tr_error *err);
 
 /* How many of total frames at video_fps are taken for `fps` frames per second; even, at least 2. */
 tr_status tr_video_frame_count(int64_t total, double video_fps, double fps, int min_frames, int max_frames,

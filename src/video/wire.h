@@ -1,8 +1,8 @@
 /* wire.h: what parent and decoder process say to each other, through one shared memory file.
  *
  * The parent writes a request; the child replaces it by a reply: the header, int64 frames[count],
- * double pts_s[count], uint8 pixels[count][3][height][width]. The cache keeps the same bytes. The reader checks magic,
- * version and length before it believes anything. Internal to src/video. */
+ * double pts_s[count], uint8 pixels[count][3][height][width]. The cache keeps the same bytes. The reader checks
+ * magic, version and length before it believes anything. Internal to src/video. */
 #ifndef TR_VIDEO_WIRE_H
 #define TR_VIDEO_WIRE_H
 

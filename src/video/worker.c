@@ -31,8 +31,8 @@ int tr_video_worker_main(void)
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     av_log_set_level(AV_LOG_QUIET);
     if (tr_video_decode(&request, TR_WIRE_FD, &err) != TR_OK) {
-        tr_wire_reply reply = {.magic = TR_WIRE_MAGIC, .version = TR_WIRE_VERSION, .status = (int32_t)err.code,
-                               .bytes = sizeof reply};
+        tr_wire_reply reply = {
+            .magic = TR_WIRE_MAGIC, .version = TR_WIRE_VERSION, .status = (int32_t)err.code, .bytes = sizeof reply};
         memcpy(reply.message, err.message, sizeof reply.message);
         if (ftruncate(TR_WIRE_FD, 0) || pwrite(TR_WIRE_FD, &reply, sizeof reply, 0) != sizeof reply) {
             return 2;
