@@ -75,16 +75,35 @@ static bool first_range(tr_span text, tr_interval *out, bool *found)
     return false;
 }
 
-static bool word_byte(char c)
+/* Whether the character at `at` belongs to a word for a regular expression: of those beyond ASCII all but the
+ * spaces and the common punctuation of Latin-1, U+2000 to U+206F, U+3000 to U+303F and the full-width forms. */
+static bool word_at(const char *at, const char *end)
 {
-    return tr_scan_letter(c) || tr_scan_digit(c) || c == '_' || (unsigned char)c >= 0x80;
+    unsigned char c = (unsigned char)at[0], d = end - at > 1 ? (unsigned char)at[1] : 0;
+    if (c < 0x80) {
+        return tr_scan_letter(*at) || tr_scan_digit(*at) || c == '_';
+    }
+    if (c == 0xC2) {
+        return d == 0xAA || d == 0xB2 || d == 0xB3 || d == 0xB5 || d == 0xB9 || d == 0xBA ||
+               (d >= 0xBC && d <= 0xBE);
+    }
+    return !((c == 0xE2 && (d == 0x80 || d == 0x81)) || (c == 0xE3 && d == 0x80) || (c == 0xEF && d == 0xBC));
+}
+
+static bool word_before(const char *begin, const char *at)
+{
+    const char *c = at - 1;
+    while (c > begin && at - c < 4 && ((unsigned char)*c & 0xC0) == 0x80) {
+        c--;
+    }
+    return at > begin && word_at(c, at);
 }
 
 /* The first \b(\d+\.\d+\b|\b\d+)\b. */
 static bool first_number(tr_span text, double *value)
 {
     for (const char *at = text.at; at < text.end; at++) {
-        if (!tr_scan_digit(*at) || (at > text.at && word_byte(at[-1]))) {
+        if (!tr_scan_digit(*at) || word_before(text.at, at)) {
             continue;
         }
         const char *whole = at, *end;
@@ -95,11 +114,11 @@ static bool first_number(tr_span text, double *value)
         if (text.end - whole > 1 && *whole == '.' && tr_scan_digit(whole[1])) {
             for (end = whole + 1; end < text.end && tr_scan_digit(*end); end++) {
             }
-            if (end < text.end && word_byte(*end)) {
+            if (end < text.end && word_at(end, text.end)) {
                 end = whole;
             }
         }
-        if (end == text.end || !word_byte(*end)) {
+        if (end == text.end || !word_at(end, text.end)) {
             return tr_scan_float((tr_span){at, end}, value);
         }
         at = whole;

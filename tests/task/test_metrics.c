@@ -466,19 +466,21 @@ static void test_temporal_r1_text(void **state)
     static const struct {
         const char *text;
         double start, end;
-    } cases[] = {{"The given query happens in 64.0 - 72.0 seconds.", 64, 72},
-                 {"5 to 20", 5, 20},
-                 {"20 to 5", 5, 20}, /* swapped, unlike the reward */
-                 {"5stop20", -1, -1},
-                 {"1to 2 - 3", 1, 2},
-                 {"a specific example is : 20.8 - 30.0 seconds. 3-4", 3, 4},
-                 {"It starts at 3.5s. \nIt ends at 7!", 3, 7}, /* "3.5s" is read as 3 */
-                 {"It starts at 3.5 \nIt ends at 7", 3.5, 7},
-                 {"start 5, end 20", -1, -1}, /* one sentence gives one number */
-                 {"00:05 - 00:20", 0, 5},
-                 {"{\"start_time\": \"5\", \"end_time\": \"20\"}", -1, -1},
-                 {"5..2 - 7", -1, -1},
-                 {"", -1, -1}};
+    } cases[] = {
+        {"The given query happens in 64.0 - 72.0 seconds.", 64, 72},
+        {"5 to 20", 5, 20},
+        {"20 to 5", 5, 20}, /* swapped, unlike the reward */
+        {"5stop20", -1, -1},
+        {"1to 2 - 3", 1, 2},
+        {"a specific example is : 20.8 - 30.0 seconds. 3-4", 3, 4},
+        {"It starts at 3.5s. \nIt ends at 7!", 3, 7}, /* "3.5s" is read as 3 */
+        {"It starts at 3.5 \nIt ends at 7", 3.5, 7},
+        {"It starts at 3.5. \nIt ends at 7\xE3\x80\x80?", 3.5, 7}, /* an ideographic space ends the number */
+        {"start 5, end 20", -1, -1},                               /* one sentence gives one number */
+        {"00:05 - 00:20", 0, 5},
+        {"{\"start_time\": \"5\", \"end_time\": \"20\"}", -1, -1},
+        {"5..2 - 7", -1, -1},
+        {"", -1, -1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tr_interval out = {-1, -1};
         const char *text = cases[i].text;
