@@ -97,7 +97,7 @@ static void test_group_reference(void **state)
         results expected = run_group(&tr_reference_table, c, &g), first = {0};
         double tolerance = score_error(&c->shape), many = (double)(g.rows * c->shape.heads / c->shape.kv_heads);
         for (int v = 0; v < variants; v++) {
-            for (int threads = 1; threads <= 3; threads++) {
+            for (int threads = 1; threads <= thread_counts(v, variants); threads++) {
                 tr_threads_set(threads);
                 results r = run_group(fast[v], c, &g);
                 if (v == 0 && threads == 1) {
@@ -277,7 +277,7 @@ static void test_segments(void **state)
         double tolerance = 2.0 * score_error(shape),
                term = 16.0 * (double)shape->scale * sqrt((double)shape->head_dim);
         for (int v = 0; v < variants; v++) {
-            for (int threads = 1; threads <= 3; threads++) {
+            for (int threads = 1; threads <= thread_counts(v, variants); threads++) {
                 tr_threads_set(threads);
                 bool base = v == 0 && threads == 1;
                 results r = run_segments(fast[v], shape, segments, qkv, dout, base ? d0 : d);

@@ -205,7 +205,7 @@ static void test_variants_and_threads(void **state)
         float *first = malloc(LARGEST * sizeof *first), *other = malloc(LARGEST * sizeof *other);
         assert_true(first && other);
         for (int v = 0; v < variants; v++) {
-            for (int threads = 1; threads <= 3; threads++) {
+            for (int threads = 1; threads <= thread_counts(v, variants); threads++) {
                 tr_threads_set(threads);
                 bool base = v == 0 && threads == 1;
                 int64_t count = fixtures[f].run(fast[v], base ? first : other);
