@@ -194,8 +194,9 @@ tr_status tr_plot_svg(const char *title, const tr_plot_panel *panels, size_t cou
     frame head = {.out = out, .err = err};
     status = status ? status : add_label(&head, 16, 26, "start", "head", title);
     for (size_t i = 0; !status && i < count; i++) {
-        frame f = {.left = (double)(i % columns * WIDTH + LEFT),
-                   .top = (double)(i / columns * HEIGHT + TOP + HEAD),
+        size_t column = i % columns, row = i / columns;
+        frame f = {.left = (double)(column * WIDTH + LEFT),
+                   .top = (double)(row * HEIGHT + TOP + HEAD),
                    .out = out,
                    .err = err};
         status = add_panel(&f, &panels[i]);

@@ -34,16 +34,19 @@ tr_status tr_features_create(uint64_t bytes, tr_features **features, tr_error *e
 
 static void leave(tr_features *f, size_t index)
 {
-    f->bytes -= f->items[index].bytes;
-    free(f->items[index].values);
-    f->items[index] = f->items[--f->count];
+    entry gone = f->items[index];
+    f->count--;
+    f->items[index] = f->items[f->count];
+    f->items[f->count] = (entry){0};
+    f->bytes -= gone.bytes;
+    free(gone.values);
 }
 
 void tr_features_free(tr_features *features)
 {
     if (features) {
-        while (features->count) {
-            leave(features, features->count - 1);
+        for (size_t i = 0; i < features->count; i++) {
+            free(features->items[i].values);
         }
         free(features->items);
         free(features);

@@ -117,8 +117,9 @@ static tr_status write_state(const tr_model *model, const char *path, json_t *su
     float *band = tr_calloc_aligned(largest_band(model), 1);
     tr_safetensors_writer writer = {0};
     bool open = false;
-    tr_status status = band ? TR_OK : tr_fail(err, TR_MEMORY, path, "out of memory");
-    if (status) {
+    tr_status status;
+    if (!band) {
+        status = tr_fail(err, TR_MEMORY, path, "out of memory");
         goto done;
     }
     TR_TRY(name_entries(model, &entries, &names, &count, err));
@@ -177,7 +178,7 @@ static tr_status list_steps(const char *folder, int64_t **steps, size_t *count, 
     if (!status && !(*steps = tr_calloc(n, sizeof **steps))) {
         status = tr_fail(err, TR_MEMORY, folder, "out of memory");
     }
-    for (size_t i = 0; !status && i < n; i++) {
+    for (size_t i = 0; !status && *steps && i < n; i++) {
         char *end;
         long long step = strncmp(names[i], "step-", 5) ? -1 : strtoll(names[i] + 5, &end, 10);
         if (step >= 0 && end != names[i] + 5 && !*end) {
@@ -294,11 +295,14 @@ static tr_status read_tensor(const tr_safetensors *file, const tr_param *p, int 
     if (!tensor || !sum) {
         return tr_fail(err, TR_MISMATCH, path, "the state has no %s: it was written with other parts frozen", name);
     }
-    if (tensor->dtype != TR_F32 || tensor->elements != p->out * p->in) {
-        return tr_fail(err, TR_MISMATCH, path, "%s has %lld elements, the model %lld", name,
-                       (long long)tensor->elements, (long long)(p->out * p->in));
+    if (tensor->dtype != TR_F32 || (int64_t)tensor->elements != p->out * p->in) {
+        return tr_fail(err, TR_MISMATCH, path, "%s has %lld elements, the model's is [%lld, %lld]", name,
+                       (long long)tensor->elements, (long long)p->out, (long long)p->in);
     }
     float *values = values_of(p, kind);
+    if (!values) {
+        return tr_fail(err, TR_MISMATCH, path, "the model has no room for %s", name);
+    }
     tr_matrix matrix = {TR_F32, p->out, p->in, values};
     uint64_t hash = 0;
     int64_t step = band_rows(p);
@@ -327,8 +331,10 @@ static tr_status read_state(tr_model *model, const char *path, const json_t *sum
     tr_safetensors file = {0};
     float *band = tr_calloc_aligned(largest_band(model), 1);
     size_t expected = 0;
-    tr_status status =
-        band ? tr_safetensors_open(&file, path, err) : tr_fail(err, TR_MEMORY, path, "out of memory");
+    if (!band) {
+        return tr_fail(err, TR_MEMORY, path, "out of memory");
+    }
+    tr_status status = tr_safetensors_open(&file, path, err);
     for (int i = 0; !status && i < model->params.count; i++) {
         const tr_param *p = &model->params.items[i];
         for (int kind = 0; !status && kind < 3 && has_state(p); kind++) {

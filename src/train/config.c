@@ -500,7 +500,7 @@ static tr_status set_path(json_t *root, const char *key, json_t *value, tr_error
     char *copy = tr_strdup(key), *rest = copy;
     json_t *at = root;
     tr_status status = copy ? TR_OK : tr_fail(err, TR_MEMORY, "command line", "out of memory");
-    while (!status) {
+    while (!status && rest) {
         char *part = strsep(&rest, "."), *end;
         size_t index = strtoul(part, &end, 10);
         bool array = json_is_array(at) && end != part && !*end;

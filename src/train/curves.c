@@ -38,7 +38,7 @@ static tr_status table_read(table *t, const char *path, tr_error *err)
     while (!status && !(status = tr_file_read_line(f, 0, &line, &got, err)) && got) {
         json_t *object;
         status = tr_json_parse(tr_buffer_text(&line), line.length, path, (long)t->count, &object, err);
-        status = status ? status : tr_grow(&t->rows, &t->capacity, t->count + 1, sizeof *t->rows, err);
+        status = status ? status : tr_grow(&t->rows, &t->capacity, t->count + 1, sizeof(void *), err);
         if (!status) {
             t->rows[t->count++] = object;
         }
@@ -46,7 +46,7 @@ static tr_status table_read(table *t, const char *path, tr_error *err)
     if (!status && !(t->steps = tr_calloc(t->count, sizeof *t->steps))) {
         status = tr_fail(err, TR_MEMORY, path, "out of memory");
     }
-    for (size_t i = 0; !status && i < t->count; i++) {
+    for (size_t i = 0; !status && t->steps && i < t->count; i++) {
         t->steps[i] = json_number_value(json_object_get(t->rows[i], "step"));
     }
     if (f) {
