@@ -1,85 +1,84 @@
-/* trace.c: `tempr1 trace`: every stage of the network on the inputs of a case, into a safetensors file. */
+/* trace.c: `tempr1 trace`: every stage of the network on given inputs, for comparison with another implementation. */
 #include "cli/cli.h"
+
 #include "model/trace.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static int run(int argc, char **argv);
+extern const tr_command tr_command_trace;
 
-const tr_command tr_command_trace = {
-    .name = "trace",
-    .arguments = "--model DIR --input CASE.safetensors --out OUT.safetensors [options]",
-    .summary = "every stage of the network on given inputs, for comparison with another implementation",
-    .text = "The kind of a case follows from its tensors: in/pixels_u8 (u8 patches; value = (u8 - 128) / 64) is a vision\n"
-            "case, in/input_ids text, in/prompt_input_ids or in/group0/... groups, in/row0/... SFT. Given position ids\n"
-            "are used, absent ones computed; a difference between both is an error. Results are whole: out/block_0,\n"
-            "out/layer_0, out/logits, out/logp_t1, out/logp_t0.7, ...; with --backward also out/loss and\n"
-            "out/grad/NAME for every parameter. The loss is sum(d_features * features) for vision,\n"
-            "-sum(weights * logp_t1) for groups, the mean over kept tokens for SFT; text cases have none.\n"
-            "\n"
-            "  tempr1 trace --model CHECKPOINT --input group.safetensors --out out.safetensors --backward\n",
-    .run = run};
+typedef struct request {
+    const char *model, *input, *out, *dtype, *isa;
+    bool backward;
+} request;
 
-static tr_status trace(const char *dir, const char *input, const char *output, const tr_model_options *options,
-                       bool backward, tr_error *err)
+static tr_status trace(const request *r, tr_error *err)
 {
-    tr_safetensors in = {0};
-    tr_safetensors_builder out = {0};
-    tr_model_options load = *options;
+    tr_model_options options = {.dtype = !strcmp(r->dtype, "bf16") ? TR_BF16 : TR_F32, .isa = r->isa};
     tr_model *model = NULL;
-    tr_trace_kind kind;
+    tr_safetensors file = {0};
+    tr_trace_input input = {0};
+    tr_safetensors_builder builder = {0};
+    tr_model_config config;
     tr_status status;
-    TR_TRY(tr_safetensors_open(&in, input, err));
-    TR_TRY(tr_trace_kind_of(&in, &kind, err));
-    if (backward && (kind == TR_TRACE_TEXT || kind == TR_TRACE_ROPE)) {
-        fprintf(stderr, "tempr1 trace: a %s case has no loss; only the forward is written\n",
-                kind == TR_TRACE_TEXT ? "text" : "rotary table");
-        backward = false;
-    }
-    load.train = backward;
-    TR_TRY(tr_model_load(dir, &load, &model, err));
-    TR_TRY(tr_trace_run(model, &in, backward, &out, err));
-    TR_TRY(tr_safetensors_builder_write(&out, output, err));
-    fprintf(stderr, "%zu tensors written to %s\n", out.count, output);
-done:
+    TR_TRY(tr_safetensors_open(&file, r->input, err));
+    TR_TRY(tr_model_config_read(r->model, &config, err));
+    status = tr_trace_input_read(&config, &file, &input, err);
     if (status) {
-        tr_fail_where(err, status, "%s", input);
+        tr_fail_context(err, status, "%s", r->input);
+        goto done;
     }
+    if (r->backward && input.kind == TR_TRACE_TEXT) {
+        fprintf(stderr, "tempr1 trace: a text input has no loss: --backward adds nothing\n");
+    }
+    options.train = r->backward && input.kind != TR_TRACE_TEXT;
+    TR_TRY(tr_model_load(r->model, &options, &model, err));
+    TR_TRY(tr_trace_run(model, &input, r->backward, &builder, err));
+    TR_TRY(tr_safetensors_builder_write(&builder, r->out, err));
+done:
+    tr_safetensors_builder_free(&builder);
+    tr_trace_input_free(&input);
     tr_model_free(model);
-    tr_safetensors_builder_free(&out);
-    tr_safetensors_close(&in);
+    tr_safetensors_close(&file);
     return status;
 }
 
 static int run(int argc, char **argv)
 {
-    const char *model = NULL, *input = NULL, *output = NULL, *dtype = "f32", *isa = NULL;
-    bool backward = false;
-    char **positional;
-    int count;
+    request r = {.dtype = "f32"};
     const tr_option options[] = {
-        {.name = "model", .kind = TR_OPTION_TEXT, .value = &model, .argument = "DIR", .help = "checkpoint directory",
-         .required = true},
-        {.name = "input", .kind = TR_OPTION_TEXT, .value = &input, .argument = "FILE",
-         .help = "safetensors file with the in/... tensors", .required = true},
-        {.name = "out", .kind = TR_OPTION_TEXT, .value = &output, .argument = "FILE",
-         .help = "safetensors file that is written", .required = true},
-        {.name = "backward", .kind = TR_OPTION_FLAG, .value = &backward, .help = "also the loss and all gradients"},
-        {.name = "dtype", .kind = TR_OPTION_TEXT, .value = &dtype, .argument = "TYPE",
-         .help = "weights as f32 or rounded to bf16; activations are f32. Default: f32"},
-        {.name = "isa", .kind = TR_OPTION_TEXT, .value = &isa, .argument = "NAME",
-         .help = "kernels: scalar, avx2, avx512 or reference. Default: the widest of this machine"},
+        {.name = "model", .kind = TR_OPTION_TEXT, .value = &r.model, .argument = "DIR", .required = true,
+         .help = "The checkpoint."},
+        {.name = "input", .kind = TR_OPTION_TEXT, .value = &r.input, .argument = "FILE", .required = true,
+         .help = "A safetensors file with in/... tensors."},
+        {.name = "out", .kind = TR_OPTION_TEXT, .value = &r.out, .argument = "FILE", .required = true,
+         .help = "The safetensors file to write, with out/... tensors."},
+        {.name = "backward", .kind = TR_OPTION_FLAG, .value = &r.backward,
+         .help = "Also the loss and the gradient of every parameter."},
+        {.name = "dtype", .kind = TR_OPTION_TEXT, .value = &r.dtype, .argument = "f32|bf16",
+         .help = "Of the weights (default f32); activations and accumulation are f32."},
+        {.name = "isa", .kind = TR_OPTION_TEXT, .value = &r.isa, .argument = "NAME",
+         .help = "Kernels: scalar, avx2, avx512 or reference (default: $TEMPR1_ISA, else the widest)."},
         {0}};
-    int exit_status = tr_cli_parse(&tr_command_trace, options, argc, argv, 0, 0, &positional, &count);
-    if (exit_status >= 0) {
-        return exit_status;
+    char **positional;
+    int count, exit = tr_cli_parse(&tr_command_trace, options, argc, argv, 0, 0, &positional, &count);
+    if (exit >= 0) {
+        return exit;
     }
-    if (strcmp(dtype, "f32") != 0 && strcmp(dtype, "bf16") != 0) {
-        return tr_cli_usage(&tr_command_trace, "--dtype %s: f32 or bf16", dtype);
+    if (strcmp(r.dtype, "f32") && strcmp(r.dtype, "bf16")) {
+        return tr_cli_usage(&tr_command_trace, "--dtype %s: expected f32 or bf16", r.dtype);
     }
-    tr_model_options load = {.dtype = strcmp(dtype, "f32") == 0 ? TR_F32 : TR_BF16, .isa = isa};
     tr_error err = {0};
-    tr_status status = trace(model, input, output, &load, backward, &err);
-    return status ? tr_cli_fail(&tr_command_trace, &err) : TR_EXIT_DONE;
+    return trace(&r, &err) ? tr_cli_fail(&tr_command_trace, &err) : TR_EXIT_DONE;
 }
+
+const tr_command tr_command_trace = {
+    .name = "trace",
+    .arguments = "--model DIR --input FILE --out FILE [--backward] [--dtype f32|bf16] [--isa NAME]",
+    .summary = "every stage of the network on given inputs, to compare with another implementation",
+    .text = "Reads named tensors (in/pixels_u8: vision; in/input_ids: text; in/prompt_input_ids or "
+            "in/group0/...: groups; in/row0/...: SFT), runs the network, and writes every stage as out/NAME, whole. "
+            "With --backward also out/loss and out/grad/NAME of every parameter, in checkpoint names.\n\n"
+            "Example: tempr1 trace --model nano --input group.safetensors --out trace.safetensors --backward",
+    .run = run};

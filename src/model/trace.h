@@ -1,48 +1,57 @@
 /* trace.h: every stage of the network on given inputs, for comparison with another implementation.
  *
- * Reads the `in/...` tensors of one case (names and meaning as the reference cases have them: a vision case has
- * in/pixels_u8, a text case in/input_ids, groups in/prompt_input_ids or in/group0/..., SFT in/row0/..., rotary tables
- * in/position_ids alone) and gives the `out/...` tensors, whole. Nothing but the checkpoint decides the shapes. */
+ * The inputs are named tensors ("in/..."): pixels alone, a text sequence, groups of responses, or SFT rows; the kind
+ * follows from the names. The results are collected under "out/..." with the names and shapes that the project's
+ * reference files use. Inputs are checked against the model before anything is computed. */
 #ifndef TR_MODEL_TRACE_H
 #define TR_MODEL_TRACE_H
 
 #include "model/network.h"
 #include "model/safetensors.h"
 
-typedef enum tr_trace_kind { TR_TRACE_VISION, TR_TRACE_TEXT, TR_TRACE_GROUP, TR_TRACE_SFT, TR_TRACE_ROPE } tr_trace_kind;
+typedef enum tr_trace_kind { TR_TRACE_VISION, TR_TRACE_TEXT, TR_TRACE_GROUPS, TR_TRACE_SFT } tr_trace_kind;
 
-/* The kind of a case by its tensors' names; TR_FORMAT when it is none. */
-tr_status tr_trace_kind_of(const tr_safetensors *in, tr_trace_kind *kind, tr_error *err);
+/* One sequence of the input: a prompt with its images and videos, and what belongs to it. */
+typedef struct tr_trace_row {
+    int64_t count;          /* tokens of the prompt; 0 in a vision trace */
+    int32_t *ids;           /* [count] */
+    int32_t *positions;     /* [3][count] */
+    int32_t *targets;       /* [count] id that each row predicts, -1 none; text and SFT */
+    int64_t patches;        /* of all images and videos, in the order of the prompt */
+    float *pixels;          /* [patches][1176] */
+    int32_t (*grids)[3];    /* [grid_count] */
+    int64_t grid_count;
+    int64_t visual;         /* merged tokens: patches / 4 */
+    float *features;        /* [visual][hidden], room */
+    int32_t *response_ids;  /* [tokens] */
+    int64_t *lengths;       /* [responses] */
+    int64_t responses, tokens;
+} tr_trace_row;
 
-/* Runs the case. backward: also out/loss and the gradient of every trainable parameter (the model must have been
- * loaded with `train`); its gradients are set to zero first. A text case has no loss: only the forward runs. */
-tr_status tr_trace_run(tr_model *model, const tr_safetensors *in, bool backward, tr_safetensors_builder *out,
-                       tr_error *err);
-
-/* ---- shared by trace.c and trace_input.c ---- */
-
-/* One prompt as a case gives it. Everything is owned; tr_trace_prompt_free takes an empty one. */
-typedef struct tr_trace_prompt {
-    int32_t *ids, *positions;   /* [count], [3][count] */
+typedef struct tr_trace_input {
+    tr_trace_kind kind;
+    tr_trace_row *rows;
     int64_t count;
-    float *patches;             /* [rows][1176], images and videos in the order of the prompt */
-    int32_t (*grids)[3];
-    int64_t rows, grid_count;
-    int32_t next;               /* position of the first response token */
-} tr_trace_prompt;
+    float *weights;    /* groups: one for each response token of all groups, NULL when absent */
+    float *d_features; /* vision: d(loss)/d(features), NULL when absent */
+    int64_t tokens;    /* groups: response tokens of all; SFT: kept labels of all rows */
+} tr_trace_input;
 
-/* Reads PREFIXinput_ids, position_ids, video_* and image_* ("in/", "in/prompt_", "in/row0/", ...). Given positions
- * are used; where they can be computed too, a difference is an error. */
-tr_status tr_trace_prompt_read(const tr_safetensors *in, const char *prefix, const tr_model_config *config,
-                               tr_trace_prompt *prompt, tr_error *err);
-void tr_trace_prompt_free(tr_trace_prompt *prompt);
+/* Reads and checks "in/..." against a configuration. Errors name the tensor. tr_trace_input_free takes an empty one. */
+tr_status tr_trace_input_read(const tr_model_config *config, const tr_safetensors *file, tr_trace_input *input,
+                              tr_error *err);
+void tr_trace_input_free(tr_trace_input *input);
 
-/* A tensor PREFIX NAME; NULL when absent. Pixels as floats: (u8 - 128) / 64. Integers as int32, beyond its range -1;
- * count receives the elements. The results are freed with free(). */
-const tr_safetensor *tr_trace_find(const tr_safetensors *in, const char *prefix, const char *name);
-tr_status tr_trace_integers(const tr_safetensors *in, const char *prefix, const char *name, int32_t **values,
-                            int64_t *count, tr_error *err);
-tr_status tr_trace_pixels(const tr_safetensors *in, const char *prefix, const char *name, float **values, int64_t *rows,
-                          tr_error *err);
+/* The group that the network takes; features of the row as computed. */
+tr_group tr_trace_group(const tr_trace_row *row);
+tr_visual tr_trace_visual(const tr_trace_row *row);
+
+/* Limits that fit every row of an input. */
+tr_network_limits tr_trace_limits(const tr_trace_input *input, bool backward);
+
+/* Runs the network and adds "out/..." to the builder. backward: also the loss and the gradients of the trainable
+ * parameters (the model must have been loaded to train); a text input has no loss and gives none. */
+tr_status tr_trace_run(tr_model *model, const tr_trace_input *input, bool backward, tr_safetensors_builder *out,
+                       tr_error *err);
 
 #endif
