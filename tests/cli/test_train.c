@@ -10,13 +10,15 @@
 #include <string.h>
 #include <sys/wait.h>
 
+static const char *before = ""; /* shell commands in front of the program */
+
 /* Runs `tempr1 ARGUMENTS`; the exit status, with stdout and stderr in the two buffers. */
 static int run(const char *arguments, tr_buffer *out, tr_buffer *errors)
 {
     char out_path[600], error_path[600];
     snprintf(out_path, sizeof out_path, "%s", scratch_path("out"));
     snprintf(error_path, sizeof error_path, "%s", scratch_path("errors"));
-    char *command = tr_format("'%s' %s >'%s' 2>'%s'", TEMPR1_PROGRAM, arguments, out_path, error_path);
+    char *command = tr_format("%s '%s' %s >'%s' 2>'%s'", before, TEMPR1_PROGRAM, arguments, out_path, error_path);
     int status = system(command);
     free(command);
     tr_buffer_clear(out);
@@ -96,6 +98,17 @@ static void test_a_real_clip_from_the_files_alone(void **state)
     expect(tr_format("train '%s'", config), 1, "", "already holds a run");
     expect(tr_format("train '%s' --resume --json", config), 0, "\"algorithm\":\"grpo\"", "resumed from");
     expect(tr_format("train '%s' --resume grpo.kl=0.5", config), 1, "", "grpo.kl: 0.04 -> 0.5");
+    /* A disk that is full in the middle of a checkpoint: said, nothing half-written stays, the old one is whole. */
+    before = "trap '' XFSZ; ulimit -f 3000;";
+    expect(tr_format("train '%s' --resume --accept-changes stages.1.train.steps=3", config), 1, "", "cannot write");
+    before = "";
+    char **names;
+    size_t count;
+    assert_int_equal(tr_directory_list(scratch_path("run/2-grpo/checkpoints"), &names, &count, NULL), TR_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(names[0], "step-2");
+    tr_names_free(names, count);
+    expect(tr_format("train '%s' --resume", config), 0, "step-2", "resumed from");
     tr_buffer lines = {0};
     metrics = tr_strdup(scratch_path("run/2-grpo/metrics.jsonl"));
     assert_int_equal(tr_file_read(metrics, 0, &lines, NULL), TR_OK);
