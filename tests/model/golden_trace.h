@@ -55,6 +55,16 @@ static inline void golden_case_close(golden_case *g)
     tr_safetensors_builder_free(&g->out);
 }
 
+/* Runs the opened case. */
+static inline void golden_trace(golden_case *g, bool backward)
+{
+    tr_trace_input input = {0};
+    tr_error err = {0};
+    golden_ok(tr_trace_input_read(&g->model->config, &g->in, &input, &err), &err);
+    golden_ok(tr_trace_run(g->model, &input, backward, &g->out, &err), &err);
+    tr_trace_input_free(&input);
+}
+
 static inline int golden_out(const golden_case *g, const char *name)
 {
     char full[160];
@@ -211,9 +221,8 @@ static inline void golden_case_compare(golden_case *g, bool gradients, int least
 static inline void golden_run(const char *name, const char *isa, bool backward, int least)
 {
     golden_case g;
-    tr_error err = {0};
     golden_case_open(&g, name, NULL, (tr_model_options){.dtype = TR_F32, .train = backward, .isa = isa});
-    golden_ok(tr_trace_run(g.model, &g.in, backward, &g.out, &err), &err);
+    golden_trace(&g, backward);
     golden_case_compare(&g, backward, least);
     golden_case_close(&g);
 }

@@ -1,88 +1,104 @@
-/* test_golden_text.c: the decoder against the reference implementation: rotary tables, embeddings, every layer, logits,
- * log-probs; and that every copy of a checkpoint gives that copy's logits. */
-#include "golden_trace.h"
+/* test_golden_text.c: the decoder against the reference: embeddings with features, layers, final norm, logits of all
+ * positions, next-token log-probs, rope tables, and every copy of a checkpoint. */
+#include "golden.h"
 
-static void test_rotary_tables(void **state)
+static void test_nano(void **state)
 {
     (void)state;
-    golden_run_both("rope-nano-tables", false, 2);
-    golden_run_both("rope-micro-tables", false, 2);
+    golden_case("text-nano-plain", false);
+    golden_case("text-nano-image", false);
+    golden_case("text-nano-video", false);
+    golden_case("text-nano-mixed", false);
 }
 
-static void test_plain_text(void **state)
+static void test_micro(void **state)
 {
     (void)state;
-    golden_run_both("text-nano-plain", false, 8);
-}
-
-static void test_an_image(void **state)
-{
-    (void)state;
-    golden_run_both("text-nano-image", false, 8);
-}
-
-static void test_a_video(void **state)
-{
-    (void)state;
-    golden_run_both("text-nano-video", false, 8);
-}
-
-static void test_an_image_between_two_videos(void **state)
-{
-    (void)state;
-    golden_run_both("text-nano-mixed", false, 8);
-}
-
-static void test_real_head_size(void **state)
-{
-    (void)state;
-    golden_run_both("text-micro-video", false, 7);
+    golden_case("text-micro-video", false);
 }
 
 static void test_real_vocabulary(void **state)
 {
     (void)state;
-    golden_run("text-vocab-video", NULL, false, 6);
+    golden_case("text-vocab-video", false);
 }
 
-/* Last-position logits of every copy of a checkpoint: layouts, shards, names, 16-bit weights read exactly. */
-static void test_every_copy_of_a_checkpoint(void **state)
+/* The last position's logits of every copy: layouts, shards, 16-bit weights, prefixed names. */
+static void test_copies(void **state)
 {
     (void)state;
-    static const char *const copies[] = {"nano",     "nano-legacy-sharded", "nano-bf16", "nano-f16", "nano-prefixed",
-                                         "nano-tf449", "nano-lora-merged",  "nano-ref"};
-    for (size_t i = 0; i < sizeof copies / sizeof *copies; i++) {
-        golden_case g;
-        tr_error err = {0};
-        char name[96], key[96];
-        golden_case_open(&g, "load-nano-copies", copies[i], (tr_model_options){.dtype = TR_F32});
-        golden_ok(tr_trace_run(g.model, &g.in, false, &g.out, &err), &err);
-        snprintf(name, sizeof name, "logits/%s", copies[i]);
+    golden g;
+    golden_read(&g, "load-nano-copies");
+    const char *name;
+    json_t *what;
+    int bad = 0;
+    json_object_foreach(json_object_get(g.json, "results"), name, what)
+    {
+        char key[128];
+        const tr_model_options options = {.dtype = TR_F32};
+        tr_model *model = golden_model(name + strlen("logits/"), &options);
+        golden_run(&g, model, false);
+        const tr_safetensor *logits = tr_safetensors_find(&g.result, "out/logits");
+        assert_non_null(logits);
         snprintf(key, sizeof key, "truth/%s", name);
-        int out = golden_out(&g, "logits");
-        assert_true(out >= 0);
-        /* keep the last row: the case holds no more */
-        tr_safetensors_entry *e = &g.out.entries[out];
-        const float *x = g.out.data[out];
-        memmove(g.out.data[out], x + (e->shape[0] - 1) * e->shape[1], (size_t)e->shape[1] * sizeof *x);
-        e->rank = 1;
-        e->shape[0] = e->shape[1];
-        const tr_safetensor *truth = tr_safetensors_find(&g.in, key);
+        const tr_safetensor *truth = tr_safetensors_find(&g.file, key);
         assert_non_null(truth);
-        golden_compare(&g, name, "logits", truth);
-        assert_int_equal(g.failed, 0);
-        golden_case_close(&g);
+        float *all = golden_values(logits, TR_F32);
+        double *values = golden_values(truth, TR_F64);
+        bad += !golden_floats_close(what, name, all + logits->elements - truth->elements, values,
+                                    (size_t)truth->elements);
+        g.compared++;
+        free(all);
+        free(values);
+        tr_model_free(model);
     }
+    printf("load-nano-copies: %d comparisons, %d bad\n", g.compared, bad);
+    assert_true(g.compared >= 8);
+    assert_int_equal(bad, 0);
+    golden_free(&g);
+}
+
+static void tables(const char *name)
+{
+    golden g;
+    golden_read(&g, name);
+    const tr_model_options options = {.dtype = TR_F32};
+    tr_model *model = golden_model(json_string_value(json_object_get(g.json, "checkpoint")), &options);
+    const tr_model_config *c = &model->config;
+    const tr_safetensor *given = tr_safetensors_find(&g.file, "in/position_ids");
+    assert_non_null(given);
+    int64_t rows = given->shape[1], half = c->head_dim / 2;
+    int32_t *positions = golden_values(given, TR_I32);
+    float *both[2] = {tr_calloc((size_t)(rows * half), sizeof(float)), tr_calloc((size_t)(rows * half), sizeof(float))};
+    model->ops->rope_mrope_table(both[0], both[1], positions, rows, c->head_dim, c->mrope_sections, c->rope_theta);
+    for (int i = 0; i < 2; i++) {
+        const char *key = i ? "sin" : "cos";
+        const tr_safetensor *truth = tr_safetensors_find(&g.file, i ? "truth/sin" : "truth/cos");
+        assert_non_null(truth);
+        assert_int_equal(truth->elements, rows * half);
+        double *values = golden_values(truth, TR_F64);
+        assert_true(golden_floats_close(json_object_get(json_object_get(g.json, "results"), key), key, both[i], values,
+                                        (size_t)truth->elements));
+        free(values);
+        free(both[i]);
+    }
+    free(positions);
+    tr_model_free(model);
+    golden_free(&g);
+}
+
+static void test_rope_tables(void **state)
+{
+    (void)state;
+    tables("rope-nano-tables");
+    tables("rope-micro-tables");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rotary_tables),  cmocka_unit_test(test_plain_text),
-        cmocka_unit_test(test_an_image),       cmocka_unit_test(test_a_video),
-        cmocka_unit_test(test_an_image_between_two_videos),
-        cmocka_unit_test(test_real_head_size), cmocka_unit_test(test_real_vocabulary),
-        cmocka_unit_test(test_every_copy_of_a_checkpoint),
+        cmocka_unit_test(test_nano),   cmocka_unit_test(test_micro),       cmocka_unit_test(test_real_vocabulary),
+        cmocka_unit_test(test_copies), cmocka_unit_test(test_rope_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
