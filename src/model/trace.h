@@ -42,6 +42,11 @@ tr_status tr_trace_input_read(const tr_model_config *config, const tr_safetensor
                               tr_error *err);
 void tr_trace_input_free(tr_trace_input *input);
 
+/* One prompt alone: the tensors named prefix + "input_ids", "video_pixels_u8", ... tr_trace_row_free frees it. */
+tr_status tr_trace_prompt_read(const tr_model_config *config, const tr_safetensors *file, const char *prefix,
+                               tr_trace_row *row, tr_error *err);
+void tr_trace_row_free(tr_trace_row *row);
+
 /* The group that the network takes; features of the row as computed. */
 tr_group tr_trace_group(const tr_trace_row *row);
 tr_visual tr_trace_visual(const tr_trace_row *row);

@@ -461,18 +461,36 @@ done:
     return status;
 }
 
+tr_status tr_trace_prompt_read(const tr_model_config *config, const tr_safetensors *file, const char *prefix,
+                               tr_trace_row *row, tr_error *err)
+{
+    const source s = {config, file, prefix};
+    int32_t next;
+    memset(row, 0, sizeof *row);
+    tr_status status = read_prompt(&s, row, &next, err);
+    if (status) {
+        tr_trace_row_free(row);
+    }
+    return status;
+}
+
+void tr_trace_row_free(tr_trace_row *row)
+{
+    free(row->ids);
+    free(row->positions);
+    free(row->targets);
+    free(row->pixels);
+    free(row->grids);
+    free(row->features);
+    free(row->response_ids);
+    free(row->lengths);
+    memset(row, 0, sizeof *row);
+}
+
 void tr_trace_input_free(tr_trace_input *input)
 {
     for (int64_t i = 0; input->rows && i < input->count; i++) {
-        tr_trace_row *row = &input->rows[i];
-        free(row->ids);
-        free(row->positions);
-        free(row->targets);
-        free(row->pixels);
-        free(row->grids);
-        free(row->features);
-        free(row->response_ids);
-        free(row->lengths);
+        tr_trace_row_free(&input->rows[i]);
     }
     free(input->rows);
     free(input->weights);
