@@ -75,6 +75,17 @@ static void fill_positions(tr_network *n, const tr_group *group, int64_t rows)
     }
 }
 
+static tr_status check_targets(const tr_network *n, const tr_group *group, tr_error *err)
+{
+    for (int64_t i = 0; group->prompt_targets && i < group->prompt; i++) {
+        if (group->prompt_targets[i] < -1 || group->prompt_targets[i] >= n->model->config.vocab) {
+            return tr_fail(err, TR_INVALID, "group", "prompt token %lld predicts the id %d, the vocabulary has %lld rows",
+                           (long long)i, group->prompt_targets[i], (long long)n->model->config.vocab);
+        }
+    }
+    return TR_OK;
+}
+
 /* Which row predicts which id: prompt targets first, then the response tokens; returns their number. */
 static int64_t fill_targets(tr_network *n, const tr_group *group)
 {
@@ -111,6 +122,7 @@ tr_status tr_decoder_prepare(tr_network *n, const tr_group *group, tr_layout *la
     }
     *layout = (tr_layout){group->prompt, group->responses, m->starts};
     TR_TRY(fill_ids(n, group, tokens, err));
+    TR_TRY(check_targets(n, group, err));
     fill_positions(n, group, group->prompt + tokens);
     int64_t targets = tokens + (group->prompt_targets ? group->prompt : 0);
     int64_t planned = n->limits.targets > n->limits.response_tokens ? n->limits.targets : n->limits.response_tokens;
