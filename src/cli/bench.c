@@ -1,7 +1,7 @@
 /* bench.c: `tempr1 bench`: what one group costs, phase by phase, on noise pixels with forced response lengths.
  *
- * The work and the key names are those of the peer's benchmark: vision, prefill, decode, logprob, update, and one full
- * GRPO step (rollout, reference, update). Weights change in update and step, so those come last. */
+ * The work and the key names are those of the peer's benchmark: vision, prefill, decode, logprob, update, and one
+ * full GRPO step (rollout, reference, update). Weights change in update and step, so those come last. */
 #include "cli/cli.h"
 
 #include "base/file.h"
@@ -194,8 +194,13 @@ static tr_status make_inputs(work *w, tr_error *err)
         w->pixels[i] = ((float)(x >> 40) * 0x1p-24f - 0.5f) * 3.4641016f;
     }
     w->visual = (tr_visual){w->pixels, patches, r->thw, 1};
-    w->group = (tr_group){.prompt_ids = w->ids, .positions = w->positions, .prompt = prompt, .features = w->features,
-                          .visual_tokens = patches / 4, .response_ids = w->responses, .lengths = w->lengths,
+    w->group = (tr_group){.prompt_ids = w->ids,
+                          .positions = w->positions,
+                          .prompt = prompt,
+                          .features = w->features,
+                          .visual_tokens = patches / 4,
+                          .response_ids = w->responses,
+                          .lengths = w->lengths,
                           .responses = r->group};
     return make_prompt(w, err);
 }
@@ -239,8 +244,9 @@ static void record(work *w, int64_t index, bool shared)
     const tr_model *model = w->model;
     for (int64_t g = 0; g < w->r->group; g++) {
         int64_t at = g * w->r->response + index;
-        model->ops->logsoftmax_forward(&w->recorded[at], NULL, NULL, w->logits + (shared ? 0 : g * model->config.vocab),
-                                       &w->responses[at], 1, model->config.vocab, 1.0f);
+        model->ops->logsoftmax_forward(&w->recorded[at], NULL, NULL,
+                                       w->logits + (shared ? 0 : g * model->config.vocab), &w->responses[at], 1,
+                                       model->config.vocab, 1.0f);
     }
 }
 
@@ -444,8 +450,8 @@ done:
 
 static tr_status phase_step(work *w, json_t *out, tr_error *err)
 {
-    static const char *const names[PARTS] = {"seconds", "rollout", "rollout_vision", "rollout_prefill",
-                                             "rollout_decode", "reference", "update", "update_forward",
+    static const char *const names[PARTS] = {"seconds",         "rollout",   "rollout_vision", "rollout_prefill",
+                                             "rollout_decode",  "reference", "update",         "update_forward",
                                              "update_backward", "optimizer"};
     static times t[PARTS], steps;
     tr_status status = TR_OK;
@@ -519,7 +525,7 @@ static void free_work(work *w)
     free_networks(w);
     tr_model_free(w->model);
     tr_model_free(w->reference);
-    void *all[] = {w->pixels, w->features, w->dfeatures, w->logits,  w->logp,  w->recorded, w->expected, w->dlogp,
+    void *all[] = {w->pixels, w->features,  w->dfeatures, w->logits,  w->logp,  w->recorded, w->expected, w->dlogp,
                    w->ids,    w->positions, w->responses, w->lengths, w->slots, w->streams,  w->index};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         free(all[i]);
@@ -574,7 +580,8 @@ static double wall_s(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* The child: times count from the moment its parent started it (--cold-child, in microseconds of the wall clock). */
+/* The child: times count from the moment its parent started it (--cold-child, in microseconds of the wall clock).
+ */
 static tr_status cold_child(const request *r, json_t *out, tr_error *err)
 {
     work w = {.r = r};
@@ -617,9 +624,9 @@ static tr_status run_child(const request *r, json_t **out, tr_error *err)
         dup2(ends[1], 1);
         close(ends[0]);
         close(ends[1]);
-        execl("/proc/self/exe", "tempr1", "bench", "--model", r->model, "--grid", r->grid, "--text", text, "--group",
-              group, "--response", response, "--seed", seed, "--dtype", r->dtype, "--cold-child", started,
-              r->isa ? "--isa" : (char *)NULL, r->isa, (char *)NULL);
+        execl("/proc/self/exe", "tempr1", "bench", "--model", r->model, "--grid", r->grid, "--text", text,
+              "--group", group, "--response", response, "--seed", seed, "--dtype", r->dtype, "--cold-child",
+              started, r->isa ? "--isa" : (char *)NULL, r->isa, (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
@@ -667,9 +674,9 @@ done:
 static int check(request *r)
 {
     char rest;
-    if (sscanf(r->grid, "%d,%d,%d%c", &r->thw[0][0], &r->thw[0][1], &r->thw[0][2], &rest) != 3 || r->thw[0][0] < 1 ||
-        r->thw[0][1] < 2 || r->thw[0][2] < 2 || r->thw[0][1] % 2 || r->thw[0][2] % 2 || r->thw[0][0] > 4096 ||
-        r->thw[0][1] > 4096 || r->thw[0][2] > 4096) {
+    if (sscanf(r->grid, "%d,%d,%d%c", &r->thw[0][0], &r->thw[0][1], &r->thw[0][2], &rest) != 3 ||
+        r->thw[0][0] < 1 || r->thw[0][1] < 2 || r->thw[0][2] < 2 || r->thw[0][1] % 2 || r->thw[0][2] % 2 ||
+        r->thw[0][0] > 4096 || r->thw[0][1] > 4096 || r->thw[0][2] > 4096) {
         return tr_cli_usage(&tr_command_bench, "--grid %s: expected T,H,W in patches, H and W even", r->grid);
     }
     if (strcmp(r->dtype, "f32") && strcmp(r->dtype, "bf16")) {
@@ -696,34 +703,92 @@ static void describe(const request *r, json_t *out)
 
 static int run(int argc, char **argv)
 {
-    request r = {.grid = "16,16,24", .dtype = "f32", .phases = "vision,prefill,decode,logprob,update,step",
-                 .recompute = "none", .text = 64, .group = 8, .response = 64, .repeats = 3, .seed = 1};
+    request r = {.grid = "16,16,24",
+                 .dtype = "f32",
+                 .phases = "vision,prefill,decode,logprob,update,step",
+                 .recompute = "none",
+                 .text = 64,
+                 .group = 8,
+                 .response = 64,
+                 .repeats = 3,
+                 .seed = 1};
     const tr_option options[] = {
-        {.name = "model", .kind = TR_OPTION_TEXT, .value = &r.model, .argument = "DIR", .required = true,
+        {.name = "model",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.model,
+         .argument = "DIR",
+         .required = true,
          .help = "The checkpoint; its weights do not matter, its shape does."},
-        {.name = "grid", .kind = TR_OPTION_TEXT, .value = &r.grid, .argument = "T,H,W",
+        {.name = "grid",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.grid,
+         .argument = "T,H,W",
          .help = "The video in patches (default 16,16,24)."},
-        {.name = "text", .kind = TR_OPTION_INT, .value = &r.text, .argument = "N", .min = 4, .max = 1 << 20,
+        {.name = "text",
+         .kind = TR_OPTION_INT,
+         .value = &r.text,
+         .argument = "N",
+         .min = 4,
+         .max = 1 << 20,
          .help = "Text tokens of the prompt (default 64)."},
-        {.name = "group", .kind = TR_OPTION_INT, .value = &r.group, .argument = "G", .min = 1, .max = 4096,
+        {.name = "group",
+         .kind = TR_OPTION_INT,
+         .value = &r.group,
+         .argument = "G",
+         .min = 1,
+         .max = 4096,
          .help = "Responses (default 8)."},
-        {.name = "response", .kind = TR_OPTION_INT, .value = &r.response, .argument = "R", .min = 1, .max = 1 << 20,
+        {.name = "response",
+         .kind = TR_OPTION_INT,
+         .value = &r.response,
+         .argument = "R",
+         .min = 1,
+         .max = 1 << 20,
          .help = "Tokens of each response (default 64)."},
-        {.name = "dtype", .kind = TR_OPTION_TEXT, .value = &r.dtype, .argument = "f32|bf16",
+        {.name = "dtype",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.dtype,
+         .argument = "f32|bf16",
          .help = "Of the weights (default f32)."},
-        {.name = "repeats", .kind = TR_OPTION_INT, .value = &r.repeats, .argument = "N", .min = 1, .max = 1000,
+        {.name = "repeats",
+         .kind = TR_OPTION_INT,
+         .value = &r.repeats,
+         .argument = "N",
+         .min = 1,
+         .max = 1000,
          .help = "How often each phase is measured (default 3)."},
-        {.name = "seed", .kind = TR_OPTION_INT, .value = &r.seed, .argument = "N", .min = 0, .max = 1e15,
+        {.name = "seed",
+         .kind = TR_OPTION_INT,
+         .value = &r.seed,
+         .argument = "N",
+         .min = 0,
+         .max = 1e15,
          .help = "Of pixels and tokens (default 1)."},
-        {.name = "phases", .kind = TR_OPTION_TEXT, .value = &r.phases, .argument = "LIST",
+        {.name = "phases",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.phases,
+         .argument = "LIST",
          .help = "Comma list of vision, prefill, decode, logprob, update, step (default all)."},
-        {.name = "recompute", .kind = TR_OPTION_TEXT, .value = &r.recompute, .argument = "none|layer",
+        {.name = "recompute",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.recompute,
+         .argument = "none|layer",
          .help = "Activations in backward: kept, or computed again layer by layer (default none)."},
-        {.name = "isa", .kind = TR_OPTION_TEXT, .value = &r.isa, .argument = "NAME",
+        {.name = "isa",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.isa,
+         .argument = "NAME",
          .help = "Kernels: scalar, avx2, avx512 or reference (default: $TEMPR1_ISA, else the widest)."},
-        {.name = "cold", .kind = TR_OPTION_FLAG, .value = &r.cold,
+        {.name = "cold",
+         .kind = TR_OPTION_FLAG,
+         .value = &r.cold,
          .help = "Measures process start to model loaded and to the first forward instead."},
-        {.name = "cold-child", .kind = TR_OPTION_INT, .value = &r.child, .argument = "MICROSECONDS", .min = 0, .max = 9e15,
+        {.name = "cold-child",
+         .kind = TR_OPTION_INT,
+         .value = &r.child,
+         .argument = "MICROSECONDS",
+         .min = 0,
+         .max = 9e15,
          .help = "Used by --cold for its child processes: when the parent started it."},
         {0}};
     char **positional;
@@ -749,9 +814,10 @@ const tr_command tr_command_bench = {
     .name = "bench",
     .arguments = "--model DIR [--grid T,H,W] [--text N] [--group G] [--response R] [options]",
     .summary = "times one group: vision, prefill, decode, logprob, update, a full step",
-    .text = "Noise pixels, random tokens and forced response lengths; prints one JSON object with the peer's key names "
-            "(phases.vision.seconds.median, phases.decode.shared.step_seconds.median, phases.step.parts, ...). "
-            "phases.step.logprob_gap is the largest difference between the log-probs of decoding and of the training "
-            "forward: 0.\n\n"
-            "Example: tempr1 bench --model xs --grid 16,16,24 --text 64 --group 8 --response 64",
+    .text =
+        "Noise pixels, random tokens and forced response lengths; prints one JSON object with the peer's key names "
+        "(phases.vision.seconds.median, phases.decode.shared.step_seconds.median, phases.step.parts, ...). "
+        "phases.step.logprob_gap is the largest difference between the log-probs of decoding and of the training "
+        "forward: 0.\n\n"
+        "Example: tempr1 bench --model xs --grid 16,16,24 --text 64 --group 8 --response 64",
     .run = run};

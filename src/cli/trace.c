@@ -1,4 +1,5 @@
-/* trace.c: `tempr1 trace`: every stage of the network on given inputs, for comparison with another implementation. */
+/* trace.c: `tempr1 trace`: every stage of the network on given inputs, for comparison with another implementation.
+ */
 #include "cli/cli.h"
 
 #include "model/trace.h"
@@ -48,17 +49,37 @@ static int run(int argc, char **argv)
 {
     request r = {.dtype = "f32"};
     const tr_option options[] = {
-        {.name = "model", .kind = TR_OPTION_TEXT, .value = &r.model, .argument = "DIR", .required = true,
+        {.name = "model",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.model,
+         .argument = "DIR",
+         .required = true,
          .help = "The checkpoint."},
-        {.name = "input", .kind = TR_OPTION_TEXT, .value = &r.input, .argument = "FILE", .required = true,
+        {.name = "input",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.input,
+         .argument = "FILE",
+         .required = true,
          .help = "A safetensors file with in/... tensors."},
-        {.name = "out", .kind = TR_OPTION_TEXT, .value = &r.out, .argument = "FILE", .required = true,
+        {.name = "out",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.out,
+         .argument = "FILE",
+         .required = true,
          .help = "The safetensors file to write, with out/... tensors."},
-        {.name = "backward", .kind = TR_OPTION_FLAG, .value = &r.backward,
+        {.name = "backward",
+         .kind = TR_OPTION_FLAG,
+         .value = &r.backward,
          .help = "Also the loss and the gradient of every parameter."},
-        {.name = "dtype", .kind = TR_OPTION_TEXT, .value = &r.dtype, .argument = "f32|bf16",
+        {.name = "dtype",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.dtype,
+         .argument = "f32|bf16",
          .help = "Of the weights (default f32); activations and accumulation are f32."},
-        {.name = "isa", .kind = TR_OPTION_TEXT, .value = &r.isa, .argument = "NAME",
+        {.name = "isa",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.isa,
+         .argument = "NAME",
          .help = "Kernels: scalar, avx2, avx512 or reference (default: $TEMPR1_ISA, else the widest)."},
         {0}};
     char **positional;
@@ -77,8 +98,9 @@ const tr_command tr_command_trace = {
     .name = "trace",
     .arguments = "--model DIR --input FILE --out FILE [--backward] [--dtype f32|bf16] [--isa NAME]",
     .summary = "every stage of the network on given inputs, to compare with another implementation",
-    .text = "Reads named tensors (in/pixels_u8: vision; in/input_ids: text; in/prompt_input_ids or "
-            "in/group0/...: groups; in/row0/...: SFT), runs the network, and writes every stage as out/NAME, whole. "
-            "With --backward also out/loss and out/grad/NAME of every parameter, in checkpoint names.\n\n"
-            "Example: tempr1 trace --model nano --input group.safetensors --out trace.safetensors --backward",
+    .text =
+        "Reads named tensors (in/pixels_u8: vision; in/input_ids: text; in/prompt_input_ids or "
+        "in/group0/...: groups; in/row0/...: SFT), runs the network, and writes every stage as out/NAME, whole. "
+        "With --backward also out/loss and out/grad/NAME of every parameter, in checkpoint names.\n\n"
+        "Example: tempr1 trace --model nano --input group.safetensors --out trace.safetensors --backward",
     .run = run};

@@ -1,9 +1,8 @@
 /* decode.c: prefill into slots, and one token at a time for many responses (the KV cache's path).
  *
- * The same operations in the same order as the packed forward, a row at a time: the logits of a row have the same bits
- * whatever else is decoded with it. */
+ * The same operations in the same order as the packed forward, a row at a time: the logits of a row have the same
+ * bits whatever else is decoded with it. */
 #include "model/network_parts.h"
-
 
 tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt, float *logits, tr_error *err)
 {
@@ -48,10 +47,11 @@ static tr_status check_rows(const tr_network *n, const int64_t *streams, const i
     for (int64_t i = 0; i < rows; i++) {
         if (streams[i] < 0 || streams[i] >= l->decode_rows || slots[i] < 0 || slots[i] >= l->decode_groups ||
             index[i] < 0 || index[i] >= l->decode_tokens || tokens[i] < 0 || tokens[i] >= n->model->config.vocab) {
-            return tr_fail(err, TR_INVALID, "decode",
-                           "row %lld: stream %lld, slot %lld, index %lld, token %d outside of the planned %lld, %lld, %lld",
-                           (long long)i, (long long)streams[i], (long long)slots[i], (long long)index[i], tokens[i],
-                           (long long)l->decode_rows, (long long)l->decode_groups, (long long)l->decode_tokens);
+            return tr_fail(
+                err, TR_INVALID, "decode",
+                "row %lld: stream %lld, slot %lld, index %lld, token %d outside of the planned %lld, %lld, %lld",
+                (long long)i, (long long)streams[i], (long long)slots[i], (long long)index[i], tokens[i],
+                (long long)l->decode_rows, (long long)l->decode_groups, (long long)l->decode_tokens);
         }
     }
     return TR_OK;

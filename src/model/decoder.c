@@ -4,7 +4,6 @@
  * Logits exist only for targets, a tile at a time (ops->head_forward). */
 #include "model/network_parts.h"
 
-
 static tr_attention_shape shape_of(const tr_model_config *c)
 {
     return (tr_attention_shape){c->heads, c->kv_heads, c->head_dim,
@@ -18,10 +17,11 @@ static tr_status check_sizes(const tr_network *n, const tr_group *group, int64_t
     const tr_network_limits *l = &n->limits;
     if (group->prompt < 1 || group->prompt > l->prompt_tokens || tokens > l->response_tokens ||
         group->responses > l->responses) {
-        return tr_fail(err, TR_MEMORY, "group",
-                       "%lld prompt tokens, %lld responses of %lld tokens; the network was planned for %lld, %lld, %lld",
-                       (long long)group->prompt, (long long)group->responses, (long long)tokens,
-                       (long long)l->prompt_tokens, (long long)l->responses, (long long)l->response_tokens);
+        return tr_fail(
+            err, TR_MEMORY, "group",
+            "%lld prompt tokens, %lld responses of %lld tokens; the network was planned for %lld, %lld, %lld",
+            (long long)group->prompt, (long long)group->responses, (long long)tokens, (long long)l->prompt_tokens,
+            (long long)l->responses, (long long)l->response_tokens);
     }
     return TR_OK;
 }
@@ -35,8 +35,8 @@ static tr_status fill_ids(tr_network *n, const tr_group *group, int64_t tokens, 
     for (int64_t i = 0; i < group->prompt + tokens; i++) {
         int32_t id = i < group->prompt ? group->prompt_ids[i] : group->response_ids[i - group->prompt];
         if (id < 0 || id >= c->vocab) {
-            return tr_fail(err, TR_INVALID, "group", "token %lld has the id %d, the vocabulary %lld rows", (long long)i,
-                           id, (long long)c->vocab);
+            return tr_fail(err, TR_INVALID, "group", "token %lld has the id %d, the vocabulary %lld rows",
+                           (long long)i, id, (long long)c->vocab);
         }
         bool placeholder = id == c->image_id || id == c->video_id;
         if (placeholder && i >= group->prompt) {
@@ -49,8 +49,9 @@ static tr_status fill_ids(tr_network *n, const tr_group *group, int64_t tokens, 
         m->ids[i] = placeholder ? -1 : id;
     }
     if (visual != group->visual_tokens || (visual && !group->features)) {
-        return tr_fail(err, TR_MISMATCH, "group", "the prompt has %lld image and video tokens, the features %lld rows",
-                       (long long)visual, (long long)(group->features ? group->visual_tokens : 0));
+        return tr_fail(err, TR_MISMATCH, "group",
+                       "the prompt has %lld image and video tokens, the features %lld rows", (long long)visual,
+                       (long long)(group->features ? group->visual_tokens : 0));
     }
     return TR_OK;
 }
@@ -79,8 +80,9 @@ static tr_status check_targets(const tr_network *n, const tr_group *group, tr_er
 {
     for (int64_t i = 0; group->prompt_targets && i < group->prompt; i++) {
         if (group->prompt_targets[i] < -1 || group->prompt_targets[i] >= n->model->config.vocab) {
-            return tr_fail(err, TR_INVALID, "group", "prompt token %lld predicts the id %d, the vocabulary has %lld rows",
-                           (long long)i, group->prompt_targets[i], (long long)n->model->config.vocab);
+            return tr_fail(err, TR_INVALID, "group",
+                           "prompt token %lld predicts the id %d, the vocabulary has %lld rows", (long long)i,
+                           group->prompt_targets[i], (long long)n->model->config.vocab);
         }
     }
     return TR_OK;
@@ -129,7 +131,8 @@ tr_status tr_decoder_prepare(tr_network *n, const tr_group *group, tr_layout *la
     tr_attention_shape shape = shape_of(&n->model->config);
     int64_t work = n->ops->group_attention_work(&shape, layout);
     if (targets > planned || work > m->work_floats) {
-        status = tr_fail(err, TR_MEMORY, "group", "%lld targets and %lld floats of working memory, planned %lld and %lld",
+        status = tr_fail(err, TR_MEMORY, "group",
+                         "%lld targets and %lld floats of working memory, planned %lld and %lld",
                          (long long)targets, (long long)work, (long long)planned, (long long)m->work_floats);
         goto done;
     }
@@ -141,7 +144,8 @@ done:
 
 /* ---- forward ---- */
 
-static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_layout *layout, float *out, tr_kv *kv)
+static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_layout *layout, float *out,
+                          tr_kv *kv)
 {
     const tr_model_config *c = &n->model->config;
     const tr_layer_params *p = &n->model->params.layers[index];
@@ -203,7 +207,8 @@ tr_status tr_network_group_forward(tr_network *n, const tr_group *group, float t
     tr_layout layout;
     n->kept_group = NULL;
     if (keep && !n->limits.train_text) {
-        return tr_fail(err, TR_INVALID, "group", "activations cannot be kept: the network was not planned to train text");
+        return tr_fail(err, TR_INVALID, "group",
+                       "activations cannot be kept: the network was not planned to train text");
     }
     tr_status status = tr_decoder_prepare(n, group, &layout, err);
     if (status) {
@@ -212,11 +217,11 @@ tr_status tr_network_group_forward(tr_network *n, const tr_group *group, float t
     tr_decoder_forward(n, group, &layout, NULL);
     int64_t targets = n->kept_targets;
     n->ops->rows_gather(m->target, m->out, m->target_rows, targets, c->hidden);
-    n->ops->rmsnorm_forward(m->hidden, m->target_rstd, m->target, vector(n, n->model->params.norm), targets, c->hidden,
-                            c->rms_eps);
+    n->ops->rmsnorm_forward(m->hidden, m->target_rstd, m->target, vector(n, n->model->params.norm), targets,
+                            c->hidden, c->rms_eps);
     tr_tap(n, "target_hidden", -1, m->hidden, targets, c->hidden);
-    n->ops->head_forward(logp, m->entropy, m->lse, m->hidden, matrix(n, n->model->params.head), m->target_ids, targets,
-                         temperature, m->head_tile, m->head_work);
+    n->ops->head_forward(logp, m->entropy, m->lse, m->hidden, matrix(n, n->model->params.head), m->target_ids,
+                         targets, temperature, m->head_tile, m->head_work);
     if (entropy) {
         memcpy(entropy, m->entropy, (size_t)targets * sizeof *entropy);
     }

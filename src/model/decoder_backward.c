@@ -1,9 +1,8 @@
 /* decoder_backward.c: the text decoder over a packed group, backward.
  *
- * Walks the layers from the last to the first; with recomputation each layer's forward is done again from its input,
- * which gives the same bits. Parameters without a gradient buffer are frozen and skipped. */
+ * Walks the layers from the last to the first; with recomputation each layer's forward is done again from its
+ * input, which gives the same bits. Parameters without a gradient buffer are frozen and skipped. */
 #include "model/network_parts.h"
-
 
 static void mlp_backward(tr_network *n, const tr_layer_params *p, const tr_layer_memory *m, int64_t rows, float *dx)
 {
@@ -37,8 +36,8 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
     clear(s->dq, rows, wide);
     clear(s->dk, rows, narrow);
     clear(s->dv, rows, narrow);
-    ops->group_attention_backward(s->dq, s->dk, s->dv, s->dattention, m->attention, m->lse, m->q, m->k, m->v, &shape,
-                                  layout, s->work);
+    ops->group_attention_backward(s->dq, s->dk, s->dv, s->dattention, m->attention, m->lse, m->q, m->k, m->v,
+                                  &shape, layout, s->work);
     ops->rope_backward(s->dq, s->cos, s->sin, rows, c->heads, hd, wide);
     ops->rope_backward(s->dk, s->cos, s->sin, rows, c->kv_heads, hd, narrow);
     clear(s->dnorm, rows, h);
@@ -51,8 +50,8 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
     ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, h);
 }
 
-/* From the targets' log-probs to dx at the last layer's output. Rows that predict several targets (the prompt's last
- * one predicts every response's first token) add up in the order of the targets. */
+/* From the targets' log-probs to dx at the last layer's output. Rows that predict several targets (the prompt's
+ * last one predicts every response's first token) add up in the order of the targets. */
 static void head_backward(tr_network *n, const float *dlogp, const float *dentropy, int64_t rows)
 {
     const tr_model_config *c = &n->model->config;
@@ -81,7 +80,8 @@ tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const 
     const tr_model_config *c = &n->model->config;
     tr_text_memory *m = &n->text;
     if (!n->kept_group || n->kept_group != group->prompt_ids) {
-        return tr_fail(err, TR_INVALID, "group", "backward needs the activations of a forward with keep of the same group");
+        return tr_fail(err, TR_INVALID, "group",
+                       "backward needs the activations of a forward with keep of the same group");
     }
     n->kept_group = NULL;
     int64_t rows = n->kept_rows;

@@ -55,9 +55,11 @@ static void plan_block(planner *p, const tr_vision_config *v, int64_t patches, t
     m->act = floats(p, patches, v->intermediate);
 }
 
-/* Attention's working memory grows with segments padded to tiles; small windows pad most. The bound takes segments of
- * 12 patches (or 4, where a whole grid is smaller than one window), which no mixture of clipped windows exceeds. */
-static int64_t vision_work(const tr_ops *ops, const tr_vision_config *v, const tr_network_limits *limits, tr_error *err)
+/* Attention's working memory grows with segments padded to tiles; small windows pad most. The bound takes segments
+ * of 12 patches (or 4, where a whole grid is smaller than one window), which no mixture of clipped windows exceeds.
+ */
+static int64_t vision_work(const tr_ops *ops, const tr_vision_config *v, const tr_network_limits *limits,
+                           tr_error *err)
 {
     int64_t unit = limits->largest_grid >= 64 ? 12 : 4, segments = (limits->patches + unit - 1) / unit;
     int32_t *cu = tr_calloc((size_t)segments + 1, sizeof *cu);
@@ -149,7 +151,8 @@ static void plan_layer(planner *p, const tr_model_config *c, int64_t rows, tr_la
 }
 
 /* Each response's keys start a tile of their own: the bound gives every response one tile more than its share. */
-static int64_t text_work(const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits, tr_error *err)
+static int64_t text_work(const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits,
+                         tr_error *err)
 {
     int64_t responses = limits->responses;
     int64_t *starts = tr_calloc((size_t)responses + 1, sizeof *starts);
@@ -168,7 +171,8 @@ static int64_t text_work(const tr_ops *ops, const tr_model_config *c, const tr_n
     return count;
 }
 
-static void plan_text_backward(planner *p, const tr_model_config *c, int64_t rows, int64_t targets, tr_text_memory *m)
+static void plan_text_backward(planner *p, const tr_model_config *c, int64_t rows, int64_t targets,
+                               tr_text_memory *m)
 {
     int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
     m->dx = floats(p, rows, c->hidden);
@@ -285,13 +289,14 @@ static void plan_decode(planner *p, const tr_ops *ops, const tr_model_config *c,
 
 /* ---- the whole ---- */
 
-static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *config, const tr_network_limits *limits,
-                          tr_network *network, tr_error *err)
+static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *config,
+                          const tr_network_limits *limits, tr_network *network, tr_error *err)
 {
     tr_network counted = {0};
     tr_network *n = network ? network : &counted;
     if (limits->patches % 4 || limits->patches < 0 || limits->prompt_tokens < 0 || limits->response_tokens < 0 ||
-        limits->responses < 0 || limits->decode_rows < 0 || limits->decode_groups < 0 || limits->decode_tokens < 0) {
+        limits->responses < 0 || limits->decode_rows < 0 || limits->decode_groups < 0 ||
+        limits->decode_tokens < 0) {
         return tr_fail(err, TR_INVALID, "network limits", "sizes must not be negative and patches a multiple of 4");
     }
     tr_status status;

@@ -6,7 +6,8 @@
  *
  * Order of a training step for one group:
  *   vision_forward -> (features)  ... rollout by tr_decode ... -> group_forward -> [loss] -> group_backward ->
- *   vision_backward. With a frozen vision tower and merger the features are given and vision_backward is not called. */
+ *   vision_backward. With a frozen vision tower and merger the features are given and vision_backward is not
+ * called. */
 #ifndef TR_MODEL_NETWORK_H
 #define TR_MODEL_NETWORK_H
 
@@ -15,8 +16,8 @@
 
 /* Visual input of one prompt: patch rows in processor order (spec 3.0) of all its images and videos. */
 typedef struct tr_visual {
-    const float *patches;     /* [rows][1176] */
-    int64_t rows;             /* patches; rows / 4 merged tokens */
+    const float *patches;      /* [rows][1176] */
+    int64_t rows;              /* patches; rows / 4 merged tokens */
     const int32_t (*grids)[3]; /* (t, h, w) in patches */
     int64_t grid_count;
 } tr_visual;
@@ -24,10 +25,10 @@ typedef struct tr_visual {
 /* A group: one prompt and its responses (none for a prefill, one for SFT). ids of image/video placeholders are
  * replaced by features in order; their count must match. */
 typedef struct tr_group {
-    const int32_t *prompt_ids;  /* [prompt] */
-    const int32_t *positions;   /* [3][prompt], axes t, h, w */
+    const int32_t *prompt_ids; /* [prompt] */
+    const int32_t *positions;  /* [3][prompt], axes t, h, w */
     int64_t prompt;
-    const float *features;      /* [visual tokens][hidden]; NULL for a text-only prompt */
+    const float *features; /* [visual tokens][hidden]; NULL for a text-only prompt */
     int64_t visual_tokens;
     const int32_t *response_ids; /* all responses one after the other */
     const int64_t *lengths;      /* [responses] */
@@ -41,14 +42,14 @@ typedef enum tr_recompute { TR_RECOMPUTE_NONE, TR_RECOMPUTE_LAYER } tr_recompute
 
 /* The largest shapes of a run; 0 where a part is not used. */
 typedef struct tr_network_limits {
-    int64_t patches;        /* visual rows of one prompt */
-    int64_t largest_grid;   /* h * w of one temporal grid, for attention working memory; 0: patches */
+    int64_t patches;      /* visual rows of one prompt */
+    int64_t largest_grid; /* h * w of one temporal grid, for attention working memory; 0: patches */
     int64_t prompt_tokens, response_tokens /* all of one group */, responses;
-    int64_t targets;        /* rows with a log-prob: response_tokens, or more with prompt_targets */
+    int64_t targets;               /* rows with a log-prob: response_tokens, or more with prompt_targets */
     bool train_text, train_vision; /* keep activations for backward */
-    int64_t decode_rows;    /* responses decoded together, over all groups */
-    int64_t decode_groups;  /* prompts in the KV cache at once */
-    int64_t decode_tokens;  /* tokens of one response at most */
+    int64_t decode_rows;           /* responses decoded together, over all groups */
+    int64_t decode_groups;         /* prompts in the KV cache at once */
+    int64_t decode_tokens;         /* tokens of one response at most */
     tr_recompute recompute;
 } tr_network_limits;
 
@@ -70,8 +71,8 @@ tr_status tr_network_vision_forward(tr_network *network, const tr_visual *visual
 tr_status tr_network_vision_backward(tr_network *network, const tr_visual *visual, const float *dfeatures,
                                      tr_error *err);
 
-/* logp and entropy of every target (prompt targets first, then the response tokens) at a temperature; entropy may be
- * NULL. keep: activations are kept for group_backward. */
+/* logp and entropy of every target (prompt targets first, then the response tokens) at a temperature; entropy may
+ * be NULL. keep: activations are kept for group_backward. */
 tr_status tr_network_group_forward(tr_network *network, const tr_group *group, float temperature, bool keep,
                                    float *logp, float *entropy, tr_error *err);
 /* Given d(loss)/d(logp) and d(loss)/d(entropy) (may be NULL) of the same targets: adds parameter gradients and sets
@@ -81,23 +82,25 @@ tr_status tr_network_group_backward(tr_network *network, const tr_group *group, 
 
 /* ---- decoding: prompts are prefilled into slots, then all live responses advance one token at a time ---- */
 
-/* Prefills a prompt (group without responses) into a slot [0, decode_groups) and gives the logits [vocab] of its last
- * position. */
-tr_status tr_network_prefill(tr_network *network, int64_t slot, const tr_group *prompt, float *logits, tr_error *err);
+/* Prefills a prompt (group without responses) into a slot [0, decode_groups) and gives the logits [vocab] of its
+ * last position. */
+tr_status tr_network_prefill(tr_network *network, int64_t slot, const tr_group *prompt, float *logits,
+                             tr_error *err);
 
 /* One token for each of `rows` live responses: row i of stream streams[i] (in [0, decode_rows)) of prompt slot
- * slots[i] appends token tokens[i] as its index-th token (index[i] from 0) and gets logits[i * vocab] for the next. Rows
- * of one slot should be neighbours. Positions continue from the slot's prompt. */
+ * slots[i] appends token tokens[i] as its index-th token (index[i] from 0) and gets logits[i * vocab] for the next.
+ * Rows of one slot should be neighbours. Positions continue from the slot's prompt. */
 tr_status tr_network_decode(tr_network *network, const int64_t *streams, const int64_t *slots, const int64_t *index,
                             const int32_t *tokens, int64_t rows, float *logits, tr_error *err);
 
 /* Position ids of a prompt (spec section 4.1, semantics A): positions [3][count]. second_per_grid[video] for each
  * video grid in order. next (may be NULL) is the largest id + 1: the first response token's. */
-tr_status tr_positions(const tr_model_config *config, const int32_t *ids, int64_t count,
-                       const int32_t (*grids)[3], int64_t grid_count, const double *second_per_grid,
-                       int32_t *positions, int32_t *next, tr_error *err);
+tr_status tr_positions(const tr_model_config *config, const int32_t *ids, int64_t count, const int32_t (*grids)[3],
+                       int64_t grid_count, const double *second_per_grid, int32_t *positions, int32_t *next,
+                       tr_error *err);
 
-/* A tap for `trace`: called with the name of each stage ("layer_0", "features", ...) while set. NULL turns it off. */
+/* A tap for `trace`: called with the name of each stage ("layer_0", "features", ...) while set. NULL turns it off.
+ */
 typedef void (*tr_network_tap)(void *context, const char *name, const float *values, int64_t rows, int64_t columns);
 void tr_network_set_tap(tr_network *network, tr_network_tap tap, void *context);
 

@@ -1,8 +1,8 @@
 /* network_parts.h: what the files of the network share: its working memory and the parts' entry points. Internal to
  * src/model (network.c, vision.c, decoder.c, decode.c).
  *
- * All buffers lie in one arena that is planned once. P patches, M = P/4 merged tokens, N rows of a group, T targets,
- * D vision width, H text width, I the intermediate widths, V vocabulary. */
+ * All buffers lie in one arena that is planned once. P patches, M = P/4 merged tokens, N rows of a group, T
+ * targets, D vision width, H text width, I the intermediate widths, V vocabulary. */
 #ifndef TR_MODEL_NETWORK_PARTS_H
 #define TR_MODEL_NETWORK_PARTS_H
 
@@ -14,12 +14,12 @@
 
 /* What one vision block keeps for its backward. */
 typedef struct tr_block_memory {
-    float *in;           /* (P, D) */
-    float *rstd1, *norm1; /* (P), (P, D) */
-    float *qkv;          /* (P, 3D), rotated */
+    float *in;              /* (P, D) */
+    float *rstd1, *norm1;   /* (P), (P, D) */
+    float *qkv;             /* (P, 3D), rotated */
     float *attention, *lse; /* (P, D), (heads, P) */
-    float *middle;       /* (P, D) after attention */
-    float *rstd2, *norm2; /* (P), (P, D) */
+    float *middle;          /* (P, D) after attention */
+    float *rstd2, *norm2;   /* (P), (P, D) */
     float *gate, *up, *act; /* (P, I) */
 } tr_block_memory;
 
@@ -36,44 +36,44 @@ typedef struct tr_layer_memory {
 
 typedef struct tr_vision_memory {
     tr_windows windows;
-    float *cos, *sin;        /* (P, hd/2) in window order */
-    float *patches;          /* (P, D) patch embedding in the order of the input; reused as scratch */
-    tr_block_memory *blocks; /* [depth]; they share all but `in` when recomputing or not keeping */
-    float *out;              /* (P, D) of the last block */
-    float *merger_rstd, *merger_norm; /* (P), (P, D) viewed (M, 4D) */
+    float *cos, *sin;                  /* (P, hd/2) in window order */
+    float *patches;                    /* (P, D) patch embedding in the order of the input; reused as scratch */
+    tr_block_memory *blocks;           /* [depth]; they share all but `in` when recomputing or not keeping */
+    float *out;                        /* (P, D) of the last block */
+    float *merger_rstd, *merger_norm;  /* (P), (P, D) viewed (M, 4D) */
     float *merger_hidden, *merger_act; /* (M, 4D) */
-    float *merger_out;       /* (M, O) in window order */
-    float *dx, *dnorm;       /* (P, D) */
-    float *dqkv, *dact;      /* (P, 3D), (P, I) */
-    float *dmerger;          /* (M, 4D) */
+    float *merger_out;                 /* (M, O) in window order */
+    float *dx, *dnorm;                 /* (P, D) */
+    float *dqkv, *dact;                /* (P, 3D), (P, I) */
+    float *dmerger;                    /* (M, 4D) */
     float *work;
     int64_t work_floats;
 } tr_vision_memory;
 
 typedef struct tr_text_memory {
-    int32_t *ids, *positions; /* [N], [3][N] */
-    int32_t *visual;          /* [visual tokens] rows of placeholders */
-    int64_t *starts;          /* [responses + 1] */
-    int32_t *target_rows, *target_ids; /* [T] */
-    float *cos, *sin;         /* (N, hd/2) */
-    tr_layer_memory *layers;  /* [layers] */
-    float *out;               /* (N, H) of the last layer */
+    int32_t *ids, *positions;             /* [N], [3][N] */
+    int32_t *visual;                      /* [visual tokens] rows of placeholders */
+    int64_t *starts;                      /* [responses + 1] */
+    int32_t *target_rows, *target_ids;    /* [T] */
+    float *cos, *sin;                     /* (N, hd/2) */
+    tr_layer_memory *layers;              /* [layers] */
+    float *out;                           /* (N, H) of the last layer */
     float *target, *target_rstd, *hidden; /* (T, H), (T), (T, H): gathered, its norm's 1/std, normalised */
-    float *lse, *entropy;     /* (T) */
-    float *dx, *dnorm, *dattention; /* (N, H), (N, H), (N, heads*hd) */
-    float *dq, *dk, *dv, *dact; /* like q, k, v, act */
-    float *dhidden, *dtarget; /* (T, H) */
+    float *lse, *entropy;                 /* (T) */
+    float *dx, *dnorm, *dattention;       /* (N, H), (N, H), (N, heads*hd) */
+    float *dq, *dk, *dv, *dact;           /* like q, k, v, act */
+    float *dhidden, *dtarget;             /* (T, H) */
     float *work, *head_work;
     int64_t work_floats, head_tile;
 } tr_text_memory;
 
 typedef struct tr_decode_memory {
-    tr_kv *slots;   /* [decode_groups][layers] */
-    tr_kv *streams; /* [decode_rows][layers] */
-    int64_t *slot_tokens;   /* [decode_groups] tokens prefilled */
-    int32_t *slot_next;     /* [decode_groups] position of the first response token */
-    tr_decode_row *rows;    /* [decode_rows] */
-    int32_t *ids, *positions; /* [decode_rows], [3][decode_rows] */
+    tr_kv *slots;                                        /* [decode_groups][layers] */
+    tr_kv *streams;                                      /* [decode_rows][layers] */
+    int64_t *slot_tokens;                                /* [decode_groups] tokens prefilled */
+    int32_t *slot_next;                                  /* [decode_groups] position of the first response token */
+    tr_decode_row *rows;                                 /* [decode_rows] */
+    int32_t *ids, *positions;                            /* [decode_rows], [3][decode_rows] */
     float *x, *norm, *q, *k, *v, *attention, *gate, *up; /* (rows, ...) */
     float *cos, *sin, *work;
     int64_t work_floats;

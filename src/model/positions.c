@@ -1,8 +1,8 @@
 /* positions.c: M-RoPE position ids of a prompt, by the authors' semantics (spec section 4.1, A).
  *
  * Text runs count on all three axes; an image or video span starts at the next free id, its temporal axis steps by
- * trunc(grid index * seconds per grid * tokens per second) in f32 products, and text resumes behind the largest id of
- * any axis. */
+ * trunc(grid index * seconds per grid * tokens per second) in f32 products, and text resumes behind the largest id
+ * of any axis. */
 #include "model/network.h"
 
 typedef struct walk {
@@ -27,8 +27,9 @@ static tr_status span(walk *w, const int32_t *ids, int64_t *at, tr_error *err)
     int32_t id = ids[*at];
     bool video = id == w->config->video_id;
     if (w->grid == w->grid_count) {
-        return tr_fail(err, TR_MISMATCH, "prompt", "token %lld starts an image or video, but only %lld grids are given",
-                       (long long)*at, (long long)w->grid_count);
+        return tr_fail(err, TR_MISMATCH, "prompt",
+                       "token %lld starts an image or video, but only %lld grids are given", (long long)*at,
+                       (long long)w->grid_count);
     }
     const int32_t *grid = w->grids[w->grid++];
     int64_t merge = w->config->vision.merge, rows = grid[1] / merge, columns = grid[2] / merge;
@@ -40,10 +41,11 @@ static tr_status span(walk *w, const int32_t *ids, int64_t *at, tr_error *err)
         int32_t time = video ? w->next + (int32_t)(scaled * (float)w->config->vision.tokens_per_second) : w->next;
         for (int64_t i = 0; i < rows * columns; i++, ++*at) {
             if (*at == w->count || ids[*at] != id) {
-                return tr_fail(err, TR_MISMATCH, "prompt",
-                               "grid %lld (%d, %d, %d) needs %lld placeholders, the prompt ends it early at token %lld",
-                               (long long)(w->grid - 1), grid[0], grid[1], grid[2],
-                               (long long)(grid[0] * rows * columns), (long long)*at);
+                return tr_fail(
+                    err, TR_MISMATCH, "prompt",
+                    "grid %lld (%d, %d, %d) needs %lld placeholders, the prompt ends it early at token %lld",
+                    (long long)(w->grid - 1), grid[0], grid[1], grid[2], (long long)(grid[0] * rows * columns),
+                    (long long)*at);
             }
             int32_t y = w->next + (int32_t)(i / columns), x = w->next + (int32_t)(i % columns);
             set(w, *at, time, y, x);
@@ -79,8 +81,9 @@ tr_status tr_positions(const tr_model_config *config, const int32_t *ids, int64_
         }
     }
     if (w.grid != grid_count) {
-        return tr_fail(err, TR_MISMATCH, "prompt", "the prompt has %lld images and videos, but %lld grids are given",
-                       (long long)w.grid, (long long)grid_count);
+        return tr_fail(err, TR_MISMATCH, "prompt",
+                       "the prompt has %lld images and videos, but %lld grids are given", (long long)w.grid,
+                       (long long)grid_count);
     }
     if (next) {
         *next = w.next;

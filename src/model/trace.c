@@ -1,8 +1,9 @@
 /* trace.c: runs the network on the inputs of a trace and collects every stage under "out/...".
  *
- * Vision: window order, rope tables, patch embedding, blocks, merger, features. Text: rope tables, embeddings, layers,
- * final norm, logits of every position, next-token log-probs. Groups: log-probs and entropies at temperatures 1 and
- * 0.7. SFT: the loss of each row. Results are whole: nothing is left out because a file is large. */
+ * Vision: window order, rope tables, patch embedding, blocks, merger, features. Text: rope tables, embeddings,
+ * layers, final norm, logits of every position, next-token log-probs. Groups: log-probs and entropies at
+ * temperatures 1 and 0.7. SFT: the loss of each row. Results are whole: nothing is left out because a file is
+ * large. */
 #include "model/trace.h"
 
 #include "model/network_parts.h"
@@ -17,7 +18,7 @@ typedef struct tracer {
     tr_safetensors_builder *out;
     bool backward;
     float *logp, *entropy, *dlogp, *dfeatures; /* of the largest row */
-    tr_status status; /* of what a tap could not keep */
+    tr_status status;                          /* of what a tap could not keep */
     tr_error *err;
 } tracer;
 
@@ -197,7 +198,8 @@ static tr_status trace_vision(tracer *t)
         int64_t count = row->visual * t->model->config.vision.out_hidden;
         double loss = 0;
         if (!t->input->d_features) {
-            status = tr_fail(t->err, TR_NOT_FOUND, "in/d_features", "--backward of a vision input needs d(loss)/d(features)");
+            status = tr_fail(t->err, TR_NOT_FOUND, "in/d_features",
+                             "--backward of a vision input needs d(loss)/d(features)");
             goto done;
         }
         for (int64_t i = 0; i < count; i++) {
@@ -238,7 +240,8 @@ static tr_status groups_at(tracer *t, float temperature, const char *suffix, dou
         const tr_trace_row *row = &input->rows[g];
         tr_group group = tr_trace_group(row);
         TR_TRY(features_of(t, row, train));
-        TR_TRY(tr_network_group_forward(t->network, &group, temperature, train, t->logp + at, t->entropy + at, t->err));
+        TR_TRY(tr_network_group_forward(t->network, &group, temperature, train, t->logp + at, t->entropy + at,
+                                        t->err));
         for (int64_t i = 0; input->weights && i < row->tokens; i++) {
             *loss -= (double)input->weights[at + i] * (double)t->logp[at + i];
             t->dlogp[i] = -input->weights[at + i];
@@ -261,7 +264,8 @@ static tr_status trace_groups(tracer *t)
     double loss;
     tr_status status;
     if (t->backward && !t->input->weights) {
-        return tr_fail(t->err, TR_NOT_FOUND, "in/weights", "--backward of groups needs the weight of each response token");
+        return tr_fail(t->err, TR_NOT_FOUND, "in/weights",
+                       "--backward of groups needs the weight of each response token");
     }
     TR_TRY(groups_at(t, 1.0f, "t1", &loss));
     if (t->input->weights) {

@@ -30,8 +30,10 @@ static tr_status load(const source *s, const char *name, bool required, tr_dtype
     if (!t) {
         return required ? tr_fail(err, TR_NOT_FOUND, full, "the input has no such tensor") : TR_OK;
     }
-    if (t->rank != rank || (side0 >= 0 && t->shape[0] != side0) || (rank > 1 && side1 >= 0 && t->shape[1] != side1)) {
-        return tr_fail(err, TR_MISMATCH, full, "has the shape %s, expected rank %d and sides [%lld%s%lld] (-1: any)",
+    if (t->rank != rank || (side0 >= 0 && t->shape[0] != side0) ||
+        (rank > 1 && side1 >= 0 && t->shape[1] != side1)) {
+        return tr_fail(err, TR_MISMATCH, full,
+                       "has the shape %s, expected rank %d and sides [%lld%s%lld] (-1: any)",
                        tr_shape_text(t->shape, t->rank, shape, sizeof shape), rank, (long long)side0,
                        rank > 1 ? ", " : "] [", (long long)side1);
     }
@@ -65,8 +67,8 @@ static tr_status load_ids(const source *s, const char *name, bool required, int 
     }
     for (int64_t i = 0; i < count; i++) {
         if (wide[i] < low || wide[i] > high) {
-            status = tr_fail(err, TR_INVALID, (*tensor)->name, "element %lld is %lld, expected %lld to %lld", (long long)i,
-                             (long long)wide[i], (long long)low, (long long)high);
+            status = tr_fail(err, TR_INVALID, (*tensor)->name, "element %lld is %lld, expected %lld to %lld",
+                             (long long)i, (long long)wide[i], (long long)low, (long long)high);
             goto done;
         }
         narrow[i] = (int32_t)wide[i];
@@ -124,29 +126,31 @@ static tr_status load_media(const source *s, const char *kind, bool required, me
     m->grids = (int32_t(*)[3])grids;
     snprintf(name, sizeof name, "%spixels_u8", kind);
     if (!grids) {
-        return !find(s, name, full, sizeof full) ? TR_OK
-                                                 : tr_fail(err, TR_NOT_FOUND, full, "pixels without their grid_thw");
+        return !find(s, name, full, sizeof full)
+                   ? TR_OK
+                   : tr_fail(err, TR_NOT_FOUND, full, "pixels without their grid_thw");
     }
     m->count = t->shape[0];
     TR_TRY(load_pixels(s, name, v->channels * v->temporal_patch * v->patch * v->patch, m, err));
     for (int64_t i = 0; i < m->count; i++) {
         if (m->grids[i][1] % v->merge || m->grids[i][2] % v->merge) {
-            status = tr_fail(err, TR_INVALID, t->name, "grid %lld: its sides must be multiples of %lld", (long long)i,
-                             (long long)v->merge);
+            status = tr_fail(err, TR_INVALID, t->name, "grid %lld: its sides must be multiples of %lld",
+                             (long long)i, (long long)v->merge);
             goto done;
         }
         patches += (int64_t)m->grids[i][0] * m->grids[i][1] * m->grids[i][2];
     }
     if (patches != m->patches) {
-        status = tr_fail(err, TR_MISMATCH, t->name, "the grids hold %lld patches, the pixels %lld", (long long)patches,
-                         (long long)m->patches);
+        status = tr_fail(err, TR_MISMATCH, t->name, "the grids hold %lld patches, the pixels %lld",
+                         (long long)patches, (long long)m->patches);
     }
 done:
     return status;
 }
 
 /* Puts images and videos in the order of their placeholders: kinds[i] is true where the i-th is a video. */
-static void interleave(const media *images, const media *videos, const bool *kinds, int64_t features, tr_trace_row *row)
+static void interleave(const media *images, const media *videos, const bool *kinds, int64_t features,
+                       tr_trace_row *row)
 {
     int64_t next[2] = {0}, from[2] = {0}, at = 0;
     for (int64_t i = 0; i < row->grid_count; i++) {
@@ -176,8 +180,8 @@ static tr_status find_media(const source *s, const tr_trace_row *row, const medi
         bool video = row->ids[i] == c->video_id;
         const media *m = video ? videos : images;
         if (found[video] == m->count) {
-            return tr_fail(err, TR_MISMATCH, s->prefix, "token %lld starts %s %lld, but %lld are given", (long long)i,
-                           video ? "video" : "image", (long long)found[video], (long long)m->count);
+            return tr_fail(err, TR_MISMATCH, s->prefix, "token %lld starts %s %lld, but %lld are given",
+                           (long long)i, video ? "video" : "image", (long long)found[video], (long long)m->count);
         }
         const int32_t *grid = m->grids[found[video]++];
         kinds[count] = video;
@@ -269,9 +273,11 @@ static tr_status read_positions(const source *s, tr_trace_row *row, int32_t *nex
     }
     for (int64_t i = 0; i < 3 * row->count && known; i++) {
         if (row->positions[i] != computed[i]) {
-            status = tr_fail(err, TR_MISMATCH, t->name, "axis %lld of token %lld is %d, but the grids and seconds per "
-                             "grid of the input give %d", (long long)(i / row->count), (long long)(i % row->count),
-                             row->positions[i], computed[i]);
+            status =
+                tr_fail(err, TR_MISMATCH, t->name,
+                        "axis %lld of token %lld is %d, but the grids and seconds per "
+                        "grid of the input give %d",
+                        (long long)(i / row->count), (long long)(i % row->count), row->positions[i], computed[i]);
             goto done;
         }
     }
@@ -317,14 +323,16 @@ static tr_status read_responses(const source *s, int32_t next, tr_trace_row *row
         }
         row->tokens += row->lengths[r];
     }
-    TR_TRY(load_ids(s, "response_ids", true, 1, row->tokens, -1, 0, s->config->vocab - 1, &t, &row->response_ids, err));
+    TR_TRY(load_ids(s, "response_ids", true, 1, row->tokens, -1, 0, s->config->vocab - 1, &t, &row->response_ids,
+                    err));
     TR_TRY(load_ids(s, "response_positions", false, 1, row->tokens, -1, 0, 1 << 24, &t, &positions, err));
     for (int64_t r = 0, at = 0; positions && r < row->responses; r++) {
         for (int64_t j = 0; j < row->lengths[r]; j++, at++) {
             if (positions[at] != next + j) {
-                status = tr_fail(err, TR_MISMATCH, t->name, "token %lld of response %lld is at %d, expected %lld: "
-                                 "responses continue at the prompt's largest id + 1", (long long)j, (long long)r,
-                                 positions[at], (long long)(next + j));
+                status = tr_fail(err, TR_MISMATCH, t->name,
+                                 "token %lld of response %lld is at %d, expected %lld: "
+                                 "responses continue at the prompt's largest id + 1",
+                                 (long long)j, (long long)r, positions[at], (long long)(next + j));
                 goto done;
             }
         }
@@ -403,7 +411,8 @@ static tr_status choose(const tr_safetensors *file, tr_trace_input *input, bool 
         } else if (tr_safetensors_find(file, "in/pixels_u8")) {
             input->kind = TR_TRACE_VISION;
         } else {
-            return tr_fail(err, TR_NOT_FOUND, NULL, "the input has none of in/pixels_u8 (vision), in/input_ids (text), "
+            return tr_fail(err, TR_NOT_FOUND, NULL,
+                           "the input has none of in/pixels_u8 (vision), in/input_ids (text), "
                            "in/prompt_input_ids or in/group0/prompt_input_ids (groups), in/row0/input_ids (SFT)");
         }
     }

@@ -1,9 +1,8 @@
 /* vision.c: the vision tower, forward and backward (spec section 3).
  *
- * The whole tower works in window order: patches are permuted once after the patch embedding and the merged tokens put
- * back once at the end. P patches, M = P/4 merged tokens, D width, I intermediate width. */
+ * The whole tower works in window order: patches are permuted once after the patch embedding and the merged tokens
+ * put back once at the end. P patches, M = P/4 merged tokens, D width, I intermediate width. */
 #include "model/network_parts.h"
-
 
 static const float norm_eps = 1e-6f; /* hard-coded in the reference */
 
@@ -102,11 +101,13 @@ static void merger_forward(tr_network *n, int64_t rows, float *features)
     tr_vision_memory *m = &n->vision;
     const tr_ops *ops = n->ops;
     int64_t merged = rows / 4, wide = 4 * v->hidden;
-    ops->rmsnorm_forward(m->merger_norm, m->merger_rstd, m->out, vector(n, p->merger_norm), rows, v->hidden, norm_eps);
+    ops->rmsnorm_forward(m->merger_norm, m->merger_rstd, m->out, vector(n, p->merger_norm), rows, v->hidden,
+                         norm_eps);
     ops->linear_forward(m->merger_hidden, m->merger_norm, matrix(n, p->merger_fc1), vector(n, p->merger_fc1_bias),
                         merged);
     ops->gelu_forward(m->merger_act, m->merger_hidden, merged * wide);
-    ops->linear_forward(m->merger_out, m->merger_act, matrix(n, p->merger_fc2), vector(n, p->merger_fc2_bias), merged);
+    ops->linear_forward(m->merger_out, m->merger_act, matrix(n, p->merger_fc2), vector(n, p->merger_fc2_bias),
+                        merged);
     tr_tap(n, "merger", -1, m->merger_out, merged, v->out_hidden);
     ops->rows_scatter(features, m->merger_out, m->windows.index, merged, v->out_hidden);
     tr_tap(n, "features", -1, features, merged, v->out_hidden);
@@ -132,8 +133,10 @@ static tr_status check_work(const tr_network *n, tr_error *err)
     int64_t b = n->ops->segment_attention_work(&shape, w->cu_full, w->grids);
     int64_t need = a > b ? a : b;
     if (need > n->vision.work_floats) {
-        return tr_fail(err, TR_MEMORY, "vision", "attention needs %lld floats of working memory, %lld were planned; "
-                       "raise limits.patches", (long long)need, (long long)n->vision.work_floats);
+        return tr_fail(err, TR_MEMORY, "vision",
+                       "attention needs %lld floats of working memory, %lld were planned; "
+                       "raise limits.patches",
+                       (long long)need, (long long)n->vision.work_floats);
     }
     return TR_OK;
 }
@@ -148,14 +151,16 @@ static void embed_patches(tr_network *n, const tr_visual *visual)
     n->ops->rows_gather(m->blocks[0].in, m->patches, m->windows.index, visual->rows / 4, 4 * v->hidden);
 }
 
-tr_status tr_network_vision_forward(tr_network *n, const tr_visual *visual, bool keep, float *features, tr_error *err)
+tr_status tr_network_vision_forward(tr_network *n, const tr_visual *visual, bool keep, float *features,
+                                    tr_error *err)
 {
     const tr_vision_config *v = &n->model->config.vision;
     tr_vision_memory *m = &n->vision;
     tr_status status;
     TR_TRY(check_visual(n, visual, err));
     if (keep && !n->limits.train_vision) {
-        return tr_fail(err, TR_INVALID, "vision", "activations cannot be kept: the network was not planned to train vision");
+        return tr_fail(err, TR_INVALID, "vision",
+                       "activations cannot be kept: the network was not planned to train vision");
     }
     TR_TRY(tr_windows_build(v, visual->grids, visual->grid_count, visual->rows, &m->windows, err));
     TR_TRY(check_work(n, err));
@@ -184,11 +189,11 @@ static void merger_backward(tr_network *n, int64_t rows, const float *dfeatures,
     ops->rows_gather(dout, dfeatures, m->windows.index, merged, out);
     clear(m->dmerger, merged, wide);
     ops->linear_backward_input(m->dmerger, dout, matrix(n, p->merger_fc2), merged);
-    ops->linear_backward_weight(gradient(n, p->merger_fc2), gradient(n, p->merger_fc2_bias), dout, m->merger_act, merged,
-                                out, wide);
+    ops->linear_backward_weight(gradient(n, p->merger_fc2), gradient(n, p->merger_fc2_bias), dout, m->merger_act,
+                                merged, out, wide);
     ops->gelu_backward_set(m->dmerger, m->dmerger, m->merger_hidden, merged * wide);
-    ops->linear_backward_weight(gradient(n, p->merger_fc1), gradient(n, p->merger_fc1_bias), m->dmerger, m->merger_norm,
-                                merged, wide, wide);
+    ops->linear_backward_weight(gradient(n, p->merger_fc1), gradient(n, p->merger_fc1_bias), m->dmerger,
+                                m->merger_norm, merged, wide, wide);
     if (!below && !gradient(n, p->merger_norm)) {
         return;
     }
@@ -204,7 +209,8 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
     const tr_vision_config *v = &n->model->config.vision;
     tr_vision_memory *m = &n->vision;
     if (n->kept_visual != visual->patches || !n->kept_visual) {
-        return tr_fail(err, TR_INVALID, "vision", "backward needs the activations of a forward with keep of the same clip");
+        return tr_fail(err, TR_INVALID, "vision",
+                       "backward needs the activations of a forward with keep of the same clip");
     }
     n->kept_visual = NULL;
     bool below = gradient(n, n->model->params.patch) != NULL; /* the tower trains as a whole or not at all */
@@ -215,12 +221,13 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
     bool recompute = n->limits.recompute == TR_RECOMPUTE_LAYER;
     for (int64_t i = v->depth - 1; i >= 0; i--) {
         if (recompute) {
-            block_forward(n, i, visual->rows, m->out); /* m->out is free: the merger's backward was its last reader */
+            block_forward(n, i, visual->rows,
+                          m->out); /* m->out is free: the merger's backward was its last reader */
         }
         block_backward(n, i, visual->rows, m->dx);
     }
     n->ops->rows_scatter(m->dnorm, m->dx, m->windows.index, visual->rows / 4, 4 * v->hidden);
-    n->ops->linear_backward_weight(gradient(n, n->model->params.patch), NULL, m->dnorm, visual->patches, visual->rows,
-                                   v->hidden, v->channels * v->temporal_patch * v->patch * v->patch);
+    n->ops->linear_backward_weight(gradient(n, n->model->params.patch), NULL, m->dnorm, visual->patches,
+                                   visual->rows, v->hidden, v->channels * v->temporal_patch * v->patch * v->patch);
     return TR_OK;
 }

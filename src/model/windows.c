@@ -1,20 +1,23 @@
 /* windows.c: window order, segments and coordinates of patches. */
 #include "model/windows.h"
 
-static tr_status check_grids(const int32_t (*grids)[3], int64_t count, int64_t merge, int64_t patches, tr_error *err)
+static tr_status check_grids(const int32_t (*grids)[3], int64_t count, int64_t merge, int64_t patches,
+                             tr_error *err)
 {
     int64_t total = 0;
     for (int64_t i = 0; i < count; i++) {
         int64_t t = grids[i][0], h = grids[i][1], w = grids[i][2];
         if (t < 1 || h < merge || w < merge || h % merge || w % merge) {
-            return tr_fail(err, TR_INVALID, "grid_thw", "grid %lld is (%lld, %lld, %lld): needs t >= 1 and sides that are "
-                           "multiples of %lld", (long long)i, (long long)t, (long long)h, (long long)w, (long long)merge);
+            return tr_fail(err, TR_INVALID, "grid_thw",
+                           "grid %lld is (%lld, %lld, %lld): needs t >= 1 and sides that are "
+                           "multiples of %lld",
+                           (long long)i, (long long)t, (long long)h, (long long)w, (long long)merge);
         }
         total += t * h * w;
     }
     if (total != patches) {
-        return tr_fail(err, TR_MISMATCH, "grid_thw", "the grids hold %lld patches, the pixels %lld", (long long)total,
-                       (long long)patches);
+        return tr_fail(err, TR_MISMATCH, "grid_thw", "the grids hold %lld patches, the pixels %lld",
+                       (long long)total, (long long)patches);
     }
     return TR_OK;
 }
@@ -23,7 +26,8 @@ static tr_status check_grids(const int32_t (*grids)[3], int64_t count, int64_t m
 static void add_window(tr_windows *w, int64_t *place, int64_t base, int64_t rows, int64_t columns, int64_t row0,
                        int64_t column0, int64_t side, int64_t merge)
 {
-    int64_t row1 = row0 + side < rows ? row0 + side : rows, column1 = column0 + side < columns ? column0 + side : columns;
+    int64_t row1 = row0 + side < rows ? row0 + side : rows,
+            column1 = column0 + side < columns ? column0 + side : columns;
     for (int64_t y = row0; y < row1; y++) {
         for (int64_t x = column0; x < column1; x++) {
             for (int64_t i = 0; i < merge * merge; i++) {

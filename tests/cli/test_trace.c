@@ -1,5 +1,5 @@
-/* test_trace.c: runs `tempr1 trace` on a generated checkpoint and inputs: what it writes, that it is the same again,
- * and what it refuses. The goldens are compared through the same code by the tests of src/model. */
+/* test_trace.c: runs `tempr1 trace` on a generated checkpoint and inputs: what it writes, that it is the same
+ * again, and what it refuses. The goldens are compared through the same code by the tests of src/model. */
 #include "support/shared.h"
 
 #include "base/buffer.h"
@@ -38,7 +38,8 @@ static void write_group(const tr_model_config *c, bool wrong, bool weights)
 {
     static uint8_t pixels[16 * 1176];
     int64_t ids[10] = {5, 6, 7, c->video_id, c->video_id, c->video_id, c->video_id, 8, 9, 10};
-    int64_t positions[30] = {0, 1, 2, 3, 3, 3, 3, 5, 6, 7, 0, 1, 2, 3, 3, 4, 4, 5, 6, 7, 0, 1, 2, 3, 4, 3, 4, 5, 6, 7};
+    int64_t positions[30] = {0, 1, 2, 3, 3, 3, 3, 5, 6, 7, 0, 1, 2, 3, 3,
+                             4, 4, 5, 6, 7, 0, 1, 2, 3, 4, 3, 4, 5, 6, 7};
     const int64_t grid[3] = {1, 4, 4}, responses[5] = {11, 12, 13, 14, 15}, lengths[2] = {2, 3};
     const double seconds = 1.0;
     const float weight[5] = {1, -1, 0.5f, 2, -0.25f};
@@ -83,7 +84,8 @@ static void test_group(void **state)
     (void)state;
     char arguments[2048], said[2048], shape[64];
     tr_safetensors first = {0}, again = {0};
-    snprintf(arguments, sizeof arguments, "--model '%s' --input '%s' --out '%s' --backward", directory, input, output);
+    snprintf(arguments, sizeof arguments, "--model '%s' --input '%s' --out '%s' --backward", directory, input,
+             output);
     assert_int_equal(run(arguments, said, sizeof said), 0);
     assert_string_equal(said, "");
     assert_int_equal(tr_safetensors_open(&first, output, NULL), TR_OK);
@@ -97,7 +99,8 @@ static void test_group(void **state)
     t = tr_safetensors_find(&first, "out/grad/visual.patch_embed.proj.weight");
     assert_non_null(t);
     assert_string_equal(tr_shape_text(t->shape, t->rank, shape, sizeof shape), "[64, 3, 2, 14, 14]");
-    char *other = tr_format("--model '%s' --input '%s' --out '%s.2' --backward --isa scalar", directory, input, output);
+    char *other =
+        tr_format("--model '%s' --input '%s' --out '%s.2' --backward --isa scalar", directory, input, output);
     assert_int_equal(run(other, said, sizeof said), 0);
     free(other);
     other = tr_format("%s.2", output);
@@ -115,7 +118,8 @@ static void test_group(void **state)
 static void refuses(const char *options, int code, const char *text)
 {
     char arguments[2048], said[2048];
-    snprintf(arguments, sizeof arguments, "--model '%s' --input '%s' --out '%s.3' %s", directory, input, output, options);
+    snprintf(arguments, sizeof arguments, "--model '%s' --input '%s' --out '%s.3' %s", directory, input, output,
+             options);
     assert_int_equal(run(arguments, said, sizeof said), code);
     if (!strstr(said, text)) {
         printf("'%s' is not in '%s'\n", text, said);

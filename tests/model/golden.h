@@ -21,13 +21,13 @@ typedef struct golden {
     int compared;
 } golden;
 
-#define golden_ok(call)                                               \
-    do {                                                              \
-        tr_error err_ = {0};                                          \
-        if ((call) != TR_OK) {                                        \
-            printf("%s: %s: %s\n", #call, err_.where, err_.message);  \
-            fail();                                                   \
-        }                                                             \
+#define golden_ok(call)                                                                                            \
+    do {                                                                                                           \
+        tr_error err_ = {0};                                                                                       \
+        if ((call) != TR_OK) {                                                                                     \
+            printf("%s: %s: %s\n", #call, err_.where, err_.message);                                               \
+            fail();                                                                                                \
+        }                                                                                                          \
     } while (0)
 
 static inline void golden_read(golden *g, const char *name)
@@ -96,7 +96,8 @@ static inline bool golden_exact(const tr_safetensor *truth, const tr_safetensor 
 
 /* The part of a result that a golden file keeps: listed rows of a gradient, the last rows and every n-th column of
  * the logits, else the whole. */
-static inline float *golden_part(const golden *g, const char *name, const tr_safetensor *truth, const tr_safetensor *x)
+static inline float *golden_part(const golden *g, const char *name, const tr_safetensor *truth,
+                                 const tr_safetensor *x)
 {
     char key[192];
     float *all = golden_values(x, TR_F32);
@@ -188,9 +189,9 @@ static inline int golden_compare_scalars(golden *g)
     return bad;
 }
 
-/* sum, l2 and dot of whole gradients against the probes under `key` of the JSON. The error of a sum of n elements with
- * the criterion's rms error e each is at most n * e, by Cauchy-Schwarz; the same holds for dot (weights below 1) and
- * sqrt(n) * e for l2. */
+/* sum, l2 and dot of whole gradients against the probes under `key` of the JSON. The error of a sum of n elements
+ * with the criterion's rms error e each is at most n * e, by Cauchy-Schwarz; the same holds for dot (weights below
+ * 1) and sqrt(n) * e for l2. */
 static inline int golden_compare_probes(golden *g, const char *probes)
 {
     int bad = 0;

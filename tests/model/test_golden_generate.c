@@ -1,15 +1,19 @@
-/* test_golden_generate.c: prefill and decoding against the reference's greedy generations (tokens equal, log-probs by
- * the criterion), a real clip's logits from its stored frames, and bf16 weights within the noise of bf16. */
+/* test_golden_generate.c: prefill and decoding against the reference's greedy generations (tokens equal, log-probs
+ * by the criterion), a real clip's logits from its stored frames, and bf16 weights within the noise of bf16. */
 #include "golden.h"
 
 enum { MAX_TOKENS = 64 };
 
 /* Greedy decoding of `tokens` tokens after a prompt; logits of the prompt's last position stay in `first`. */
-static void generate(tr_model *model, const tr_trace_row *row, int64_t tokens, int64_t *ids, float *logp, float *first)
+static void generate(tr_model *model, const tr_trace_row *row, int64_t tokens, int64_t *ids, float *logp,
+                     float *first)
 {
     int64_t vocab = model->config.vocab, zero = 0;
-    tr_network_limits limits = {.patches = row->patches, .prompt_tokens = row->count, .decode_rows = 1,
-                                .decode_groups = 1, .decode_tokens = tokens};
+    tr_network_limits limits = {.patches = row->patches,
+                                .prompt_tokens = row->count,
+                                .decode_rows = 1,
+                                .decode_groups = 1,
+                                .decode_tokens = tokens};
     tr_network *network;
     tr_group prompt = tr_trace_group(row);
     tr_visual visual = tr_trace_visual(row);
@@ -92,10 +96,12 @@ static void test_generate_vocab(void **state)
 
 /* ---- a real clip ---- */
 
-/* Patch rows of frames [T, 3, H, W] (bytes), normalised with the published mean and deviation (spec 3.0 and 6.6). */
+/* Patch rows of frames [T, 3, H, W] (bytes), normalised with the published mean and deviation (spec 3.0 and 6.6).
+ */
 static float *patches_of(const uint8_t *frames, const int32_t grid[3])
 {
-    static const double mean[3] = {0.48145466, 0.4578275, 0.40821073}, deviation[3] = {0.26862954, 0.26130258, 0.27577711};
+    static const double mean[3] = {0.48145466, 0.4578275, 0.40821073},
+                        deviation[3] = {0.26862954, 0.26130258, 0.27577711};
     int64_t h = grid[1], w = grid[2], high = 14 * h, wide = 14 * w, rows = grid[0] * h * w;
     float *out = tr_calloc((size_t)rows, 1176 * sizeof *out);
     assert_non_null(out);
@@ -122,16 +128,18 @@ static void test_real_clip(void **state)
     for (size_t i = 0; i < 3; i++) {
         grid[0][i] = (int32_t)json_integer_value(json_array_get(json_object_get(g.json, "grid_thw"), i));
     }
-    tr_trace_row row = {.count = ids->elements, .patches = (int64_t)grid[0][0] * grid[0][1] * grid[0][2],
-                        .grids = grid, .grid_count = 1};
+    tr_trace_row row = {.count = ids->elements,
+                        .patches = (int64_t)grid[0][0] * grid[0][1] * grid[0][2],
+                        .grids = grid,
+                        .grid_count = 1};
     row.visual = row.patches / 4;
     row.ids = golden_values(ids, TR_I32);
     row.pixels = patches_of(tr_safetensors_find(&g.file, "truth/frames_u8")->data, grid[0]);
     row.features = tr_calloc((size_t)row.visual, (size_t)model->config.hidden * sizeof *row.features);
     row.positions = tr_calloc((size_t)row.count, 3 * sizeof *row.positions);
     double seconds = json_number_value(json_object_get(g.json, "second_per_grid"));
-    golden_ok(tr_positions(&model->config, row.ids, row.count, (const int32_t(*)[3])grid, 1, &seconds, row.positions,
-                           NULL, &err_));
+    golden_ok(tr_positions(&model->config, row.ids, row.count, (const int32_t(*)[3])grid, 1, &seconds,
+                           row.positions, NULL, &err_));
     int32_t *positions = golden_values(tr_safetensors_find(&g.file, "truth/position_ids"), TR_I32);
     assert_memory_equal(positions, row.positions, (size_t)(3 * row.count) * sizeof *positions);
 
@@ -158,8 +166,9 @@ static void test_real_clip(void **state)
 
 /* ---- bf16 ---- */
 
-/* Weights rounded to bf16, arithmetic in f32: within twice the recorded noise of the f32 weights' truth; and against
- * the float64 truth on rounded weights only f32 rounding remains, which is what group-micro's f32 run shows. */
+/* Weights rounded to bf16, arithmetic in f32: within twice the recorded noise of the f32 weights' truth; and
+ * against the float64 truth on rounded weights only f32 rounding remains, which is what group-micro's f32 run
+ * shows. */
 static void test_bf16(void **state)
 {
     (void)state;
@@ -198,7 +207,7 @@ static void test_bf16(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generate_nano), cmocka_unit_test(test_generate_micro),
+        cmocka_unit_test(test_generate_nano),  cmocka_unit_test(test_generate_micro),
         cmocka_unit_test(test_generate_vocab), cmocka_unit_test(test_real_clip),
         cmocka_unit_test(test_bf16),
     };

@@ -1,5 +1,5 @@
-/* test_golden_text.c: the decoder against the reference: embeddings with features, layers, final norm, logits of all
- * positions, next-token log-probs, rope tables, and every copy of a checkpoint. */
+/* test_golden_text.c: the decoder against the reference: embeddings with features, layers, final norm, logits of
+ * all positions, next-token log-probs, rope tables, and every copy of a checkpoint. */
 #include "golden.h"
 
 static void test_nano(void **state)
@@ -69,7 +69,8 @@ static void tables(const char *name)
     assert_non_null(given);
     int64_t rows = given->shape[1], half = c->head_dim / 2;
     int32_t *positions = golden_values(given, TR_I32);
-    float *both[2] = {tr_calloc((size_t)(rows * half), sizeof(float)), tr_calloc((size_t)(rows * half), sizeof(float))};
+    float *both[2] = {tr_calloc((size_t)(rows * half), sizeof(float)),
+                      tr_calloc((size_t)(rows * half), sizeof(float))};
     model->ops->rope_mrope_table(both[0], both[1], positions, rows, c->head_dim, c->mrope_sections, c->rope_theta);
     for (int i = 0; i < 2; i++) {
         const char *key = i ? "sin" : "cos";
@@ -77,8 +78,8 @@ static void tables(const char *name)
         assert_non_null(truth);
         assert_int_equal(truth->elements, rows * half);
         double *values = golden_values(truth, TR_F64);
-        assert_true(golden_floats_close(json_object_get(json_object_get(g.json, "results"), key), key, both[i], values,
-                                        (size_t)truth->elements));
+        assert_true(golden_floats_close(json_object_get(json_object_get(g.json, "results"), key), key, both[i],
+                                        values, (size_t)truth->elements));
         free(values);
         free(both[i]);
     }

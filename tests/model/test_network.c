@@ -1,6 +1,6 @@
-/* test_network.c: the network's promises on a generated model, without reference data: the same bits for any number of
- * threads, every kernel variant, recomputation, a response alone or in a group, and decoding one token at a time; the
- * gradients against finite differences; no allocation during a step; refusals. */
+/* test_network.c: the network's promises on a generated model, without reference data: the same bits for any number
+ * of threads, every kernel variant, recomputation, a response alone or in a group, and decoding one token at a
+ * time; the gradients against finite differences; no allocation during a step; refusals. */
 #include "support/shared.h"
 
 #include "base/random.h"
@@ -60,13 +60,13 @@ enum { PROMPT = 61, RESPONSES = 4, TOKENS = 37, PATCHES = 120, VISUAL = PATCHES 
 static const int32_t grids[2][3] = {{1, 4, 10}, {2, 10, 4}};
 static const int64_t lengths[RESPONSES] = {1, 7, 17, 12};
 
-#define must(call)                                                   \
-    do {                                                             \
-        tr_error err_ = {0};                                         \
-        if ((call) != TR_OK) {                                       \
-            printf("%s: %s: %s\n", #call, err_.where, err_.message); \
-            fail();                                                  \
-        }                                                            \
+#define must(call)                                                                                                 \
+    do {                                                                                                           \
+        tr_error err_ = {0};                                                                                       \
+        if ((call) != TR_OK) {                                                                                     \
+            printf("%s: %s: %s\n", #call, err_.where, err_.message);                                               \
+            fail();                                                                                                \
+        }                                                                                                          \
     } while (0)
 
 typedef struct world {
@@ -83,10 +83,17 @@ static const tr_model_options f32_train = {.dtype = TR_F32, .train = true};
 
 static tr_network_limits limits_of(tr_recompute recompute, bool train)
 {
-    return (tr_network_limits){.patches = PATCHES, .largest_grid = 40, .prompt_tokens = PROMPT,
-                               .response_tokens = TOKENS, .responses = RESPONSES, .train_text = train,
-                               .train_vision = train, .decode_rows = RESPONSES, .decode_groups = 2,
-                               .decode_tokens = 20, .recompute = recompute};
+    return (tr_network_limits){.patches = PATCHES,
+                               .largest_grid = 40,
+                               .prompt_tokens = PROMPT,
+                               .response_tokens = TOKENS,
+                               .responses = RESPONSES,
+                               .train_text = train,
+                               .train_vision = train,
+                               .decode_rows = RESPONSES,
+                               .decode_groups = 2,
+                               .decode_tokens = 20,
+                               .recompute = recompute};
 }
 
 /* Norms and biases away from 1 and 0, so that a forgotten one shows. */
@@ -133,8 +140,13 @@ static world *make_world(const tr_model_options *options, tr_recompute recompute
     const double seconds = 0.7;
     must(tr_positions(&config, w->ids, PROMPT, grids, 2, &seconds, w->positions, NULL, &err_));
     w->visual = (tr_visual){w->pixels, PATCHES, grids, 2};
-    w->group = (tr_group){.prompt_ids = w->ids, .positions = w->positions, .prompt = PROMPT, .features = w->features,
-                          .visual_tokens = VISUAL, .response_ids = w->responses, .lengths = lengths,
+    w->group = (tr_group){.prompt_ids = w->ids,
+                          .positions = w->positions,
+                          .prompt = PROMPT,
+                          .features = w->features,
+                          .visual_tokens = VISUAL,
+                          .response_ids = w->responses,
+                          .lengths = lengths,
                           .responses = RESPONSES};
     return w;
 }
@@ -283,7 +295,8 @@ static void decode_all(world *w, float *logp)
     must(tr_network_prefill(w->network, 1, &prompt, logits, &err_));
     for (int64_t r = 0; r < RESPONSES; r++) {
         starts[r] = r ? starts[r - 1] + lengths[r - 1] : 0;
-        w->model->ops->logsoftmax_forward(&logp[starts[r]], NULL, NULL, logits, &w->responses[starts[r]], 1, vocab, 0.9f);
+        w->model->ops->logsoftmax_forward(&logp[starts[r]], NULL, NULL, logits, &w->responses[starts[r]], 1, vocab,
+                                          0.9f);
     }
     for (int64_t round = 0; round < 64; round++) {
         int64_t streams[RESPONSES], slots[RESPONSES], index[RESPONSES], who[RESPONSES], rows = 0;
@@ -303,8 +316,8 @@ static void decode_all(world *w, float *logp)
         }
         for (int64_t i = 0; i < rows; i++) {
             int64_t at = starts[who[i]] + ++done[who[i]];
-            w->model->ops->logsoftmax_forward(&logp[at], NULL, NULL, logits + i * vocab, &w->responses[at], 1, vocab,
-                                              0.9f);
+            w->model->ops->logsoftmax_forward(&logp[at], NULL, NULL, logits + i * vocab, &w->responses[at], 1,
+                                              vocab, 0.9f);
         }
     }
     for (int64_t r = 0; r < RESPONSES; r++) {
@@ -352,9 +365,9 @@ static void test_gap_is_zero(void **state)
 }
 
 /* Central differences along each tensor's own gradient: f(w + s u) - f(w - s u) = 2 s |g|, u = g / |g|. s is chosen
- * so that the loss moves by about 0.04 each way. Rounding: 37 terms of about 6 whose log-probs are good to about 1e-5
- * (the goldens' own f32 error) give at most 1e-3 for both sides. The cubic term, which falls with s^2, was 2.5 % at
- * twice this s in the steepest tensor: 2 % leaves it three times its room. */
+ * so that the loss moves by about 0.04 each way. Rounding: 37 terms of about 6 whose log-probs are good to about
+ * 1e-5 (the goldens' own f32 error) give at most 1e-3 for both sides. The cubic term, which falls with s^2, was 2.5
+ * % at twice this s in the steepest tensor: 2 % leaves it three times its room. */
 static void check_derivative(world *w, const char *name)
 {
     for (int i = 0; i < w->model->params.count; i++) {
@@ -393,12 +406,18 @@ static void check_derivative(world *w, const char *name)
 static void test_finite_differences(void **state)
 {
     (void)state;
-    static const char *const names[] = {"model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight",
-                                        "model.layers.0.self_attn.v_proj.bias", "model.layers.1.mlp.down_proj.weight",
-                                        "model.layers.1.input_layernorm.weight", "model.norm.weight",
-                                        "visual.patch_embed.proj.weight", "visual.blocks.0.attn.qkv.weight",
-                                        "visual.blocks.1.attn.proj.bias", "visual.blocks.2.mlp.gate_proj.weight",
-                                        "visual.merger.mlp.0.weight", "visual.merger.ln_q.weight"};
+    static const char *const names[] = {"model.embed_tokens.weight",
+                                        "model.layers.0.self_attn.q_proj.weight",
+                                        "model.layers.0.self_attn.v_proj.bias",
+                                        "model.layers.1.mlp.down_proj.weight",
+                                        "model.layers.1.input_layernorm.weight",
+                                        "model.norm.weight",
+                                        "visual.patch_embed.proj.weight",
+                                        "visual.blocks.0.attn.qkv.weight",
+                                        "visual.blocks.1.attn.proj.bias",
+                                        "visual.blocks.2.mlp.gate_proj.weight",
+                                        "visual.merger.mlp.0.weight",
+                                        "visual.merger.ln_q.weight"};
     world *w = make_world(&f32_train, TR_RECOMPUTE_NONE);
     step(w, true);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -519,9 +538,11 @@ static void test_refusals(void **state)
     forward(w, false);
     refused(tr_network_group_backward(w->network, &group, w->dlogp, NULL, NULL, &err), TR_INVALID, &err,
             "forward with keep");
-    refused(tr_network_vision_backward(w->network, &visual, w->dfeatures, &err), TR_INVALID, &err, "forward with keep");
+    refused(tr_network_vision_backward(w->network, &visual, w->dfeatures, &err), TR_INVALID, &err,
+            "forward with keep");
     group.prompt = PROMPT + 1;
-    refused(tr_network_group_forward(w->network, &group, 1, false, w->logp, NULL, &err), TR_MEMORY, &err, "planned for 61");
+    refused(tr_network_group_forward(w->network, &group, 1, false, w->logp, NULL, &err), TR_MEMORY, &err,
+            "planned for 61");
     group = w->group;
     group.visual_tokens = VISUAL - 1;
     refused(tr_network_group_forward(w->network, &group, 1, false, w->logp, NULL, &err), TR_MISMATCH, &err,
@@ -537,12 +558,15 @@ static void test_refusals(void **state)
     refused(tr_network_group_forward(w->network, &group, 1, false, w->logp, NULL, &err), TR_INVALID, &err,
             "token 3 has the id 9999");
     visual.rows = PATCHES + 4;
-    refused(tr_network_vision_forward(w->network, &visual, false, w->features, &err), TR_MEMORY, &err, "124 patches");
+    refused(tr_network_vision_forward(w->network, &visual, false, w->features, &err), TR_MEMORY, &err,
+            "124 patches");
     visual.rows = PATCHES - 4;
-    refused(tr_network_vision_forward(w->network, &visual, false, w->features, &err), TR_MISMATCH, &err, "hold 120");
+    refused(tr_network_vision_forward(w->network, &visual, false, w->features, &err), TR_MISMATCH, &err,
+            "hold 120");
     refused(tr_network_decode(w->network, &far, &slot, &zero, w->responses, 1, w->logp, &err), TR_INVALID, &err,
             "stream 99");
-    refused(tr_network_decode(w->network, &zero, &slot, &zero, &bad, 1, w->logp, &err), TR_INVALID, &err, "token 9999");
+    refused(tr_network_decode(w->network, &zero, &slot, &zero, &bad, 1, w->logp, &err), TR_INVALID, &err,
+            "token 9999");
     refused(tr_network_prefill(w->network, 2, &w->group, w->logp, &err), TR_INVALID, &err, "planned for 2");
     group = w->group;
     ids[3] = w->ids[3];
@@ -559,16 +583,11 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_variants),
-        cmocka_unit_test(test_recomputation),
-        cmocka_unit_test(test_response_alone),
-        cmocka_unit_test(test_gap_is_zero),
-        cmocka_unit_test(test_finite_differences),
-        cmocka_unit_test(test_freezing),
-        cmocka_unit_test(test_prompt_targets),
-        cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_recomputation), cmocka_unit_test(test_response_alone),
+        cmocka_unit_test(test_gap_is_zero),   cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_freezing),      cmocka_unit_test(test_prompt_targets),
+        cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_positions.c: M-RoPE position ids: every row of the reference's table, the spec's worked example, refusals. */
+/* test_positions.c: M-RoPE position ids: every row of the reference's table, the spec's worked example, refusals.
+ */
 #include "support/shared.h"
 
 #include "model/network.h"
@@ -48,7 +49,8 @@ static void check_row(const tr_model_config *c, const json_t *row)
             seconds[videos++] = json_number_value(json_array_get(part, 2));
         }
         count = add(ids, count, START, 1);
-        count = add(ids, count, video ? VIDEO : IMAGE, (int64_t)grids[grid][0] * grids[grid][1] * grids[grid][2] / 4);
+        count =
+            add(ids, count, video ? VIDEO : IMAGE, (int64_t)grids[grid][0] * grids[grid][1] * grids[grid][2] / 4);
         count = add(ids, count, END, 1);
         grid++;
     }

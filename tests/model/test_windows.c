@@ -1,5 +1,5 @@
-/* test_windows.c: the window order: a permutation whose inverse restores the raster order, segments that tile it, the
- * spec's worked example. The reference's own cases are compared by test_golden_vision. */
+/* test_windows.c: the window order: a permutation whose inverse restores the raster order, segments that tile it,
+ * the spec's worked example. The reference's own cases are compared by test_golden_vision. */
 #include "support/shared.h"
 
 #include "model/windows.h"
@@ -24,8 +24,8 @@ static tr_vision_config config_of(void)
 static void test_worked_example(void **state)
 {
     (void)state;
-    const int32_t expected[30] = {0,  1,  2,  3,  6,  7,  8,  9,  12, 13, 14, 15, 18, 19, 20,
-                                  21, 4,  5,  10, 11, 16, 17, 22, 23, 24, 25, 26, 27, 28, 29};
+    const int32_t expected[30] = {0,  1, 2, 3,  6,  7,  8,  9,  12, 13, 14, 15, 18, 19, 20,
+                                  21, 4, 5, 10, 11, 16, 17, 22, 23, 24, 25, 26, 27, 28, 29};
     const int32_t bounds[5] = {0, 64, 96, 112, 120}, grid[1][3] = {{1, 10, 12}};
     tr_vision_config c = config_of();
     tr_windows w = empty();
@@ -37,7 +37,8 @@ static void test_worked_example(void **state)
     assert_int_equal(w.cu_full[1], 120);
 }
 
-/* Every place once, windows of at most 64 patches within one temporal grid, coordinates that follow from the index. */
+/* Every place once, windows of at most 64 patches within one temporal grid, coordinates that follow from the index.
+ */
 static void check(int32_t rows, int32_t columns)
 {
     const int32_t grids[2][3] = {{2, 2 * rows, 2 * columns}, {1, 2 * columns, 2 * rows}};
