@@ -307,8 +307,6 @@ static double part_value(scene *s, tr_part part, const tr_reward *r, double form
         return s->found && s->m == s->n;
     case TR_PART_LENGTH:
         return tr_reward_overlong(s->tokens, s->scheme->overlong_tokens, s->scheme->overlong_cache);
-    case TR_PART_COUNT:
-        break;
     }
     return 0;
 }

@@ -45,8 +45,8 @@ typedef enum tr_part {
 #define X(name, text) TR_PART_##name,
     TR_PART_LIST(X)
 #undef X
-        TR_PART_COUNT
 } tr_part;
+enum { TR_PART_COUNT = TR_PART_LENGTH + 1 }; /* not a part itself, so that a switch over tr_part is complete */
 const char *tr_part_name(tr_part part);
 
 /* How the answer's text becomes intervals and an option. */
