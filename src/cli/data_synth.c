@@ -12,8 +12,10 @@ const tr_command tr_command_data_synth = {
     .name = "data synth",
     .arguments = "--out DIR [options]",
     .summary = "write synthetic H.264 clips with known events, and their rows",
-    .text = "Writes DIR/videos/*.mp4 (moving shapes on a noisy background, H.264 in MP4) and DIR/train.jsonl, tune.jsonl and\n"
-            "test.jsonl with rows for the tasks asked for. No scene stands in two splits. The same options and seed make the\n"
+    .text = "Writes DIR/videos/*.mp4 (moving shapes on a noisy background, H.264 in MP4) and DIR/train.jsonl, "
+            "tune.jsonl and\n"
+            "test.jsonl with rows for the tasks asked for. No scene stands in two splits. The same options and "
+            "seed make the\n"
             "same scenes; a folder made with the same options is left as it is.\n\n"
             "  tempr1 data synth --out corpus --tasks tg,dtg,vhd,gvqa,tal,qa --overlap\n",
     .run = run,
@@ -29,24 +31,36 @@ static int run(int argc, char **argv)
     bool no_clock = false;
     const tr_option options[] = {
         {"out", TR_OPTION_TEXT, &out, "DIR", "The folder to write.", 0, 0, true},
-        {"tasks", TR_OPTION_TEXT, &o.tasks, "LIST", "Tasks to write rows for, separated by commas: tg, dtg, vhd, gvqa, "
-         "tal, qa. Default tg.", 0, 0, false},
+        {"tasks", TR_OPTION_TEXT, &o.tasks, "LIST",
+         "Tasks to write rows for, separated by commas: tg, dtg, vhd, gvqa, "
+         "tal, qa. Default tg.",
+         0, 0, false},
         {"seed", TR_OPTION_INT, &seed, "N", "Seed of all scenes. Default 1.", 0, 0, false},
         {"train", TR_OPTION_INT, &o.clips[0], "N", "Clips of the split train. Default 400.", 0, 1e6, false},
         {"tune", TR_OPTION_INT, &o.clips[1], "N", "Clips of the split tune. Default 40.", 0, 1e6, false},
         {"test", TR_OPTION_INT, &o.clips[2], "N", "Clips of the split test. Default 80.", 0, 1e6, false},
-        {"size", TR_OPTION_INT, &o.size, "PIXELS", "Side of the square picture, even. Default 56.", 28, 2048, false},
-        {"fps", TR_OPTION_DOUBLE, &o.fps, "X", "Frames a second of the video. Default 8.", 2, 60, false},
-        {"min-duration", TR_OPTION_DOUBLE, &o.min_duration_s, "S", "Shortest clip in seconds. Default 8.", 2, 3600, false},
-        {"max-duration", TR_OPTION_DOUBLE, &o.max_duration_s, "S", "Longest clip in seconds. Default 12.", 2, 3600, false},
-        {"min-events", TR_OPTION_INT, &o.min_events, "N", "Fewest events of a clip. Default 2.", 1, TR_SYNTH_EVENTS, false},
-        {"max-events", TR_OPTION_INT, &o.max_events, "N", "Most events of a clip. Default 4.", 1, TR_SYNTH_EVENTS, false},
-        {"min-event", TR_OPTION_DOUBLE, &o.min_event_s, "S", "Shortest event in seconds. Default 1.5.", 0.05, 600, false},
-        {"snap", TR_OPTION_DOUBLE, &o.snap_s, "S", "Events start and end on multiples of this. Default 0.5.", 0.01, 60,
+        {"size", TR_OPTION_INT, &o.size, "PIXELS", "Side of the square picture, even. Default 56.", 28, 2048,
          false},
-        {"noise", TR_OPTION_DOUBLE, &o.noise, "LEVELS", "Background noise, standard deviation in grey levels. Default 6.",
-         0, 60, false},
+        {"fps", TR_OPTION_DOUBLE, &o.fps, "X", "Frames a second of the video. Default 8.", 2, 60, false},
+        {"min-duration", TR_OPTION_DOUBLE, &o.min_duration_s, "S", "Shortest clip in seconds. Default 8.", 2, 3600,
+         false},
+        {"max-duration", TR_OPTION_DOUBLE, &o.max_duration_s, "S", "Longest clip in seconds. Default 12.", 2, 3600,
+         false},
+        {"min-events", TR_OPTION_INT, &o.min_events, "N", "Fewest events of a clip. Default 2.", 1, TR_SYNTH_EVENTS,
+         false},
+        {"max-events", TR_OPTION_INT, &o.max_events, "N", "Most events of a clip. Default 4.", 1, TR_SYNTH_EVENTS,
+         false},
+        {"min-event", TR_OPTION_DOUBLE, &o.min_event_s, "S", "Shortest event in seconds. Default 1.5.", 0.05, 600,
+         false},
+        {"snap", TR_OPTION_DOUBLE, &o.snap_s, "S", "Events start and end on multiples of this. Default 0.5.", 0.01,
+         60, false},
+        {"noise", TR_OPTION_DOUBLE, &o.noise, "LEVELS",
+         "Background noise, standard deviation in grey levels. Default 6.", 0, 60, false},
         {"overlap", TR_OPTION_FLAG, &o.overlap, NULL, "Events may overlap in time.", 0, 0, false},
+        {"distinct-colours", TR_OPTION_FLAG, &o.distinct_colours, NULL,
+         "No two events of a clip share a colour (at most 6 "
+         "events).",
+         0, 0, false},
         {"no-clock", TR_OPTION_FLAG, &no_clock, NULL, "Leave out the bar that grows with time.", 0, 0, false},
         {0},
     };

@@ -1,7 +1,8 @@
 /* demo.c: `tempr1 demo`: the main job on an embedded default, from synthetic video to a model that has learned.
  *
- * Corpus, tokenizer and a tiny checkpoint are made; the checkpoint is evaluated on the held-out clips, started by SFT,
- * evaluated, trained by GRPO, evaluated. Settings were tuned on the split "tune"; "test" is only ever evaluated. */
+ * Corpus, tokenizer and a tiny checkpoint are made; the checkpoint is evaluated on the held-out clips, started by
+ * SFT, evaluated, trained by GRPO, evaluated. Settings were tuned on the split "tune"; "test" is only ever
+ * evaluated. */
 #include "cli/session.h"
 
 #include "base/file.h"
@@ -23,9 +24,12 @@ const tr_command tr_command_demo = {
     .name = "demo",
     .arguments = "[--out DIR] [--seeds N] [options]",
     .summary = "the main job on synthetic video: SFT start, GRPO, evaluation before, between and after",
-    .text = "Writes a corpus of synthetic H.264 clips and a tiny Qwen2.5-VL-shaped checkpoint with its own tokenizer, starts it by\n"
-            "SFT, trains it by GRPO on temporal grounding, and evaluates it on held-out clips before, between and after. Prints\n"
-            "one table and where the run, the checkpoints and the curves are. A folder that holds the corpus already is used\n"
+    .text = "Writes a corpus of synthetic H.264 clips and a tiny Qwen2.5-VL-shaped checkpoint with its own "
+            "tokenizer, starts it by\n"
+            "SFT, trains it by GRPO on temporal grounding, and evaluates it on held-out clips before, between and "
+            "after. Prints\n"
+            "one table and where the run, the checkpoints and the curves are. A folder that holds the corpus "
+            "already is used\n"
             "again; finished runs in it are replaced.\n\n"
             "  tempr1 demo --out out/demo\n"
             "  tempr1 demo --out out/demo --seeds 3\n",
@@ -51,7 +55,7 @@ static const char *const stage_names[STAGES] = {"untrained", "after SFT", "after
 static const char *const stage_dirs[STAGES] = {"untrained", "sft", "grpo"};
 
 typedef struct result {
-    json_t *metrics[STAGES]; /* owned */
+    json_t *metrics[STAGES];                        /* owned */
     double gain[STAGES], low[STAGES], high[STAGES]; /* of mIoU against the stage before, paired */
     double seconds;
 } result;
@@ -66,6 +70,7 @@ static tr_status write_corpus(const settings *s, const char *dir, tr_error *err)
     o.clips[1] = s->test_clips;
     o.clips[2] = s->test_clips;
     o.snap_s = 1;
+    o.distinct_colours = true;
     o.min_event_s = 2;
     o.min_duration_s = 8;
     o.max_duration_s = 12;
@@ -84,10 +89,10 @@ static tr_status collect_texts(const char *rows_path, char ***texts, size_t *cou
     for (size_t i = 0; i < rows.count; i++) {
         TR_TRY(tr_grow(texts, &capacity, *count + 1, sizeof **texts, err));
         const json_t *segment = json_array_get(json_object_get(rows.items[i].json, "segments"), 0);
-        (*texts)[*count] = tr_format("system\nSay when.\nuser\n%s?\nassistant\n<answer>%.1f to %.1f</answer>",
-                                     json_string_value(json_object_get(rows.items[i].json, "query")),
-                                     json_number_value(json_array_get(segment, 0)),
-                                     json_number_value(json_array_get(segment, 1)));
+        (*texts)[*count] =
+            tr_format("system\nSay when.\nuser\n%s?\nassistant\n<answer>%.1f to %.1f</answer>",
+                      json_string_value(json_object_get(rows.items[i].json, "query")),
+                      json_number_value(json_array_get(segment, 0)), json_number_value(json_array_get(segment, 1)));
         if (!(*texts)[*count]) {
             status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
             goto done;
@@ -155,8 +160,7 @@ static tr_status evaluate(const settings *s, const char *model_dir, const char *
     tr_session_settings how;
     tr_session_defaults(&how);
     how.model = model_dir;
-    how.total_pixels = 78400;
-    how.min_pixels = 3136;
+    how.total_pixels = how.min_pixels = 784;
     how.max_frames = 24;
     how.max_tokens = 24;
     how.cache = cache;
@@ -243,15 +247,17 @@ static char *stage_config(const settings *s, const char *root, const char *model
     return tr_format("algorithm: %s\n"
                      "model: %s\n"
                      "out: %s/%s\n"
-                     "data: [ {rows: %s/corpus/train.jsonl, videos: %s/corpus/videos, reward: tempr1, prompt: %s/prompt.yaml} ]\n"
-                     "video: {fps: 2, max_frames: 24, total_pixels: 78400, min_pixels: 3136, cache: %s/cache}\n"
+                     "data: [ {rows: %s/corpus/train.jsonl, videos: %s/corpus/videos, reward: tempr1, prompt: "
+                     "%s/prompt.yaml} ]\n"
+                     "video: {fps: 2, max_frames: 24, total_pixels: 784, min_pixels: 784, cache: %s/cache}\n"
                      "rollout: {group: 8, temperature: 1.0, max_tokens: 24}\n"
                      "grpo: {prompts_per_step: %d, kl: %g}\n"
                      "optim: {lr: %g, schedule: %s, warmup_steps: %d, betas: [0.9, 0.99]}\n"
                      "train: {dtype: f32, recompute: none, steps: %lld, seed: %lld, save_every: 0, keep: 1}\n",
                      grpo ? "grpo" : "sft", model, root, grpo ? "grpo" : "sft", s->out, s->out, s->out, s->out,
-                     grpo ? 16 : 16, grpo ? s->kl : 0.0, grpo ? s->grpo_lr : s->sft_lr, grpo ? "constant" : "cosine",
-                     grpo ? 5 : 50, (long long)(grpo ? s->grpo_steps : s->sft_steps), (long long)seed);
+                     grpo ? 16 : 32, grpo ? s->kl : 0.0, grpo ? s->grpo_lr : s->sft_lr,
+                     grpo ? "constant" : "cosine", grpo ? 5 : 50, (long long)(grpo ? s->grpo_steps : s->sft_steps),
+                     (long long)seed);
 }
 
 /* Runs one stage from `model`; *checkpoint (free() frees it) is the folder of the trained model. */
@@ -329,12 +335,14 @@ static double number(const json_t *metrics, const char *key)
 
 static double bound(const json_t *metrics, size_t which)
 {
-    return json_number_value(json_array_get(json_object_get(json_object_get(metrics, "tg"), "miou_interval"), which));
+    return json_number_value(
+        json_array_get(json_object_get(json_object_get(metrics, "tg"), "miou_interval"), which));
 }
 
 static void print_results(const settings *s, const result *results)
 {
-    printf("| seed | model | mIoU [95 %% interval] | R1@0.3 | R1@0.5 | R1@0.7 | format | gain in mIoU [paired 95 %%] |\n"
+    printf("| seed | model | mIoU [95 %% interval] | R1@0.3 | R1@0.5 | R1@0.7 | format | gain in mIoU [paired 95 "
+           "%%] |\n"
            "|---|---|---|---|---|---|---|---|\n");
     for (int64_t i = 0; i < s->seeds; i++) {
         for (int stage = 0; stage < STAGES; stage++) {
@@ -343,7 +351,8 @@ static void print_results(const settings *s, const result *results)
                    stage_names[stage], number(m, "miou"), bound(m, 0), bound(m, 1), number(m, "r1@0.3"),
                    number(m, "r1@0.5"), number(m, "r1@0.7"), number(m, "format_rate"));
             if (stage) {
-                printf("%+.3f [%+.3f, %+.3f] |\n", results[i].gain[stage], results[i].low[stage], results[i].high[stage]);
+                printf("%+.3f [%+.3f, %+.3f] |\n", results[i].gain[stage], results[i].low[stage],
+                       results[i].high[stage]);
             } else {
                 printf("|\n");
             }
@@ -361,9 +370,10 @@ static tr_status print_json(const settings *s, const result *results, tr_error *
     for (int64_t i = 0; i < s->seeds; i++) {
         json_t *stages = json_array();
         for (int stage = 0; stage < STAGES; stage++) {
-            json_array_append_new(stages, json_pack("{s:s, s:O, s:f, s:[f, f]}", "stage", stage_names[stage], "metrics",
-                                                    results[i].metrics[stage], "gain", results[i].gain[stage],
-                                                    "gain_interval", results[i].low[stage], results[i].high[stage]));
+            json_array_append_new(stages,
+                                  json_pack("{s:s, s:O, s:f, s:[f, f]}", "stage", stage_names[stage], "metrics",
+                                            results[i].metrics[stage], "gain", results[i].gain[stage],
+                                            "gain_interval", results[i].low[stage], results[i].high[stage]));
         }
         json_array_append_new(list, json_pack("{s:I, s:f, s:o}", "seed", (json_int_t)(s->seed + i), "seconds",
                                               results[i].seconds, "stages", stages));
@@ -377,7 +387,8 @@ static tr_status prepare(const settings *s, tr_error *err)
 {
     char *corpus = tr_path_join(s->out, "corpus"), *rows = tr_path_join(s->out, "corpus/train.jsonl");
     char *tokenizer = tr_path_join(s->out, "tokenizer"), *prompt = tr_path_join(s->out, "prompt.yaml");
-    tr_status status = corpus && rows && tokenizer && prompt ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    tr_status status =
+        corpus && rows && tokenizer && prompt ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     if (!status) {
         TR_TRY(tr_directory_make(s->out, err));
         TR_TRY(write_corpus(s, corpus, err));
@@ -395,14 +406,25 @@ done:
 static int run(int argc, char **argv)
 {
     const tr_command *self = &tr_command_demo;
-    settings s = {.out = "tempr1-demo", .split = "test", .seeds = 1, .seed = 1, .sft_steps = 700, .grpo_steps = 80,
-                  .clips = 800, .test_clips = 100, .sft_lr = 2e-3, .grpo_lr = 2e-4, .kl = 0.01};
+    settings s = {.out = "tempr1-demo",
+                  .split = "test",
+                  .seeds = 1,
+                  .seed = 1,
+                  .sft_steps = 700,
+                  .grpo_steps = 80,
+                  .clips = 800,
+                  .test_clips = 100,
+                  .sft_lr = 2e-3,
+                  .grpo_lr = 2e-4,
+                  .kl = 0.01};
     const tr_option options[] = {
         {"out", TR_OPTION_TEXT, &s.out, "DIR", "Where everything goes. Default tempr1-demo.", 0, 0, false},
-        {"seeds", TR_OPTION_INT, &s.seeds, "N", "Whole runs with the seeds seed, seed+1, ... Default 1.", 1, 64, false},
-        {"seed", TR_OPTION_INT, &s.seed, "N", "First seed of weights, order and sampling. Default 1.", 0, 1e9, false},
-        {"split", TR_OPTION_TEXT, &s.split, "NAME", "Split that is evaluated: test, or tune to try settings. Default test.",
-         0, 0, false},
+        {"seeds", TR_OPTION_INT, &s.seeds, "N", "Whole runs with the seeds seed, seed+1, ... Default 1.", 1, 64,
+         false},
+        {"seed", TR_OPTION_INT, &s.seed, "N", "First seed of weights, order and sampling. Default 1.", 0, 1e9,
+         false},
+        {"split", TR_OPTION_TEXT, &s.split, "NAME",
+         "Split that is evaluated: test, or tune to try settings. Default test.", 0, 0, false},
         {"clips", TR_OPTION_INT, &s.clips, "N", "Training clips. Default 800.", 16, 1e6, false},
         {"test-clips", TR_OPTION_INT, &s.test_clips, "N", "Held-out clips. Default 100.", 8, 1e6, false},
         {"sft-steps", TR_OPTION_INT, &s.sft_steps, "N", "Steps of the SFT start. Default 700.", 1, 1e7, false},

@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const char *const colour_names[TR_SYNTH_COLOURS] = {"red", "green", "blue", "yellow", "purple", "white"};
-static const uint8_t colours[TR_SYNTH_COLOURS][3] = {{220, 40, 40},  {40, 190, 60},   {50, 80, 230},
+static const uint8_t colours[TR_SYNTH_COLOURS][3] = {{220, 40, 40},  {40, 190, 60},  {50, 80, 230},
                                                      {230, 210, 40}, {180, 60, 200}, {245, 245, 245}};
 static const char *const form_names[TR_SYNTH_FORMS] = {"circle", "square", "triangle"};
 
@@ -48,15 +48,33 @@ static int draw_below(const tr_synth_options *o, int split, int64_t clip, uint32
     return (int)tr_random_below(o->seed, scene_key(split, clip), what, index, 1, (uint64_t)n);
 }
 
-/* Names without repetition, except that `tal` needs actions that happen again. */
+/* Moves the first name of every colour to the front, in order. */
+static void keep_first_of_colours(size_t *order, size_t n)
+{
+    bool seen[TR_SYNTH_COLOURS] = {false};
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t colour = order[i] % TR_SYNTH_COLOURS;
+        if (!seen[colour]) {
+            seen[colour] = true;
+            order[kept++] = order[i];
+        }
+    }
+}
+
+/* Names without repetition (with distinct_colours not even of a colour), except that `tal` needs actions that
+ * happen again. */
 static void draw_names(const tr_synth_options *o, int split, int64_t clip, tr_synth_scene *scene)
 {
     enum { NAMES = TR_SYNTH_COLOURS * TR_SYNTH_FORMS };
     size_t order[NAMES];
     bool repeats = strstr(o->tasks, "tal") != NULL;
     tr_random_shuffle(o->seed, scene_key(split, clip), DRAW_NAME, NAMES, order);
+    if (o->distinct_colours) {
+        keep_first_of_colours(order, NAMES);
+    }
     for (int i = 0; i < scene->event_count; i++) {
-        size_t name = order[i];
+        size_t name = order[i % (o->distinct_colours ? TR_SYNTH_COLOURS : NAMES)];
         if (repeats && i > 0 && draw(o, split, clip, DRAW_REPEAT, (uint32_t)i) < 0.4) {
             name = order[draw_below(o, split, clip, DRAW_REPEAT, 100 + (uint32_t)i, i)];
         }
@@ -91,7 +109,8 @@ static void draw_times_apart(const tr_synth_options *o, int split, int64_t clip,
 
 static void draw_times_overlapping(const tr_synth_options *o, int split, int64_t clip, tr_synth_scene *scene)
 {
-    int total = (int)lround(scene->duration_s / o->snap_s), shortest = (int)lround(ceil(o->min_event_s / o->snap_s));
+    int total = (int)lround(scene->duration_s / o->snap_s),
+        shortest = (int)lround(ceil(o->min_event_s / o->snap_s));
     for (int i = 0; i < scene->event_count; i++) {
         int longest = total * 2 / 3 > shortest ? total * 2 / 3 : shortest;
         int length = shortest + draw_below(o, split, clip, DRAW_TIME, 2 * (uint32_t)i, longest - shortest + 1);

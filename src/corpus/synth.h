@@ -24,6 +24,7 @@ typedef struct tr_synth_options {
     double min_event_s;     /* shortest event */
     double snap_s;          /* events start and end on multiples of this */
     bool overlap;           /* events may overlap in time (else they follow each other) */
+    bool distinct_colours;  /* no two events of a clip share a colour; at most TR_SYNTH_COLOURS events then */
     bool clock;             /* draw the time bar */
     double noise;           /* standard deviation of the background noise, in grey levels */
     const char *tasks;      /* comma-separated: "tg", "tg,dtg,vhd,gvqa,tal,qa" */

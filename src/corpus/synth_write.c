@@ -14,12 +14,13 @@
 
 static json_t *describe(const tr_synth_options *o)
 {
-    return json_pack("{s:I, s:[I, I, I], s:I, s:f, s:[f, f], s:[I, I], s:f, s:f, s:b, s:b, s:f, s:s}", "seed",
+    return json_pack("{s:I, s:[I, I, I], s:I, s:f, s:[f, f], s:[I, I], s:f, s:f, s:b, s:b, s:b, s:f, s:s}", "seed",
                      (json_int_t)o->seed, "clips", (json_int_t)o->clips[0], (json_int_t)o->clips[1],
                      (json_int_t)o->clips[2], "size", (json_int_t)o->size, "fps", o->fps, "duration_s",
                      o->min_duration_s, o->max_duration_s, "events", (json_int_t)o->min_events,
                      (json_int_t)o->max_events, "min_event_s", o->min_event_s, "snap_s", o->snap_s, "overlap",
-                     o->overlap, "clock", o->clock, "noise", o->noise, "tasks", o->tasks);
+                     o->overlap, "distinct_colours", o->distinct_colours, "clock", o->clock, "noise", o->noise,
+                     "tasks", o->tasks);
 }
 
 static tr_status check_options(const tr_synth_options *o, tr_error *err)
@@ -29,17 +30,23 @@ static tr_status check_options(const tr_synth_options *o, tr_error *err)
                        (long long)o->size);
     }
     if (!(o->fps >= 2 && o->fps <= 60) || !(o->snap_s > 0) || !(o->min_event_s > 0)) {
-        return tr_fail(err, TR_INVALID, "fps, snap, min-event", "fps must lie in 2 to 60, snap and min-event above 0 s");
+        return tr_fail(err, TR_INVALID, "fps, snap, min-event",
+                       "fps must lie in 2 to 60, snap and min-event above 0 s");
     }
     if (!(o->min_duration_s >= 2 && o->min_duration_s <= o->max_duration_s && o->max_duration_s <= 3600) ||
         o->min_event_s * 2 > o->min_duration_s) {
-        return tr_fail(err, TR_INVALID, "duration",
-                       "needs 2 <= min <= max <= 3600 s and clips of at least two shortest events, found %g to %g s",
-                       o->min_duration_s, o->max_duration_s);
+        return tr_fail(
+            err, TR_INVALID, "duration",
+            "needs 2 <= min <= max <= 3600 s and clips of at least two shortest events, found %g to %g s",
+            o->min_duration_s, o->max_duration_s);
+    }
+    if (o->distinct_colours && o->max_events > TR_SYNTH_COLOURS) {
+        return tr_fail(err, TR_INVALID, "events", "at most %d events of distinct colours fit in a clip, found %lld",
+                       TR_SYNTH_COLOURS, (long long)o->max_events);
     }
     if (o->min_events < 1 || o->min_events > o->max_events || o->max_events > TR_SYNTH_EVENTS) {
-        return tr_fail(err, TR_INVALID, "events", "needs 1 <= min <= max <= %d, found %lld to %lld", TR_SYNTH_EVENTS,
-                       (long long)o->min_events, (long long)o->max_events);
+        return tr_fail(err, TR_INVALID, "events", "needs 1 <= min <= max <= %d, found %lld to %lld",
+                       TR_SYNTH_EVENTS, (long long)o->min_events, (long long)o->max_events);
     }
     for (int split = 0; split < 3; split++) {
         if (o->clips[split] < 0 || o->clips[split] >= 1 << 28) {
@@ -75,7 +82,8 @@ static tr_status write_rows(const char *out, int split, const json_t *rows, tr_e
 {
     char *path = tr_format("%s/%s.jsonl", out, tr_synth_splits[split]);
     tr_file_writer writer;
-    tr_status status = path ? tr_file_writer_open(&writer, path, err) : tr_fail(err, TR_MEMORY, out, "out of memory");
+    tr_status status =
+        path ? tr_file_writer_open(&writer, path, err) : tr_fail(err, TR_MEMORY, out, "out of memory");
     if (!status) {
         for (size_t i = 0; !status && i < json_array_size(rows); i++) {
             status = tr_row_write(writer.stream, json_array_get(rows, i), err);
@@ -90,8 +98,8 @@ static tr_status write_rows(const char *out, int split, const json_t *rows, tr_e
     return status;
 }
 
-static tr_status write_split(const tr_synth_options *o, const char *out, int split, tr_progress *progress, int64_t *done,
-                             tr_error *err)
+static tr_status write_split(const tr_synth_options *o, const char *out, int split, tr_progress *progress,
+                             int64_t *done, tr_error *err)
 {
     json_t *rows = json_array();
     uint8_t *rgb = tr_calloc((size_t)(o->size * o->size), 3);
@@ -102,7 +110,8 @@ static tr_status write_split(const tr_synth_options *o, const char *out, int spl
         char name[32];
         snprintf(name, sizeof name, "%s-%05lld", tr_synth_splits[split], (long long)clip);
         char *path = tr_format("%s/videos/%s.mp4", out, name);
-        status = path ? write_clip(o, &scene, split, clip, path, rgb, err) : tr_fail(err, TR_MEMORY, out, "out of memory");
+        status = path ? write_clip(o, &scene, split, clip, path, rgb, err)
+                      : tr_fail(err, TR_MEMORY, out, "out of memory");
         free(path);
         if (!status) {
             status = tr_synth_rows(o, &scene, split, name, rows, err);
@@ -130,9 +139,9 @@ static tr_status check_existing(const char *marker, const json_t *description, c
     if (!status) {
         *made = json_equal(old, (json_t *)(uintptr_t)description);
         if (!*made) {
-            status = tr_fail(err, TR_MISMATCH, marker,
-                             "%s holds a synthetic corpus made with other options; take another folder or remove it",
-                             out);
+            status = tr_fail(
+                err, TR_MISMATCH, marker,
+                "%s holds a synthetic corpus made with other options; take another folder or remove it", out);
         }
     }
     json_decref(old);
