@@ -160,7 +160,7 @@ static tr_status evaluate(const settings *s, const char *model_dir, const char *
     tr_session_settings how;
     tr_session_defaults(&how);
     how.model = model_dir;
-    how.total_pixels = how.min_pixels = 784;
+    how.total_pixels = 1568; how.min_pixels = 784;
     how.max_frames = 24;
     how.max_tokens = 24;
     how.cache = cache;
@@ -249,7 +249,7 @@ static char *stage_config(const settings *s, const char *root, const char *model
                      "out: %s/%s\n"
                      "data: [ {rows: %s/corpus/train.jsonl, videos: %s/corpus/videos, reward: tempr1, prompt: "
                      "%s/prompt.yaml} ]\n"
-                     "video: {fps: 2, max_frames: 24, total_pixels: 784, min_pixels: 784, cache: %s/cache}\n"
+                     "video: {fps: 2, max_frames: 24, total_pixels: 1568, min_pixels: 784, cache: %s/cache}\n"
                      "rollout: {group: 8, temperature: 1.0, max_tokens: 24}\n"
                      "grpo: {prompts_per_step: %d, kl: %g}\n"
                      "optim: {lr: %g, schedule: %s, warmup_steps: %d, betas: [0.9, 0.99]}\n"

@@ -3,7 +3,9 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define X(symbol) extern const tr_command tr_command_##symbol;
 #include "cli/commands.def"
@@ -73,8 +75,19 @@ static int unknown_command(const char *word)
     return TR_EXIT_USAGE;
 }
 
+/* Threads that wait at a barrier sleep. OpenMP's own choice, to spin for milliseconds, makes a step 50 times slower as
+ * soon as another program wants one of the cores. The runtime reads its settings before main begins, hence the second
+ * start of the program with them; a user's own settings stand. */
+static void start_with_sleeping_barriers(char **argv)
+{
+    if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") && !setenv("OMP_WAIT_POLICY", "passive", 1)) {
+        execv("/proc/self/exe", argv); /* where this fails, the program is merely slower on a busy machine */
+    }
+}
+
 int main(int argc, char **argv)
 {
+    start_with_sleeping_barriers(argv);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write(), said and counted like any other */
     if (argc < 2) {
         print_help(stderr);

@@ -308,7 +308,7 @@ static double part_value(scene *s, tr_part part, const tr_reward *r, double form
     case TR_PART_LENGTH:
         return tr_reward_overlong(s->tokens, s->scheme->overlong_tokens, s->scheme->overlong_cache);
     }
-    return 0;
+    __builtin_unreachable(); /* every part has its case */
 }
 
 static void fail_at(tr_reward *r, const char *error, size_t at)
