@@ -77,9 +77,12 @@ static tr_status start(tr_video_writer *w, int width, int height, AVRational rat
     w->format->flags |= AVFMT_FLAG_BITEXACT;
     av_opt_set_int(w->codec->priv_data, "crf", o->crf, 0);
     av_opt_set(w->codec->priv_data, "preset", "veryfast", 0);
-    av_opt_set(w->codec->priv_data, "x264-params", "log-level=-1", 0);
-    if ((result = avcodec_open2(w->codec, codec, NULL)) < 0 ||
-        (result = avcodec_parameters_from_context(w->stream->codecpar, w->codec)) < 0 ||
+    av_opt_set(w->codec->priv_data, "x264-params", "log=-1", 0);
+    int level = av_log_get_level(); /* opening prints a line of its own, whatever x264 was told */
+    av_log_set_level(AV_LOG_ERROR);
+    result = avcodec_open2(w->codec, codec, NULL);
+    av_log_set_level(level);
+    if (result < 0 || (result = avcodec_parameters_from_context(w->stream->codecpar, w->codec)) < 0 ||
         (result = av_frame_get_buffer(w->frame, 0)) < 0) {
         return av_fail(err, w, result, "cannot start the H.264 encoder");
     }

@@ -9,6 +9,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* AddressSanitizer reserves terabytes of address space: there the limit would end every decoder. */
+static void limit_memory(int64_t bytes)
+{
+#ifndef __SANITIZE_ADDRESS__
+    if (bytes > 0) {
+        setrlimit(RLIMIT_AS, &(struct rlimit){(rlim_t)bytes, (rlim_t)bytes});
+    }
+#else
+    (void)bytes;
+#endif
+}
+
 int tr_video_worker_main(void)
 {
     static tr_wire_request request;
@@ -24,10 +36,7 @@ int tr_video_worker_main(void)
     } else if (fault && !strcmp(fault, "crash")) {
         raise(SIGKILL);
     }
-    if (request.options.memory_limit_bytes > 0) {
-        rlim_t limit = (rlim_t)request.options.memory_limit_bytes;
-        setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit});
-    }
+    limit_memory(request.options.memory_limit_bytes);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     av_log_set_level(AV_LOG_QUIET);
     if (tr_video_decode(&request, TR_WIRE_FD, &err) != TR_OK) {
