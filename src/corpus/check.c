@@ -71,6 +71,11 @@ done:
     return status;
 }
 
+bool check_names_find(const check_names *names, const char *text)
+{
+    return names->count && names->slots[find_slot(names, text)];
+}
+
 void check_names_free(check_names *names)
 {
     for (size_t i = 0; i < names->count; i++) {

@@ -12,6 +12,7 @@ typedef struct check_names {
     size_t count, capacity, *slots, slot_count; /* slots: open addressing, number + 1 */
 } check_names;
 tr_status check_names_add(check_names *names, const char *text, size_t *number, tr_error *err);
+bool check_names_find(const check_names *names, const char *text);
 void check_names_free(check_names *names);
 
 typedef struct check_row {
