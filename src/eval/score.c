@@ -341,6 +341,10 @@ static tr_status add_text(const tr_scorer *s, const json_t *text, const char *wh
     tr_status status;
     TR_TRY(tr_tokenizer_encode(s->tokenizer, json_string_value(text), json_string_length(text), s->special,
                                &r->answers, err));
+    if (s->end_token && !s->model->config.end_count) {
+        status = tr_fail(err, TR_MISMATCH, s->model->directory, "the checkpoint names no end token");
+        goto done;
+    }
     if (s->end_token) {
         TR_TRY(tr_ids_add(&r->answers, (int32_t)s->model->config.end_ids[0], err));
     }
@@ -589,6 +593,14 @@ static tr_status open_prompts(tr_scorer *s, const char *name, tr_error *err)
     return status;
 }
 
+void tr_scorer_set(tr_scorer *s, double temperature, bool special, bool end_token, bool entropy)
+{
+    s->temperature = temperature > 0 ? temperature : 1;
+    s->special = special;
+    s->end_token = end_token;
+    s->entropy = entropy;
+}
+
 tr_status tr_scorer_open(const tr_scorer_options *o, tr_scorer **scorer, tr_error *err)
 {
     const tr_model_config *m = &o->model->config;
@@ -600,10 +612,7 @@ tr_status tr_scorer_open(const tr_scorer_options *o, tr_scorer **scorer, tr_erro
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
     }
     s->model = o->model;
-    s->special = o->special;
-    s->end_token = o->end_token;
-    s->entropy = o->entropy;
-    s->temperature = o->temperature > 0 ? o->temperature : 1;
+    tr_scorer_set(s, o->temperature, o->special, o->end_token, o->entropy);
     s->video = tr_video_options_default();
     s->video.fps = o->video.fps;
     s->video.min_frames = (int)o->video.min_frames;
@@ -614,10 +623,6 @@ tr_status tr_scorer_open(const tr_scorer_options *o, tr_scorer **scorer, tr_erro
     TR_TRY(tr_tokenizer_load(o->tokenizer, &s->tokenizer, err));
     TR_TRY(tr_tokenizer_check_model(s->tokenizer, m->vocab, m->image_id, m->video_id, m->vision_start_id,
                                     m->vision_end_id, err));
-    if (s->end_token && !m->end_count) {
-        status = tr_fail(err, TR_MISMATCH, o->model->directory, "the checkpoint names no end token");
-        goto done;
-    }
     TR_TRY(open_prompts(s, o->prompt ? o->prompt : "no-think", err));
     if (o->video.cache) {
         TR_TRY(tr_video_cache_open(&s->cache, o->video.cache, (int64_t)o->video.cache_bytes, err));

@@ -34,6 +34,9 @@ typedef struct tr_scorer tr_scorer;
 tr_status tr_scorer_open(const tr_scorer_options *options, tr_scorer **scorer, tr_error *err);
 void tr_scorer_free(tr_scorer *scorer);
 
+/* Changes what tr_scorer_options said about responses; temperature 0: 1. */
+void tr_scorer_set(tr_scorer *scorer, double temperature, bool special, bool end_token, bool entropy);
+
 /* Scores one row. *results (owned by the caller) is a list with one object per response, in order:
  *   {"id" (when the row has one), "response" (its index, when the row has a list), "ids": [..], "logprobs": [..],
  *    "entropies": [..] (when asked for), "sum": the log-probability of the whole response in nats}

@@ -22,6 +22,7 @@ static const struct {
     {"input", "base tensor model text task video corpus rl"},
     {"eval", "base tensor model text task video corpus rl input"},
     {"train", "base tensor model text task video corpus rl input eval"},
+    {"api", "base tensor model text task video corpus rl input eval"},
     {"cli", "base tensor model text task video corpus rl input eval train"},
 };
 
