@@ -243,8 +243,8 @@ static void test_manifest(void **state)
     bad(spec, &check, TR_NOT_FOUND, "no manifest");
     good(spec, "bad.jsonl", NULL, "new");
     good(spec, "bad.jsonl", NULL, "unchanged");
-    good("# a comment, and another order of keys in the file\n" TWO "weight: 1" AND "weight: 1}\ntotal: 60\n",
-         "x.jsonl", NULL, "new");
+    good("# a comment, and another order of keys\n" TWO "weight: 1" AND "weight: 1}\ntotal: 60\n", "bad.jsonl",
+         NULL, "unchanged");
     good(spec, "bad.jsonl", &check, "unchanged");
     char *first = read_text("bad.jsonl"), *manifest = read_text("bad.jsonl.manifest.json");
     put("elsewhere.json", manifest);
@@ -362,7 +362,7 @@ static void test_example(void **state)
     (void)state;
     tr_mix_spec spec;
     tr_error err = {0};
-    if (tr_mix_spec_read(project_path("examples/configs/mix.yaml"), &spec, &err)) {
+    if (tr_mix_spec_read(project_path("examples/mix.yaml"), &spec, &err)) {
         fail_msg("%s: %s", err.where, err.message);
     }
     assert_int_equal(spec.total, 60000);
