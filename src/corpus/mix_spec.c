@@ -323,7 +323,6 @@ tr_status tr_mix_spec_read(const char *path, tr_mix_spec *spec, tr_error *err)
 {
     json_t *root = NULL;
     tr_yaml_places places = {0};
-    tr_buffer text = {0};
     reader r = {path, &places, err};
     tr_status status;
     memset(spec, 0, sizeof *spec);
@@ -346,10 +345,14 @@ tr_status tr_mix_spec_read(const char *path, tr_mix_spec *spec, tr_error *err)
     TR_TRY(get_count(&r, "", "total", root, 1, &spec->total));
     TR_TRY(get_count(&r, "", "per_video", root, 1, &spec->per_video));
     TR_TRY(read_sources(&r, json_object_get(root, "sources"), spec));
-    TR_TRY(tr_json_print(root, &text, err));
-    spec->hash = tr_hash(text.data, text.length);
+    char *text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    if (!text) {
+        status = tr_fail(err, TR_MEMORY, path, "out of memory");
+        goto done;
+    }
+    spec->hash = tr_hash_text(text);
+    free(text);
 done:
-    tr_buffer_free(&text);
     tr_yaml_places_free(&places);
     json_decref(root);
     if (status) {

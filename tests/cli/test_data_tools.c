@@ -193,6 +193,80 @@ static void test_mix(void **state)
     expect("mix --help", 0, "per_video: 8", "");
 }
 
+/* ---- show ---- */
+
+static size_t occurrences(const char *name, const char *what)
+{
+    tr_buffer text = {0};
+    size_t count = 0;
+    assert_int_equal(tr_file_read(scratch_path(name), 0, &text, NULL), TR_OK);
+    for (const char *p = tr_buffer_text(&text); (p = strstr(p, what)); p++) {
+        count++;
+    }
+    tr_buffer_free(&text);
+    return count;
+}
+
+static void test_show(void **state)
+{
+    (void)state;
+    expect("show corpus/train.jsonl --videos corpus/videos --task dtg --out look", 0, "look/index.html: ", "");
+    assert_true(occurrences("look/index.html", "data-task=\"dtg\"") > 0);
+    assert_int_equal(occurrences("look/index.html", "data-task=\"tg\""), 0);
+    char **names;
+    size_t count;
+    assert_int_equal(tr_directory_list(scratch_path("look/strips"), &names, &count, NULL), TR_OK);
+    assert_int_equal(count, occurrences("look/index.html", "<img"));
+    char *first = tr_format("look/strips/%s", names[0]);
+    assert_int_equal(occurrences(first, "data:image/jpeg;base64,/9j/"), 12);
+    assert_int_equal(occurrences(first, "frame 0, 0.000 s"), 1);
+    assert_int_equal(occurrences(first, "frame 63, 7.875 s"), 1); /* the last of 64 frames at 8 a second */
+    free(first);
+    tr_names_free(names, count);
+    expect("show corpus/train.jsonl --videos corpus/videos --sample 2 --frames 4 --out s --json", 0, "\"rows\":2",
+           "");
+    char *once = tr_strdup(tr_buffer_text(&out));
+    expect("show corpus/train.jsonl --videos corpus/videos --sample 2 --frames 4 --out s --json", 0, once, "");
+    free(once);
+    /* one row, with a part of the video: eight frames from 2 s on, counted from there */
+    expect("show "
+           "'{\"task\":\"tg\",\"video\":\"train-00000.mp4\",\"clip\":[2,6],\"query\":\"q\",\"segments\":[[1,2]]}' "
+           "--videos corpus/videos --frames 8 --out one",
+           0, "1 strips", "");
+    assert_int_equal(occurrences("one/strips/0001-row.svg", "<image"), 8);
+    assert_int_equal(occurrences("one/strips/0001-row.svg", "frame 16, 0.000 s"), 1);
+    /* answers of a model; a clip that does not decode leaves a strip that says so */
+    put("answers.jsonl", "{\"id\":\"a\",\"parsed\":[[1,3]]}\n\n{\"id\":\"c\",\"parsed\":null}\n");
+    put("pair.jsonl",
+        TG("a", "train-00000.mp4", "\"segments\":[[1,2]]") TG("c", "torn.mp4", "\"segments\":[[1,2]]"));
+    put("corpus/videos/torn.mp4", "this is no video");
+    expect("show pair.jsonl --videos corpus/videos --answers answers.jsonl --out pair", 0, "2 strips",
+           "1 of them have no frames; the first, \"c\": ");
+    assert_int_equal(occurrences("pair/strips/0001-a.svg", "class=\"answer\""), 1);
+    assert_int_equal(occurrences("pair/strips/0002-c.svg", "no frames: "), 1);
+    put("bad-answers.jsonl", "{\"id\":\"a\"}\n{\"parsed\":[]}\n");
+    expect("show pair.jsonl --answers bad-answers.jsonl --out x", 1, "", "bad-answers.jsonl:2: an answer needs");
+    expect("show pair.jsonl --answers absent.jsonl --out x", 1, "", "absent.jsonl");
+    expect("show pair.jsonl --id zz --out x", 1, "", "no row has the id");
+    expect("show absent.jsonl --out x", 1, "", "absent.jsonl");
+    expect("show '{\"task\":\"tg\"' --out x", 1, "", "the row");
+    expect("show '{\"task\":\"tg\",\"video\":\"v\"}' --out x", 1, "", "query");
+    expect("show pair.jsonl", 2, "", "--out");
+    expect("show --help", 0, "--answers", "");
+}
+
+static void test_show_of_a_real_clip(void **state)
+{
+    (void)state;
+    const char *folder = need_shared("data/video/annotated");
+    put("real-tg.jsonl", TG("OHOFG", "OHOFG.mp4", "\"segments\":[[1.5,9.25]]"));
+    char *arguments = tr_format("show real-tg.jsonl --videos '%s' --out real-look --json", folder);
+    expect(arguments, 0, "\"unread\":[]", "");
+    assert_int_equal(occurrences("real-look/strips/0001-OHOFG.svg", "data:image/jpeg;base64,/9j/"), 12);
+    assert_int_equal(occurrences("real-look/strips/0001-OHOFG.svg", "1.50 to 9.25"), 2);
+    free(arguments);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +274,8 @@ int main(void)
         cmocka_unit_test(test_check_of_bad_videos),
         cmocka_unit_test(test_check_of_real_videos),
         cmocka_unit_test(test_mix),
+        cmocka_unit_test(test_show),
+        cmocka_unit_test(test_show_of_a_real_clip),
     };
     return cmocka_run_group_tests(tests, make_corpus, free_buffers);
 }
