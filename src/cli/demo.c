@@ -74,8 +74,8 @@ static tr_status write_corpus(const settings *s, const char *dir, tr_error *err)
     o.min_event_s = 2;
     o.min_duration_s = 8;
     o.max_duration_s = 12;
-    o.min_events = 2;
-    o.max_events = 3;
+    o.min_events = 1;
+    o.max_events = 2;
     return tr_synth_write(&o, dir, err);
 }
 
@@ -108,7 +108,7 @@ static tr_status make_tokenizer(const char *rows_path, const char *dir, tr_error
 {
     char **texts = NULL;
     size_t count = 0;
-    tr_train_bpe_options options = {.vocab_size = 330};
+    tr_train_bpe_options options = {.vocab_size = 0}; /* a word is one token: less for a tiny model to learn */
     tr_status status = collect_texts(rows_path, &texts, &count, err);
     if (!status) {
         status = tr_train_bpe((const char *const *)texts, count, &options, dir, err);

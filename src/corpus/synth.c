@@ -139,9 +139,9 @@ void tr_synth_scene_make(const tr_synth_options *o, int split, int64_t clip, tr_
         for (uint32_t j = 0; j < 5; j++) {
             p[j] = draw(o, split, clip, DRAW_PLACE, 8 * (uint32_t)i + j);
         }
-        e->radius = 0.16 + 0.10 * p[4];
-        e->x = 0.25 + 0.5 * p[0];
-        e->y = 0.25 + 0.4 * p[1];
+        e->radius = 0.20 + 0.10 * p[4];
+        e->x = 0.3 + 0.4 * p[0];
+        e->y = 0.3 + 0.3 * p[1];
         e->vx = 0.12 * (p[2] - 0.5);
         e->vy = 0.12 * (p[3] - 0.5);
     }
@@ -179,7 +179,7 @@ static void draw_event(const tr_synth_options *o, const tr_synth_event *e, doubl
     enum { SUB = 3 }; /* 3 x 3 samples a pixel: soft edges */
     double dt = time_s - e->start_s;
     double cx = reflect(e->x + e->vx * dt, e->radius, 1 - e->radius);
-    double cy = reflect(e->y + e->vy * dt, e->radius, 0.9 - e->radius);
+    double cy = reflect(e->y + e->vy * dt, e->radius, 0.85 - e->radius);
     for (int64_t y = 0; y < o->size; y++) {
         for (int64_t x = 0; x < o->size; x++) {
             int hits = 0;
@@ -211,7 +211,7 @@ void tr_synth_frame(const tr_synth_options *o, const tr_synth_scene *scene, int 
             }
             noise *= o->noise * 1.7320508075688772;
         }
-        double grey = 60 + noise;
+        double grey = 116 + noise; /* about the mean that pixels are normalised by: an empty picture is near 0 */
         rgb[3 * i] = rgb[3 * i + 1] = rgb[3 * i + 2] = (uint8_t)(grey < 0 ? 0 : grey > 255 ? 255 : lround(grey));
     }
     for (int i = 0; i < scene->event_count; i++) {
@@ -221,7 +221,7 @@ void tr_synth_frame(const tr_synth_options *o, const tr_synth_scene *scene, int 
         }
     }
     if (o->clock) {
-        int64_t height = o->size / 14 > 1 ? o->size / 14 : 1;
+        int64_t height = o->size / 7;
         int64_t filled = lround(time_s / o->max_duration_s * (double)o->size);
         for (int64_t y = o->size - height; y < o->size; y++) {
             for (int64_t x = 0; x < o->size; x++) {

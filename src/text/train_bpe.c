@@ -344,10 +344,13 @@ done:
     return status;
 }
 
-static tr_status learn(trainer *t, size_t tokens)
+static tr_status learn(trainer *t, size_t tokens, bool whole_words)
 {
     tr_status status = TR_OK;
     while (t->out.tokens < tokens) {
+        if (!t->heap_count && whole_words) {
+            break;
+        }
         if (!t->heap_count) {
             return tr_fail(
                 t->err, TR_INVALID, NULL,
@@ -397,14 +400,17 @@ tr_status tr_train_bpe(const char *const *texts, size_t count, const tr_train_bp
 {
     trainer t = {.err = err};
     tr_status status;
-    if (options->vocab_size < TR_TRAIN_SMALLEST || options->vocab_size > TR_TOKEN_ID_LIMIT) {
+    bool whole_words = !options->vocab_size;
+    if ((!whole_words && options->vocab_size < TR_TRAIN_SMALLEST) || options->vocab_size > TR_TOKEN_ID_LIMIT) {
         return tr_fail(err, TR_INVALID, NULL, "a vocabulary has between %d and %d tokens, found %zu",
                        TR_TRAIN_SMALLEST, TR_TOKEN_ID_LIMIT, options->vocab_size);
     }
-    size_t tokens = options->vocab_size - TR_TRAIN_ADDED;
     TR_TRY(read_samples(&t, texts, count));
+    /* a merge shortens the distinct words by at least one symbol, so there are fewer merges than bytes */
+    size_t most = 256 + t.text.length, limit = TR_TOKEN_ID_LIMIT - TR_TRAIN_ADDED;
+    size_t tokens = whole_words ? (most < limit ? most : limit) : options->vocab_size - TR_TRAIN_ADDED;
     TR_TRY(start(&t, tokens));
-    TR_TRY(learn(&t, tokens));
+    TR_TRY(learn(&t, tokens, whole_words));
     status = tr_trained_write(&t.out, options, directory, err);
 done:
     trainer_free(&t);
