@@ -215,8 +215,12 @@ tr_status tr_check_svg(const json_t *report, tr_buffer *out, tr_error *err)
     size_t count = json_array_size(list), made = 0;
     tr_plot_panel *panels = tr_calloc(count, sizeof *panels);
     tr_plot_series *series = tr_calloc(count, 8 * sizeof *series);
-    tr_status status = panels && series ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "no memory for the plots");
+    tr_status status = TR_OK;
     char title[128];
+    if (!panels || !series) {
+        status = tr_fail(err, TR_MEMORY, NULL, "no memory for the plots");
+        goto done;
+    }
     for (size_t i = 0; !status && i < count; i++) {
         const json_t *one = json_array_get(list, i), *tasks = json_object_get(one, "tasks");
         panels[i] = (tr_plot_panel){
@@ -230,6 +234,7 @@ tr_status tr_check_svg(const json_t *report, tr_buffer *out, tr_error *err)
     snprintf(title, sizeof title, "%lld rows of %lld videos: share of the values in each bin",
              count_of(report, "rows"), count_of(report, "videos"));
     status = status ? status : tr_plot_svg(title, panels, count, 3, out, err);
+done:
     for (size_t i = 0; i < made; i++) {
         free((void *)(uintptr_t)series[i].x);
         free((void *)(uintptr_t)series[i].y);

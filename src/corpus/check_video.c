@@ -11,7 +11,6 @@
 #include "video/clip.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,9 +47,14 @@ static void open_video(const tr_check_options *options, check_video *video)
     tr_clip_free(clip);
 }
 
+typedef struct file_entry {
+    check_video *video;
+    size_t number; /* of the video */
+} file_entry;
+
 static int compare_sizes(const void *a, const void *b)
 {
-    const check_video *x = *(check_video *const *)a, *y = *(check_video *const *)b;
+    const check_video *x = ((const file_entry *)a)->video, *y = ((const file_entry *)b)->video;
     int c = (x->bytes > y->bytes) - (x->bytes < y->bytes);
     c = c ? c : (x->hash > y->hash) - (x->hash < y->hash);
     return c ? c : strcmp(x->path, y->path);
@@ -66,37 +70,49 @@ static void hash_file(check_video *video)
     }
 }
 
+/* The split of the first row that has a video. */
+static const char *split_of(const check_audit *audit, size_t video)
+{
+    for (size_t i = 0; i < audit->row_count; i++) {
+        if (audit->rows[i].video == video) {
+            return audit->splits.items[audit->rows[i].split];
+        }
+    }
+    return "";
+}
+
 /* Files of equal size are hashed; equal hashes are one file under two names. */
 static tr_status find_same_files(check_audit *audit, tr_error *err)
 {
     size_t count = audit->videos.count, found = 0;
     tr_status status = TR_OK;
-    check_video **list = tr_calloc(count, sizeof *list);
+    file_entry *list = tr_calloc(count, sizeof *list);
     if (!list) {
         return tr_fail(err, TR_MEMORY, NULL, "no memory for %zu videos", count);
     }
     for (size_t i = 0; i < count; i++) {
         if (audit->files[i].bytes > 0) {
-            list[found++] = &audit->files[i];
+            list[found++] = (file_entry){&audit->files[i], i};
         }
     }
     if (found) {
         qsort(list, found, sizeof *list, compare_sizes);
     }
     for (size_t i = 0; i < found; i++) {
-        if ((i && list[i - 1]->bytes == list[i]->bytes) ||
-            (i + 1 < found && list[i + 1]->bytes == list[i]->bytes)) {
-            hash_file(list[i]);
+        int64_t bytes = list[i].video->bytes;
+        if ((i && list[i - 1].video->bytes == bytes) || (i + 1 < found && list[i + 1].video->bytes == bytes)) {
+            hash_file(list[i].video);
         }
     }
     if (found) {
         qsort(list, found, sizeof *list, compare_sizes);
     }
     for (size_t i = 1; !status && i < found; i++) {
-        const check_video *a = list[i - 1], *b = list[i];
+        const check_video *a = list[i - 1].video, *b = list[i].video;
         if (a->hashed && b->hashed && a->bytes == b->bytes && a->hash == b->hash && strcmp(a->path, b->path) != 0) {
             status =
-                check_find(audit, TR_CHECK_SAME_FILE, NULL, err, "%s and %s hold the same bytes", a->path, b->path);
+                check_find(audit, TR_CHECK_SAME_FILE, NULL, err, "%s (%s) and %s (%s) hold the same bytes", a->path,
+                           split_of(audit, list[i - 1].number), b->path, split_of(audit, list[i].number));
         }
     }
     free(list);
@@ -144,6 +160,9 @@ tr_status check_videos(check_audit *audit, tr_error *err)
     tr_status status = TR_OK;
     int64_t count = (int64_t)audit->videos.count, done_count = 0;
     tr_progress progress;
+    if (audit->options->jobs < 1) {
+        return tr_fail(err, TR_INVALID, "jobs", "must be at least 1, found %lld", (long long)audit->options->jobs);
+    }
     if (!(audit->files = tr_calloc((size_t)count, sizeof *audit->files))) {
         return tr_fail(err, TR_MEMORY, NULL, "no memory for %lld videos", (long long)count);
     }
@@ -153,8 +172,7 @@ tr_status check_videos(check_audit *audit, tr_error *err)
         }
     }
     tr_progress_begin(&progress, "videos", count);
-    int jobs = audit->options->jobs > 0 ? (int)audit->options->jobs : 1;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(jobs)
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)audit->options->jobs)
     for (int64_t i = 0; i < count; i++) {
         open_video(audit->options, &audit->files[i]);
 #pragma omp critical(check_videos_progress)

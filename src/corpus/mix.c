@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const manifest_format = "tempr1 mix 1";
@@ -384,6 +385,33 @@ static tr_status refuse(const tr_mix_options *o, const char *what, tr_error *err
                    what);
 }
 
+/* Whether two paths are one file, whatever they are called. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* The mix never replaces what it is made from, nor a file that is no mix. */
+static tr_status check_target(const mix_state *mix, const tr_mix_options *o, const char *own, tr_error *err)
+{
+    bool input = same_file(o->out, mix->spec->path) || same_file(own, mix->spec->path);
+    for (size_t i = 0; i < mix->spec->count; i++) {
+        input |= same_file(o->out, mix->files[i].path) || same_file(o->out, mix->files[i].exclude);
+    }
+    if (input) {
+        return tr_fail(err, TR_INVALID, o->out,
+                       "the mix would replace a file that it is made from; take another name");
+    }
+    if (tr_file_exists(o->out) && !tr_file_exists(own) && !o->accept_changes) {
+        return tr_fail(
+            err, TR_MISMATCH, o->out,
+            "there is a file already, without the manifest of a mix beside it; take another name, or replace "
+            "it with --accept-changes");
+    }
+    return TR_OK;
+}
+
 /* Chooses and writes the rows and the manifest. old NULL: nothing to hold them against. */
 static tr_status make(mix_state *mix, const tr_mix_options *o, const char *own, const json_t *old, const char *made,
                       json_t *manifest, tr_error *err)
@@ -438,6 +466,7 @@ tr_status tr_mix_make(const tr_mix_spec *spec, const tr_mix_options *o, json_t *
     TR_TRY(status);
     TR_TRY(read_old(o, own, &old, err));
     TR_TRY(mix_load(&mix, err));
+    TR_TRY(check_target(&mix, o, own, err));
     if (!(*manifest = inputs_json(&mix))) {
         status = tr_fail(err, TR_MEMORY, o->out, "no memory for the manifest");
         goto done;

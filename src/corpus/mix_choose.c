@@ -29,9 +29,13 @@ tr_status tr_mix_share(int64_t total, const double *weights, const int64_t *limi
 {
     leftover *parts = tr_calloc(count, sizeof *parts);
     bool *full = tr_calloc(count, sizeof *full);
-    tr_status status = parts && full ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    bool again = !status;
+    tr_status status = TR_OK;
     *left = total;
+    if (!parts || !full) {
+        status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
+        goto done;
+    }
+    bool again = true;
     while (again) { /* who is full leaves, and the others share again; at most `count` rounds */
         double sum = 0;
         int64_t open = total, given = 0;
@@ -61,6 +65,7 @@ tr_status tr_mix_share(int64_t total, const double *weights, const int64_t *limi
             }
         }
     }
+done:
     free(parts);
     free(full);
     return status;
@@ -117,7 +122,11 @@ static tr_status share_sources(mix_state *mix, tr_error *err)
     double *weights = tr_calloc(spec->count, sizeof *weights);
     int64_t *limits = tr_calloc(spec->count, sizeof *limits), *shares = tr_calloc(spec->count, sizeof *shares);
     int64_t open = spec->total, left = 0;
-    tr_status status = weights && limits && shares ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    tr_status status = TR_OK;
+    if (!weights || !limits || !shares) {
+        status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
+        goto done;
+    }
     for (size_t i = 0; !status && i < spec->count; i++) {
         const tr_mix_source *s = &spec->sources[i];
         weights[i] = s->weight;
@@ -151,6 +160,7 @@ static tr_status share_sources(mix_state *mix, tr_error *err)
             status = share_tasks(mix, i, shares[i], err);
         }
     }
+done:
     free(weights);
     free(limits);
     free(shares);

@@ -132,6 +132,8 @@ static void test_check_of_bad_videos(void **state)
     expect("check bad.jsonl --videos corpus/videos --out bad", 0, "cut.mp4", "");
     json_t *report = read_json("bad/check.json");
     assert_int_equal(count_of(report, "same-file"), 1);
+    assert_non_null(
+        strstr(tr_buffer_text(&out), "again.mp4 (bad.jsonl) and corpus/videos/train-00000.mp4 (bad.jsonl)"));
     assert_int_equal(count_of(report, "broken-video"), 3);
     assert_int_equal(count_of(report, "missing-video"), 1);
     assert_int_equal(count_of(report, "wrong-duration"), 1);

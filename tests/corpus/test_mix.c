@@ -311,7 +311,15 @@ static void test_videos_and_exclusion(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
-    remove(scratch_path("bad.jsonl"));
+    put("bad.jsonl", "my own notes\n");
+    bad(TWO "count: 1" AND "count: 1}\n", NULL, TR_MISMATCH, "without the manifest of a mix");
+    assert_int_equal(remove(scratch_path("bad.jsonl")), 0);
+    json_t *manifest;
+    tr_error err;
+    assert_int_equal(make(TWO "count: 1" AND "count: 1}\n", "./b.jsonl", &(tr_mix_options){.accept_changes = true},
+                          &manifest, &err),
+                     TR_INVALID);
+    assert_non_null(strstr(err.message, "a file that it is made from"));
     bad("totl: 3\n" TWO "weight: 1" AND "weight: 1}\n", NULL, TR_FORMAT,
         "spec.yaml:1: unknown key 'totl' (did you mean 'total'?)");
     bad(TWO "wieght: 1" AND "weight: 1}\n", NULL, TR_FORMAT,
