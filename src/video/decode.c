@@ -1,8 +1,15 @@
-/* decode.c: runs in the child process only: finds the frames, decodes them, brings them to size.
+/* decode.c: runs in the decoder process only: finds the frames, decodes them, brings them to size.
  *
  * Frames are counted and numbered in the order shown. A scan of the packets gives the count; when the decoder then
- * yields another number (damaged files, fields in packets of their own), its number counts and the choice is made
- * again. RGB is what the ffmpeg program writes for -pix_fmt rgb24, rotation included. */
+ * yields another number (fields in packets of their own, packets that show nothing), its number counts and the
+ * choice is made again. RGB is what the ffmpeg program writes for -pix_fmt rgb24, rotation included.
+ *
+ * Three ways, each the fallback of the one before: PLANNED decodes only what the chosen frames need (plan.h), where
+ * the file allows to know that; WHOLE decodes from the first packet; STEADY does so with a fixed number of threads,
+ * because what libavcodec puts in the place of damaged parts depends on their number.
+ */
+#include "video/convert.h"
+#include "video/plan.h"
 #include "video/resize.h"
 #include "video/sample.h"
 #include "video/wire.h"
@@ -12,33 +19,53 @@
 
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
+#include <libavutil/cpu.h>
 #include <libavutil/display.h>
-#include <libavutil/imgutils.h>
-#include <libavutil/opt.h>
-#include <libavutil/pixdesc.h>
-#include <libswscale/swscale.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { STEADY_THREADS = 3 }; /* what the ffmpeg program takes on two cores */
+typedef enum decode_way { PLANNED, WHOLE, STEADY } decode_way;
+
 typedef struct decoder {
     const tr_wire_request *request;
+    decode_way way;
     AVFormatContext *format;
     AVCodecContext *codec;
     AVStream *stream;
-    struct SwsContext *scaler;
-    AVFrame *frame, *turned, *rgb;
+    AVFrame *frame;
     AVPacket *packet;
+    tr_video_converter converter;
+    tr_video_resizer *resizer;
     int turn; /* degrees clockwise: 0, 90, 180, 270 */
     tr_wire_reply head;
+    tr_video_plan plan;
     int64_t *frames, seen, first, last;
+    int64_t ticks; /* presentation time of the frame before */
     double *pts_s;
-    int next;     /* of frames[] */
-    int output;   /* descriptor */
-    uint8_t *map; /* the reply */
+    int next;      /* of frames[] */
+    bool doubtful; /* the plan and what the decoder gives do not agree */
+    int output;    /* descriptor */
+    uint8_t *map;  /* the reply */
 } decoder;
+
+static atomic_bool damaged; /* the decoder has reported an error */
+
+/* Nothing is printed; errors of decoders are remembered. */
+static void note_errors(void *object, int level, const char *format, va_list arguments)
+{
+    (void)format;
+    (void)arguments;
+    const AVClass *class = object ? *(const AVClass *const *)object : NULL;
+    if (level <= AV_LOG_ERROR && class && class->get_category &&
+        class->get_category(object) == AV_CLASS_CATEGORY_DECODER) {
+        atomic_store(&damaged, true);
+    }
+}
 
 static tr_status av_fail(tr_error *err, tr_status code, const decoder *d, int result, const char *what)
 {
@@ -82,16 +109,13 @@ static tr_status decoder_open(decoder *d, tr_error *err)
     }
     d->turn = rotation(d->stream);
     d->frame = av_frame_alloc();
-    d->turned = av_frame_alloc();
-    d->rgb = av_frame_alloc();
     d->packet = av_packet_alloc();
     d->codec = avcodec_alloc_context3(codec);
-    if (!d->frame || !d->turned || !d->rgb || !d->packet || !d->codec ||
-        avcodec_parameters_to_context(d->codec, d->stream->codecpar) < 0) {
+    if (!d->frame || !d->packet || !d->codec || avcodec_parameters_to_context(d->codec, d->stream->codecpar) < 0) {
         return tr_fail(err, TR_MEMORY, d->request->path, "no memory for its decoder");
     }
     d->codec->pkt_timebase = d->stream->time_base;
-    d->codec->thread_count = 0;
+    d->codec->thread_count = d->way == STEADY ? STEADY_THREADS : 0;
     if ((result = avcodec_open2(d->codec, codec, NULL)) < 0) {
         return av_fail(err, TR_UNSUPPORTED, d, result, "cannot start its decoder");
     }
@@ -100,25 +124,29 @@ static tr_status decoder_open(decoder *d, tr_error *err)
 
 static void decoder_close(decoder *d)
 {
-    sws_freeContext(d->scaler);
-    d->scaler = NULL;
+    tr_video_converter_free(&d->converter);
+    tr_video_resizer_free(d->resizer);
+    d->resizer = NULL;
     av_frame_free(&d->frame);
-    av_frame_free(&d->turned);
-    av_frame_free(&d->rgb);
     av_packet_free(&d->packet);
     avcodec_free_context(&d->codec);
     avformat_close_input(&d->format);
 }
 
-/* Packets that show a frame. */
-static int64_t count_packets(decoder *d)
+/* Notes every packet; *total is how many show a frame. */
+static tr_status scan(decoder *d, int64_t *total, tr_error *err)
 {
-    int64_t count = 0;
-    while (av_read_frame(d->format, d->packet) >= 0) {
-        count += d->packet->stream_index == d->stream->index && !(d->packet->flags & AV_PKT_FLAG_DISCARD);
+    tr_status status = TR_OK;
+    *total = 0;
+    while (status == TR_OK && av_read_frame(d->format, d->packet) >= 0) {
+        if (d->packet->stream_index == d->stream->index) {
+            bool shown = !(d->packet->flags & AV_PKT_FLAG_DISCARD);
+            *total += shown;
+            status = tr_video_plan_add(&d->plan, d->packet->pts, shown, d->packet->flags & AV_PKT_FLAG_KEY, err);
+        }
         av_packet_unref(d->packet);
     }
-    return count;
+    return status;
 }
 
 /* Fills head and frames for a video of total frames, and makes room for the reply. */
@@ -183,137 +211,119 @@ done:
     return status;
 }
 
-/* frame, turned as its file says, in its own pixel format (planar or packed alike: whole pixels of a plane move).
- */
-static tr_status turn_frame(decoder *d, const AVFrame *frame, tr_error *err)
-{
-    const AVPixFmtDescriptor *format = av_pix_fmt_desc_get(frame->format);
-    AVFrame *out = d->turned;
-    int swap = d->turn % 180 != 0;
-    av_frame_unref(out);
-    out->format = frame->format;
-    out->width = swap ? frame->height : frame->width;
-    out->height = swap ? frame->width : frame->height;
-    if (!format || (swap && format->log2_chroma_w != format->log2_chroma_h) || av_frame_get_buffer(out, 0) < 0 ||
-        av_frame_copy_props(out, frame) < 0) {
-        return tr_fail(err, TR_UNSUPPORTED, d->request->path, "cannot turn frames of pixel format %s by %d degrees",
-                       format ? format->name : "unknown", d->turn);
-    }
-    int steps[4] = {0}, planes[4];
-    av_image_fill_max_pixsteps(steps, planes, format);
-    for (int p = 0; p < 4 && frame->data[p] && steps[p]; p++) {
-        int chroma = p == 1 || p == 2;
-        int w = chroma ? AV_CEIL_RSHIFT(out->width, format->log2_chroma_w) : out->width;
-        int h = chroma ? AV_CEIL_RSHIFT(out->height, format->log2_chroma_h) : out->height;
-        size_t step = (size_t)steps[p];
-        for (int y = 0; y < h; y++) {
-            for (int x = 0; x < w; x++) {
-                int from_y = d->turn == 90 ? w - 1 - x : d->turn == 180 ? h - 1 - y : x;
-                int from_x = d->turn == 90 ? y : d->turn == 180 ? w - 1 - x : h - 1 - y;
-                memcpy(out->data[p] + (ptrdiff_t)y * out->linesize[p] + (size_t)x * step,
-                       frame->data[p] + (ptrdiff_t)from_y * frame->linesize[p] + (size_t)from_x * step, step);
-            }
-        }
-    }
-    return TR_OK;
-}
-
-/* frame as packed RGB in d->rgb, with the options of the ffmpeg program's own conversion. */
-static tr_status to_rgb(decoder *d, const AVFrame *frame, tr_error *err)
-{
-    const AVPixFmtDescriptor *format = av_pix_fmt_desc_get(frame->format);
-    int result, *inverse, *table, in_full, out_full, brightness, contrast, saturation;
-    sws_freeContext(d->scaler);
-    if (!(d->scaler = sws_alloc_context())) {
-        return tr_fail(err, TR_MEMORY, d->request->path, "no memory for the conversion to RGB");
-    }
-    av_opt_set_int(d->scaler, "srcw", frame->width, 0);
-    av_opt_set_int(d->scaler, "srch", frame->height, 0);
-    av_opt_set_int(d->scaler, "src_format", frame->format, 0);
-    av_opt_set_int(d->scaler, "dstw", frame->width, 0);
-    av_opt_set_int(d->scaler, "dsth", frame->height, 0);
-    av_opt_set_int(d->scaler, "dst_format", AV_PIX_FMT_RGB24, 0);
-    av_opt_set_int(d->scaler, "sws_flags", SWS_BICUBIC, 0);
-    if (format && format->log2_chroma_w == 1 && format->log2_chroma_h == 1) {
-        av_opt_set_int(d->scaler, "src_v_chr_pos", 128, 0);
-    }
-    if ((result = sws_init_context(d->scaler, NULL, NULL)) < 0) {
-        return av_fail(err, TR_UNSUPPORTED, d, result, "cannot convert its frames to RGB");
-    }
-    if (sws_getColorspaceDetails(d->scaler, &inverse, &in_full, &table, &out_full, &brightness, &contrast,
-                                 &saturation) >= 0) {
-        const int *own = sws_getCoefficients(frame->colorspace);
-        in_full = frame->color_range == AVCOL_RANGE_UNSPECIFIED ? in_full : frame->color_range == AVCOL_RANGE_JPEG;
-        sws_setColorspaceDetails(d->scaler, own, in_full, own, out_full, brightness, contrast, saturation);
-    }
-    if (d->rgb->width != frame->width || d->rgb->height != frame->height) {
-        av_frame_unref(d->rgb);
-        d->rgb->format = AV_PIX_FMT_RGB24;
-        d->rgb->width = frame->width;
-        d->rgb->height = frame->height;
-        if ((result = av_frame_get_buffer(d->rgb, 0)) < 0) {
-            return av_fail(err, TR_MEMORY, d, result, "no memory for a frame");
-        }
-    }
-    sws_scale(d->scaler, (const uint8_t *const *)frame->data, frame->linesize, 0, frame->height, d->rgb->data,
-              d->rgb->linesize);
-    return TR_OK;
-}
-
 /* Takes the frame in d->frame, as often as it was chosen (f32 indices of long clips may repeat). */
-static tr_status take(decoder *d, tr_error *err)
+static tr_status take_as(decoder *d, int64_t index, double pts_s, tr_error *err)
 {
     tr_status status = TR_OK;
-    int64_t index = d->seen++;
+    const tr_wire_reply *head = &d->head;
+    d->converter.turn = d->turn;
+    d->converter.height = head->source_height;
+    d->converter.width = head->source_width;
+    TR_TRY(tr_video_convert(&d->converter, d->frame, err));
+    if (!d->resizer) {
+        TR_TRY(tr_video_resizer_make(&d->resizer, head->source_height, head->source_width, head->height,
+                                     head->width, err));
+    }
+    size_t bytes = 3 * (size_t)head->height * (size_t)head->width;
+    for (; d->next < head->count && d->frames[d->next] == index; d->next++) {
+        uint8_t *to = (uint8_t *)(d->pts_s + head->count) + (size_t)d->next * bytes;
+        d->pts_s[d->next] = pts_s;
+        tr_video_resizer_run(d->resizer, d->converter.rgb->data[0], d->converter.rgb->linesize[0], to);
+    }
+done:
+    return status == TR_OK ? TR_OK : tr_fail_where(err, status, "%s", d->request->path);
+}
+
+/* A frame of a whole decoding: its number is its place. Times that the file leaves out follow the one before. */
+static tr_status take_next(decoder *d, tr_error *err)
+{
+    int64_t index = d->seen++, pts = d->frame->best_effort_timestamp;
+    double base = av_q2d(d->stream->time_base);
+    if (pts == AV_NOPTS_VALUE && d->ticks != AV_NOPTS_VALUE) {
+        pts = d->ticks + (int64_t)round(1 / (d->head.fps * base));
+    }
+    d->ticks = pts;
     if (d->next >= d->head.count || d->frames[d->next] != index) {
         return TR_OK;
     }
-    if (d->turn) {
-        TR_TRY(turn_frame(d, d->frame, err));
+    return take_as(d, index,
+                   pts == AV_NOPTS_VALUE ? d->head.start_s + (double)index / d->head.fps : (double)pts * base, err);
+}
+
+/* A frame of a planned decoding: its number comes from its time. */
+static tr_status take_planned(decoder *d, tr_error *err)
+{
+    if (d->next >= d->head.count || d->doubtful) {
+        return TR_OK;
     }
-    TR_TRY(to_rgb(d, d->turn ? d->turned : d->frame, err));
-    size_t bytes = 3 * (size_t)d->head.height * (size_t)d->head.width;
-    int64_t pts = d->frame->best_effort_timestamp;
-    for (; d->next < d->head.count && d->frames[d->next] == index; d->next++) {
-        uint8_t *to = (uint8_t *)(d->pts_s + d->head.count) + (size_t)d->next * bytes;
-        d->pts_s[d->next] = pts == AV_NOPTS_VALUE ? d->head.start_s + (double)index / d->head.fps
-                                                  : (double)pts * av_q2d(d->stream->time_base);
-        TR_TRY(tr_video_resize(d->rgb->data[0], d->rgb->height, d->rgb->width, d->rgb->linesize[0], to,
-                               d->head.height, d->head.width, err));
-    }
-done:
-    return status;
+    int64_t index = d->frames[d->next], wanted = tr_video_plan_pts(&d->plan, index);
+    d->doubtful = d->frame->pts == AV_NOPTS_VALUE || d->frame->pts > wanted;
+    return d->frame->pts == wanted ? take_as(d, index, (double)wanted * av_q2d(d->stream->time_base), err) : TR_OK;
 }
 
 static tr_status receive(decoder *d, tr_error *err)
 {
     tr_status status = TR_OK;
     while (status == TR_OK && avcodec_receive_frame(d->codec, d->frame) >= 0) {
-        status = take(d, err);
+        status = d->way == PLANNED ? take_planned(d, err) : take_next(d, err);
         av_frame_unref(d->frame);
     }
     return status;
 }
 
+/* Hands the packet (NULL: the end) to the decoder and takes what it gives. */
+static tr_status feed(decoder *d, AVPacket *packet, tr_error *err)
+{
+    tr_status status = TR_OK;
+    if (avcodec_send_packet(d->codec, packet) == AVERROR(EAGAIN)) {
+        TR_TRY(receive(d, err));
+        avcodec_send_packet(d->codec, packet); /* damaged packets are passed over, as ffmpeg does */
+    }
+    TR_TRY(receive(d, err));
+done:
+    return status;
+}
+
 /* Decodes to the last chosen frame, or to the end when the whole clip is taken (then d->seen is the true count). */
-static tr_status decode_all(decoder *d, tr_error *err)
+static tr_status decode_whole(decoder *d, tr_error *err)
 {
     tr_status status = TR_OK;
     int whole = d->last == d->head.total_frames - 1;
-    d->seen = 0;
-    d->next = 0;
     while ((whole || d->next < d->head.count) && av_read_frame(d->format, d->packet) >= 0) {
         if (d->packet->stream_index == d->stream->index) {
-            if (avcodec_send_packet(d->codec, d->packet) == AVERROR(EAGAIN)) {
-                TR_TRY(receive(d, err));
-                avcodec_send_packet(d->codec, d->packet); /* damaged packets are passed over, as ffmpeg does */
-            }
-            TR_TRY(receive(d, err));
+            TR_TRY(feed(d, d->packet, err));
         }
         av_packet_unref(d->packet);
     }
-    avcodec_send_packet(d->codec, NULL);
-    TR_TRY(receive(d, err));
+    TR_TRY(feed(d, NULL, err));
+done:
+    av_packet_unref(d->packet);
+    return status;
+}
+
+/* Decodes the packets that the plan marks. Frames that no other needs are left out unless chosen. */
+static tr_status decode_planned(decoder *d, tr_error *err)
+{
+    tr_status status = TR_OK;
+    const tr_video_plan *plan = &d->plan;
+    bool fresh = true;
+    for (size_t i = 0; i < plan->end && !d->doubtful && av_read_frame(d->format, d->packet) >= 0;) {
+        if (d->packet->stream_index == d->stream->index) {
+            const tr_plan_packet *note = &plan->packets[i++];
+            d->doubtful |= note->pts != d->packet->pts;
+            if (note->jump && !fresh) {
+                TR_TRY(feed(d, NULL, err));
+                avcodec_flush_buffers(d->codec);
+            }
+            if (note->send) {
+                fresh = false;
+                d->codec->skip_frame = note->chosen ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
+                TR_TRY(feed(d, d->packet, err));
+            }
+        }
+        av_packet_unref(d->packet);
+    }
+    TR_TRY(feed(d, NULL, err));
 done:
     av_packet_unref(d->packet);
     return status;
@@ -329,30 +339,72 @@ uint64_t tr_wire_bytes(int count, int height, int width)
     return bytes + sizeof(tr_wire_reply);
 }
 
+/* One attempt in d->way; *held tells whether its frames stand. */
+static tr_status attempt(decoder *d, int64_t total, bool *held, tr_error *err)
+{
+    tr_status status = TR_OK;
+    *held = false;
+    decoder_close(d);
+    TR_TRY(decoder_open(d, err));
+    TR_TRY(choose(d, total, err));
+    d->seen = 0;
+    d->next = 0;
+    d->ticks = AV_NOPTS_VALUE;
+    d->doubtful = false;
+    atomic_store(&damaged, false);
+    if (d->way == PLANNED) {
+        TR_TRY(tr_video_plan_make(&d->plan, d->frames, d->head.count, err));
+        TR_TRY(decode_planned(d, err));
+        *held = d->next == d->head.count && !d->doubtful && !atomic_load(&damaged);
+    } else {
+        TR_TRY(decode_whole(d, err));
+        *held = d->next == d->head.count && (d->last < total - 1 || d->seen == total);
+    }
+done:
+    return status;
+}
+
+/* Whether a packet is a frame, so that the scan tells everything: then a plan can be made. */
+static bool plannable(decoder *d)
+{
+    enum AVCodecID id = d->stream->codecpar->codec_id;
+    const char *format = d->format->iformat->name;
+    return (strstr(format, "mp4") || strstr(format, "matroska")) &&
+           (id == AV_CODEC_ID_H264 || id == AV_CODEC_ID_HEVC || id == AV_CODEC_ID_VP9 || id == AV_CODEC_ID_AV1) &&
+           tr_video_plan_holds(&d->plan);
+}
+
 tr_status tr_video_decode(const tr_wire_request *request, int descriptor, tr_error *err)
 {
     tr_status status = TR_OK;
     decoder d = {.request = request, .output = descriptor};
+    int64_t total;
+    bool held = false, recounted = false;
+    av_log_set_callback(note_errors);
     TR_TRY(decoder_open(&d, err));
-    int64_t total = count_packets(&d);
-    for (int attempt = 0; attempt < 2; attempt++) {
-        decoder_close(&d);
-        TR_TRY(decoder_open(&d, err));
-        TR_TRY(choose(&d, total, err));
-        TR_TRY(decode_all(&d, err));
-        if (d.next == d.head.count && (d.last < total - 1 || d.seen == total)) {
+    TR_TRY(scan(&d, &total, err));
+    d.way = plannable(&d) ? PLANNED : WHOLE;
+    for (;;) {
+        TR_TRY(attempt(&d, total, &held, err));
+        if (d.way == PLANNED && !held) {
+            d.way = WHOLE;
+        } else if (d.way == WHOLE && atomic_load(&damaged) && av_cpu_count() + 1 != STEADY_THREADS) {
+            d.way = STEADY;
+        } else if (held) {
             goto done;
-        }
-        if (d.seen == total || attempt) {
+        } else if (d.seen == total || recounted) {
             break;
+        } else {
+            total = d.seen;
+            recounted = true;
         }
-        total = d.seen;
     }
     status = tr_fail(err, TR_FORMAT, request->path, "only %d of the %d chosen frames decode", d.next, d.head.count);
 done:
     if (d.map) {
         munmap(d.map, (size_t)((tr_wire_reply *)(void *)d.map)->bytes);
     }
+    tr_video_plan_free(&d.plan);
     decoder_close(&d);
     return status;
 }
