@@ -1,0 +1,104 @@
+/* test_selftest.c: `tempr1 selftest`: passes here, says what fails, leaves nothing behind. */
+#include "cli/program.h"
+#include "support/tiny.h"
+
+static json_t *run(char *arguments, int exit_status)
+{
+    tr_buffer out = {0}, errors = {0};
+    int status = program_run(arguments, &out, &errors);
+    json_t *value = json_loads(tr_buffer_text(&out), 0, NULL);
+    if (status != exit_status || !value) {
+        fail_msg("status %d, stdout %s, stderr %s", status, tr_buffer_text(&out), tr_buffer_text(&errors));
+    }
+    tr_buffer_free(&out);
+    tr_buffer_free(&errors);
+    return value;
+}
+
+static const json_t *check(const json_t *value, const char *name)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach(json_object_get(value, "checks"), i, one)
+    {
+        if (!strcmp(json_string_value(json_object_get(one, "name")), name)) {
+            return one;
+        }
+    }
+    fail_msg("there is no check %s", name);
+    return NULL;
+}
+
+static void expect(const json_t *value, const char *name, const char *result, const char *detail)
+{
+    const json_t *one = check(value, name);
+    if (strcmp(json_string_value(json_object_get(one, "result")), result) ||
+        !strstr(json_string_value(json_object_get(one, "detail")), detail)) {
+        fail_msg("%s: %s, %s; expected %s, \"%s\"", name, json_string_value(json_object_get(one, "result")),
+                 json_string_value(json_object_get(one, "detail")), result, detail);
+    }
+}
+
+static void test_everything_passes_and_nothing_stays(void **state)
+{
+    (void)state;
+    char tokenizer[512], model[512], dir[512], **names;
+    size_t count;
+    snprintf(tokenizer, sizeof tokenizer, "%s", scratch_path("tokenizer"));
+    snprintf(model, sizeof model, "%s", scratch_path("model"));
+    snprintf(dir, sizeof dir, "%s", scratch_path("room"));
+    tiny_tokenizer(tokenizer);
+    tiny_checkpoint(tokenizer, model, 3, 0);
+    json_t *value = run(tr_format("selftest --json --dir '%s' --model '%s'", dir, model), 0);
+    assert_true(json_is_true(json_object_get(value, "ok")));
+    size_t i;
+    const json_t *one;
+    json_array_foreach(json_object_get(value, "checks"), i, one)
+    {
+        expect(value, json_string_value(json_object_get(one, "name")), "ok", "");
+    }
+    assert_int_equal(i, 13);
+    expect(value, "kernels", "ok", "scalar");
+    expect(value, "rollout", "ok", "gap 0");
+    expect(value, "model", "ok", "template fit");
+    json_decref(value);
+    assert_int_equal(tr_directory_list(dir, &names, &count, NULL), TR_OK);
+    assert_int_equal(count, 0);
+    tr_names_free(names, count);
+}
+
+static void test_failures_are_said(void **state)
+{
+    (void)state;
+    const char *file = program_file("a-file", "x");
+    program_before = "TEMPR1_ISA=avx1024";
+    json_t *value = run(
+        tr_format("selftest --json --dir '%s' --cache '%s' --model '%s-absent'", scratch_path("room"), file, file),
+        1);
+    program_before = "";
+    assert_true(json_is_false(json_object_get(value, "ok")));
+    expect(value, "cpu", "failed", "avx1024");
+    expect(value, "rollout", "failed", "avx1024");
+    expect(value, "cache", "failed", "a-file");
+    expect(value, "model", "failed", "a-file-absent");
+    expect(value, "decoder", "ok", "");
+    json_decref(value);
+    program_expect(tr_format("selftest --dir '%s'", file), 1, "", "a-file");
+}
+
+static void test_wrong_usage(void **state)
+{
+    (void)state;
+    program_expect(tr_format("selftest --help"), 0, "--cache", "");
+    program_expect(tr_format("selftest x"), 2, "", "unexpected argument 'x'");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_everything_passes_and_nothing_stays),
+        cmocka_unit_test(test_failures_are_said),
+        cmocka_unit_test(test_wrong_usage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
