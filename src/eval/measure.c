@@ -114,8 +114,8 @@ static task_rows *rows_of(tr_measure *measure, const char *task)
     return NULL;
 }
 
-tr_status tr_measure_add(tr_measure *measure, const tr_sample *sample, const char *text, size_t length, int64_t tokens,
-                         bool stopped, const tr_score *score, json_t **prediction, tr_error *err)
+tr_status tr_measure_add(tr_measure *measure, const tr_sample *sample, const char *text, size_t length,
+                         int64_t tokens, bool stopped, const tr_score *score, json_t **prediction, tr_error *err)
 {
     *prediction = NULL;
     task_rows *rows = rows_of(measure, sample->task);
@@ -130,11 +130,11 @@ tr_status tr_measure_add(tr_measure *measure, const tr_sample *sample, const cha
         status = set_value(rows, score->parts[i].name, row, score->parts[i].value, err);
     }
     *prediction = json_pack("{s:s, s:s, s:s%, s:O?, s:f, s:o, s:s, s:I}", "id", sample->id, "task", sample->task,
-                            "response", text, length, "parsed", score->parsed, "reward", score->reward, "parts", parts,
-                            "finish", stopped ? "stop" : "length", "tokens", (json_int_t)tokens);
+                            "response", text, length, "parsed", score->parsed, "reward", score->reward, "parts",
+                            parts, "finish", stopped ? "stop" : "length", "tokens", (json_int_t)tokens);
     if (!status && !*prediction) { /* the text is not valid UTF-8: it is kept out, the numbers stay */
-        *prediction = json_pack("{s:s, s:s, s:n, s:f}", "id", sample->id, "task", sample->task, "response", "reward",
-                                score->reward);
+        *prediction = json_pack("{s:s, s:s, s:n, s:f}", "id", sample->id, "task", sample->task, "response",
+                                "reward", score->reward);
     }
     if (!status && !strcmp(sample->task, "tg")) {
         double iou = grounding_iou(sample, score->parsed);
@@ -168,13 +168,14 @@ double tr_measure_reward(const tr_measure *measure)
     return measure->rows ? measure->reward / (double)measure->rows : 0;
 }
 
-static double mean(const double *values, size_t count)
+/* Over all rows of the task: those after the last value have none either. */
+static double mean(const column *one, size_t rows)
 {
     double sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        sum += values[i];
+    for (size_t i = 0; i < one->count; i++) {
+        sum += one->values[i];
     }
-    return count ? sum / (double)count : 0;
+    return rows ? sum / (double)rows : 0;
 }
 
 /* Sets NAME and NAME_interval (95 %, percentile bootstrap). */
@@ -223,7 +224,7 @@ static tr_status task_metrics(const task_rows *rows, json_t **metrics, tr_error 
         } else if (!strcmp(one->name, "reward")) {
             status = set_mean(out, "reward", one, err);
         } else {
-            json_object_set_new(parts, one->name, json_real(mean(one->values, one->count)));
+            json_object_set_new(parts, one->name, json_real(mean(one, rows->rows)));
         }
     }
     json_object_set_new(out, "parts", parts);

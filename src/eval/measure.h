@@ -1,7 +1,8 @@
 /* measure.h: collects answers and turns them into metrics (internal to eval).
  *
- * Metrics are those of task/metrics.h, by task, with bootstrap intervals; every row counts in the denominator, also one
- * whose answer did not parse or whose clip could not be read. */
+ * Metrics are those of task/metrics.h, by task, with bootstrap intervals; every answered row counts in the
+ * denominator, also one whose answer did not parse. Rows whose clip could not be read stand apart, counted by reason:
+ * they say something about the files, nothing about the model. */
 #ifndef TR_EVAL_MEASURE_H
 #define TR_EVAL_MEASURE_H
 
