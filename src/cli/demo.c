@@ -75,7 +75,7 @@ static tr_status write_corpus(const settings *s, const char *dir, tr_error *err)
     o.min_duration_s = 8;
     o.max_duration_s = 12;
     o.min_events = 1;
-    o.max_events = 2;
+    o.max_events = 3;
     return tr_synth_write(&o, dir, err);
 }
 
@@ -425,8 +425,8 @@ static int run(int argc, char **argv)
          false},
         {"split", TR_OPTION_TEXT, &s.split, "NAME",
          "Split that is evaluated: test, or tune to try settings. Default test.", 0, 0, false},
-        {"clips", TR_OPTION_INT, &s.clips, "N", "Training clips. Default 800.", 16, 1e6, false},
-        {"test-clips", TR_OPTION_INT, &s.test_clips, "N", "Held-out clips. Default 100.", 8, 1e6, false},
+        {"clips", TR_OPTION_INT, &s.clips, "N", "Training clips. Default 600.", 16, 1e6, false},
+        {"test-clips", TR_OPTION_INT, &s.test_clips, "N", "Held-out clips. Default 120.", 8, 1e6, false},
         {"sft-steps", TR_OPTION_INT, &s.sft_steps, "N", "Steps of the SFT start. Default 700.", 1, 1e7, false},
         {"grpo-steps", TR_OPTION_INT, &s.grpo_steps, "N", "Steps of GRPO. Default 80.", 1, 1e7, false},
         {"sft-lr", TR_OPTION_DOUBLE, &s.sft_lr, "X", "Learning rate of SFT. Default 0.002.", 0, 1, false},
