@@ -39,7 +39,7 @@ typedef struct tr_option {
 typedef struct tr_command {
     const char *name;      /* "frames", or two words: "model info" */
     const char *arguments; /* usage after the name: "VIDEO [options]" */
-    const char *summary;   /* one line for the list of commands */
+    const char *summary;   /* one line for the list of commands; NULL: not listed, not for users */
     const char *text;      /* what it does, what it prints, an example or two */
     int (*run)(int argc, char **argv); /* argv[0] is the command's last word; returns the exit status */
 } tr_command;

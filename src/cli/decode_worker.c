@@ -12,7 +12,7 @@ static int run(int argc, char **argv)
 const tr_command tr_command_decode_worker = {
     .name = "decode-worker",
     .arguments = "",
-    .summary = "(internal) decodes one video for another tempr1 process",
-    .text = "Started by tempr1 itself with a request on an inherited descriptor.",
+    .summary = NULL,
+    .text = "Started by tempr1 itself with a connection as an inherited descriptor.",
     .run = run,
 };

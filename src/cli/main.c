@@ -24,7 +24,9 @@ static void print_help(FILE *out)
           "usage: tempr1 COMMAND [ARGUMENTS]      tempr1 COMMAND --help\n\ncommands:\n",
           out);
     for (size_t i = 0; i < tr_commands_count; i++) {
-        fprintf(out, "  %-16s %s\n", tr_commands[i]->name, tr_commands[i]->summary);
+        if (tr_commands[i]->summary) {
+            fprintf(out, "  %-16s %s\n", tr_commands[i]->name, tr_commands[i]->summary);
+        }
     }
     fputs("\nResults go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.\n", out);
 }
@@ -67,7 +69,9 @@ static int unknown_command(const char *word)
     const char *names[64];
     size_t count = 0;
     for (size_t i = 0; i < tr_commands_count && count < 64; i++) {
-        names[count++] = tr_commands[i]->name;
+        if (tr_commands[i]->summary) {
+            names[count++] = tr_commands[i]->name;
+        }
     }
     const char *near = tr_nearest(word, names, count);
     fprintf(stderr, "tempr1: there is no command '%s'%s%s%s; see tempr1 --help\n", word,

@@ -1,5 +1,6 @@
 /* cache.c: decoded, resized frames on disk. An entry is the clip's bytes and their XXH3 at the end. */
 #include "video/cache.h"
+#include "video/wire.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -43,10 +44,10 @@ tr_status tr_video_cache_key(const char *path, const tr_video_options *options, 
         return status;
     }
     const tr_video_options *o = options;
-    char *text =
-        tr_format("1|%s|%lld|%lld.%09ld|%.17g|%d|%d|%lld|%lld|%.17g|%.17g|%d", real, (long long)info.st_size,
-                  (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec, o->fps, o->min_frames, o->max_frames,
-                  (long long)o->total_pixels, (long long)o->min_pixels, o->start_s, o->end_s, o->original_size);
+    char *text = tr_format("1%d|%s|%lld|%lld.%09ld|%.17g|%d|%d|%lld|%lld|%.17g|%.17g|%d", TR_WIRE_VERSION, real,
+                           (long long)info.st_size, (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec, o->fps,
+                           o->min_frames, o->max_frames, (long long)o->total_pixels, (long long)o->min_pixels,
+                           o->start_s, o->end_s, o->original_size);
     free(real);
     if (!text) {
         return tr_fail(err, TR_MEMORY, path, "no memory for the cache's key");

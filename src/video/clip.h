@@ -1,8 +1,8 @@
 /* clip.h: a clip and its clock: which frames were taken from a video, when they are shown, and their pixels.
  *
  * The file is decoded in a child process (the program itself, `tempr1 decode-worker`) under a time and a memory
- * limit; the parent never decodes. Times come from the container's presentation times and from nowhere else.
- * Everything here is thread safe; a clip is read-only once open. */
+ * limit; the parent never decodes. Such a process is kept for the next clip. Times come from the container's
+ * presentation times and from nowhere else. Everything here is thread safe; a clip is read-only once open. */
 #ifndef TR_VIDEO_CLIP_H
 #define TR_VIDEO_CLIP_H
 
@@ -51,6 +51,14 @@ tr_status tr_clip_open(const char *path, const tr_video_options *options, struct
                        tr_clip **clip, tr_error *err);
 void tr_clip_free(tr_clip *clip);
 
+/* The same in a thread of its own, so that the next clip is decoded while this one is computed with. Every start
+ * needs one finish, which waits and gives what tr_clip_open would have given (clip NULL: drops it). The cache must
+ * live. */
+typedef struct tr_clip_ahead tr_clip_ahead;
+tr_status tr_clip_ahead_start(const char *path, const tr_video_options *options, struct tr_video_cache *cache,
+                              tr_clip_ahead **ahead, tr_error *err);
+tr_status tr_clip_ahead_finish(tr_clip_ahead *ahead, tr_clip **clip, tr_error *err);
+
 /* Normalised patches, out: (patches, 1176) in the model's order; an odd last frame is repeated. */
 tr_status tr_clip_patches(const tr_clip *clip, float *out, tr_error *err);
 
@@ -61,7 +69,11 @@ tr_status tr_video_patches(const uint8_t *pixels, int count, int height, int wid
  */
 void tr_video_set_worker(const char *path);
 
-/* The decoder process: serves the request on its inherited descriptor; returns the exit status. */
+/* Ends the decoder processes that wait for work; later clips start new ones. Otherwise they end with this process.
+ */
+void tr_video_workers_stop(void);
+
+/* The decoder process: serves the requests on its inherited connection; returns the exit status. */
 int tr_video_worker_main(void);
 
 #endif

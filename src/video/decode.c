@@ -329,16 +329,6 @@ done:
     return status;
 }
 
-uint64_t tr_wire_bytes(int count, int height, int width)
-{
-    size_t pixels, bytes;
-    if (count < 1 || height < 1 || width < 1 || !tr_size_mul((size_t)height * 3, (size_t)width, &pixels) ||
-        !tr_size_mul(pixels + 16, (size_t)count, &bytes) || bytes > SIZE_MAX / 4) {
-        return 0;
-    }
-    return bytes + sizeof(tr_wire_reply);
-}
-
 /* One attempt in d->way; *held tells whether its frames stand. */
 static tr_status attempt(decoder *d, int64_t total, bool *held, tr_error *err)
 {
