@@ -165,16 +165,23 @@ static tr_status read_predictions(const char *dir, json_t **out, tr_error *err)
     }
     long number = 0;
     for (bool got = true; !status && got;) {
-        json_t *row;
+        json_t *row = NULL;
         status = tr_file_read_line(f, 0, &line, &got, err);
+        number++;
         if (status || !got || !line.length) {
             continue;
         }
-        status = tr_json_parse(line.data, line.length, path, number++, &row, err);
+        status = tr_json_parse(line.data, line.length, path, number - 1, &row, err);
         if (!status) {
             const char *id = json_string_value(json_object_get(row, "id"));
-            if (!id || json_object_set_new(*out, id, row)) {
-                status = tr_fail(err, TR_FORMAT, path, "line %ld has no id", number);
+            if (!id) {
+                json_decref(row);
+                status = tr_fail(err, TR_FORMAT, path, "line %ld has no \"id\"", number);
+            } else if (json_object_get(*out, id)) {
+                status = tr_fail(err, TR_FORMAT, path, "line %ld has the id \"%s\" again", number, id);
+                json_decref(row);
+            } else if (json_object_set_new(*out, id, row)) {
+                status = tr_fail(err, TR_MEMORY, path, "out of memory");
             }
         }
     }

@@ -7,6 +7,7 @@
 #include "corpus/rows.h"
 #include "eval/measure.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -205,6 +206,35 @@ static json_t *card(const run *r)
     return card;
 }
 
+/* Both files or none: the metrics are on the disk, under another name, before the predictions take their place. */
+static tr_status write_results(run *r, const json_t *metrics, tr_error *err)
+{
+    tr_file_writer writer = {0};
+    char *path = tr_path_join(r->options->out, "metrics.json"), *text = json_dumps(metrics, JSON_INDENT(2));
+    tr_status status = path && text ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory for the metrics");
+    bool open = false;
+    TR_TRY(status);
+    TR_TRY(tr_file_writer_open(&writer, path, err));
+    open = true;
+    TR_TRY(tr_file_writer_write(&writer, text, strlen(text), err));
+    TR_TRY(tr_file_writer_write(&writer, "\n", 1, err));
+    if (fflush(writer.stream)) {
+        status = tr_fail(err, TR_IO, path, "cannot write the metrics: %s", strerror(errno));
+        goto done;
+    }
+    r->writing = false;
+    TR_TRY(tr_file_writer_commit(&r->predictions, err));
+    open = false;
+    status = tr_file_writer_commit(&writer, err);
+done:
+    if (open) {
+        tr_file_writer_abandon(&writer);
+    }
+    free(text);
+    free(path);
+    return status;
+}
+
 static tr_status finish(run *r, json_t **metrics, tr_error *err)
 {
     tr_status status = TR_OK;
@@ -215,11 +245,7 @@ static tr_status finish(run *r, json_t **metrics, tr_error *err)
         goto done;
     }
     if (r->writing) {
-        r->writing = false;
-        TR_TRY(tr_file_writer_commit(&r->predictions, err));
-        char *path = tr_path_join(r->options->out, "metrics.json");
-        status = path ? tr_json_write(path, *metrics, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-        free(path);
+        TR_TRY(write_results(r, *metrics, err));
     }
 done:
     json_decref(protocol);
