@@ -314,6 +314,58 @@ static void test_letters_and_histograms(void **state)
     json_decref(report);
 }
 
+/* The guess of a group with this name and unit. */
+static const json_t *guess_of(const json_t *group, const char *name, const char *unit)
+{
+    size_t i;
+    json_t *guess;
+    json_array_foreach(json_object_get(group, "guesses"), i, guess)
+    {
+        const char *its = json_string_value(json_object_get(guess, "unit"));
+        if (!strcmp(json_string_value(json_object_get(guess, "guess")), name) && its && !strcmp(its, unit)) {
+            return guess;
+        }
+    }
+    fail_msg("no guess \"%s\" in %s", name, unit);
+    return NULL;
+}
+
+static void expect_score(const json_t *group, const char *name, const char *unit, double miou)
+{
+    double found = json_number_value(json_object_get(guess_of(group, name, unit), "mIoU"));
+    if (!(fabs(found - miou) < 1e-12)) {
+        fail_msg("%s in %s: %.6f, expected %.6f", name, unit, found, miou);
+    }
+}
+
+/* Each sentence of a dtg row is a sample; the training split's constants are judged on the test split. */
+static void test_splits_by_hand(void **state)
+{
+    (void)state;
+    const char *rows =
+        put("dtg.jsonl",
+            "{\"id\":\"a\",\"task\":\"dtg\",\"video\":\"v\",\"split\":\"train\",\"duration\":10,\"queries\":"
+            "[\"x\",\"y\"],\"segments\":[[0,5],[0,5]]}\n"
+            "{\"id\":\"b\",\"task\":\"dtg\",\"video\":\"w\",\"split\":\"test\",\"duration\":20,\"queries\":"
+            "[\"x\",\"y\"],\"segments\":[[0,20],[5,10]]}\n");
+    tr_check_options o;
+    tr_error err = {0};
+    json_t *report;
+    tr_check_defaults(&o);
+    assert_int_equal(tr_check_rows(&rows, 1, &o, &report, &err), TR_OK);
+    const json_t *train = json_array_get(json_object_get(report, "bias"), 0);
+    const json_t *test = json_array_get(json_object_get(report, "bias"), 1);
+    assert_int_equal(json_integer_value(json_object_get(test, "rows")), 1);
+    assert_int_equal(json_integer_value(json_object_get(test, "samples")), 2);
+    expect_score(train, "best constant for mIoU", "share", 1);
+    expect_score(train, "random interval of the same rows", "share", 1); /* the other sentence: the same interval */
+    expect_score(test, "whole clip", "share", (1 + 0.25) / 2);
+    expect_score(test, "constant of the training split", "share", (0.5 + 0.5) / 2);    /* [0, 10] of 20 s */
+    expect_score(test, "constant of the training split", "seconds", (0.25 + 0.0) / 2); /* [0, 5] s */
+    expect_score(test, "random interval of the training split", "share", 0.5);
+    json_decref(report);
+}
+
 static void test_bad_files(void **state)
 {
     (void)state;
@@ -424,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_findings),
         cmocka_unit_test(test_letters_and_histograms),
+        cmocka_unit_test(test_splits_by_hand),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_charades),
     };

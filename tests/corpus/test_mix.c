@@ -219,9 +219,11 @@ static void test_seeds(void **state)
     free(one);
     free(two);
     free(three);
-    /* A larger count keeps the rows that a smaller one chose; another source changes nothing. */
+    /* A larger count keeps the rows that a smaller one chose; another source, even before it, changes nothing. */
     good(TWO "count: 30" AND "count: 0}\n", "s4.jsonl", NULL, "new");
-    good(TWO "count: 40" AND "count: 9}\n", "s5.jsonl", NULL, "new");
+    put_rows("more.jsonl", 37, 1);
+    good("sources:\n  - {name: b, rows: more.jsonl, count: 9}\n  - {name: a, rows: a.jsonl, count: 40}\n",
+         "s5.jsonl", NULL, "new");
     tr_row_list list;
     char *more = read_text("s5.jsonl");
     assert_int_equal(tr_row_list_read(scratch_path("s4.jsonl"), &list, NULL), TR_OK);
@@ -254,6 +256,20 @@ static void test_manifest(void **state)
     char *again = read_text("bad.jsonl");
     assert_string_equal(first, again);
     good(spec, "copy.jsonl", &(tr_mix_options){.manifest = elsewhere}, "again");
+    /* a manifest that says other rows of the same files */
+    char *hash = strstr(manifest, "\"rows\": 60");
+    assert_non_null(hash);
+    hash = strstr(hash, "\"xxh3\": \"") + 9;
+    hash[0] = hash[0] == '0' ? '1' : '0';
+    put("elsewhere2.json", manifest);
+    char *elsewhere2 = tr_strdup(scratch_path("elsewhere2.json"));
+    remove(scratch_path("bad.jsonl"));
+    remove(scratch_path("bad.jsonl.manifest.json"));
+    bad(spec, &(tr_mix_options){.manifest = elsewhere2}, TR_MISMATCH,
+        "give other rows here than the manifest says");
+    assert_false(tr_file_exists(scratch_path("bad.jsonl")));
+    free(elsewhere2);
+    good(spec, "bad.jsonl", NULL, "new");
     /* by hand */
     put("bad.jsonl", "{}\n");
     bad(spec, NULL, TR_MISMATCH, "changed by hand");
