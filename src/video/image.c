@@ -49,13 +49,10 @@ static tr_status picture_open(picture *p, int width, int height, int quality, tr
         return tr_fail(err, TR_UNSUPPORTED, NULL, "this FFmpeg has no JPEG encoder");
     }
     p->codec = avcodec_alloc_context3(codec);
-    int wide = whole_blocks(width), high = whole_blocks(height);
-    p->rgb = make_frame(wide, high, AV_PIX_FMT_GBRP);
-    p->yuv = make_frame(wide, high, AV_PIX_FMT_YUV420P);
-    p->packet = av_packet_alloc();
+    int wide = p->rgb->width, high = p->rgb->height;
     p->scaler = sws_getContext(wide, high, AV_PIX_FMT_GBRP, wide, high, AV_PIX_FMT_YUV420P,
                                SWS_BICUBIC | SWS_ACCURATE_RND, NULL, NULL, NULL);
-    if (!p->codec || !p->rgb || !p->yuv || !p->packet || !p->scaler) {
+    if (!p->codec || !p->scaler) {
         return tr_fail(err, TR_MEMORY, NULL, "no memory for a picture of %dx%d", width, height);
     }
     const int *bt601 = sws_getCoefficients(SWS_CS_ITU601);
@@ -84,28 +81,36 @@ tr_status tr_image_jpeg(const uint8_t *rgb, int width, int height, int quality, 
                        "%dx%d and %d",
                        width, height, quality);
     }
-    tr_status status = picture_open(&p, width, height, quality, err);
-    for (int c = 0; !status && c < 3; c++) { /* the last column and row go on to the end of their blocks */
+    tr_status status = TR_OK;
+    p.rgb = make_frame(whole_blocks(width), whole_blocks(height), AV_PIX_FMT_GBRP);
+    p.yuv = make_frame(whole_blocks(width), whole_blocks(height), AV_PIX_FMT_YUV420P);
+    p.packet = av_packet_alloc();
+    if (!p.rgb || !p.yuv || !p.packet) {
+        status = tr_fail(err, TR_MEMORY, NULL, "no memory for a picture of %dx%d", width, height);
+        goto done;
+    }
+    TR_TRY(picture_open(&p, width, height, quality, err));
+    for (int c = 0; c < 3; c++) { /* the last column and row go on to the end of their blocks */
         for (int y = 0; y < p.rgb->height; y++) {
-            const uint8_t *from =
-                rgb + ((size_t)c * (size_t)height + (size_t)(y < height ? y : height - 1)) * (size_t)width;
+            size_t row = (size_t)c * (size_t)height + (size_t)(y < height ? y : height - 1);
+            const uint8_t *from = rgb + row * (size_t)width;
             uint8_t *to = p.rgb->data[planes[c]] + (ptrdiff_t)y * p.rgb->linesize[planes[c]];
             memcpy(to, from, (size_t)width);
             memset(to + width, from[width - 1], (size_t)(p.rgb->width - width));
         }
     }
-    if (!status) {
-        sws_scale(p.scaler, (const uint8_t *const *)p.rgb->data, p.rgb->linesize, 0, p.rgb->height, p.yuv->data,
-                  p.yuv->linesize);
-        p.yuv->pts = 0;
-        p.yuv->width = width;
-        p.yuv->height = height;
-        if (avcodec_send_frame(p.codec, p.yuv) < 0 || avcodec_send_frame(p.codec, NULL) < 0 ||
-            avcodec_receive_packet(p.codec, p.packet) < 0) {
-            status = tr_fail(err, TR_IO, NULL, "the JPEG encoder gave no picture of %dx%d", width, height);
-        }
+    sws_scale(p.scaler, (const uint8_t *const *)p.rgb->data, p.rgb->linesize, 0, p.rgb->height, p.yuv->data,
+              p.yuv->linesize);
+    p.yuv->pts = 0;
+    p.yuv->width = width;
+    p.yuv->height = height;
+    if (avcodec_send_frame(p.codec, p.yuv) < 0 || avcodec_send_frame(p.codec, NULL) < 0 ||
+        avcodec_receive_packet(p.codec, p.packet) < 0) {
+        status = tr_fail(err, TR_IO, NULL, "the JPEG encoder gave no picture of %dx%d", width, height);
+        goto done;
     }
-    status = status ? status : tr_buffer_add(out, p.packet->data, (size_t)p.packet->size, err);
+    TR_TRY(tr_buffer_add(out, p.packet->data, (size_t)p.packet->size, err));
+done:
     picture_close(&p);
     return status;
 }
