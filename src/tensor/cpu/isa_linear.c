@@ -1,241 +1,235 @@
 /* isa_linear.c: the three matrix products over panels of sixteen outputs, and the embedding.
  *
- * Every output element is one sum in one order: forward along the inputs from zero (the bias is added once at the end),
- * backward to the input along the outputs from what dx holds, backward to the weight along the rows from what dw holds.
- * Blocks only decide which elements are in registers together; partial sums spill to memory as f32, unchanged. */
-#include "tensor/cpu/parallel.h"
+ * Every output element is one sum in one order: forward along the inputs from zero (the bias is added once at the
+ * end), backward to the input along the outputs from what dx holds, backward to the weight along the rows from what
+ * dw holds. Blocks only decide which elements are in registers together; partial sums rest in memory as f32,
+ * unchanged.
+ *
+ * A block of rows is copied once (its rows are often a power of two apart, which caches dislike), then panel after
+ * panel streams by: the weights as they are, 16-bit ones widened, transposed for dX, columns of dy for dW. */
+#include "tensor/cpu/linear_kernel.h"
 #include "tensor/cpu/variant.h"
 
-#include <stddef.h>
+/* ---- forward ---- */
 
-#if defined(TR_ISA_avx512)
-enum { ROWS = 12 }; /* accumulators: 12 of 32 registers, enough to hide the latency of fma */
-#elif defined(TR_ISA_avx2)
-enum { ROWS = 6 }; /* 12 of 16 registers: a lane pair takes two */
-#else
-enum { ROWS = 4 };
-#endif
-enum {
-    OUT_CHUNK = 256, /* outputs whose transposed weights stand in the stack buffer at once: 16 KiB */
-    ROW_CHUNK = 256, /* rows of dy that are copied together for dW */
-    X_BLOCK_FLOATS = 1 << 16 /* rows of x that stay in the second-level cache while panels stream by */
-};
+enum { AHEAD = 2048 }; /* bytes: how far ahead few rows fetch a panel from memory */
 
-LANES_INLINE lanes load_weight(const void *panels, tr_dtype dtype, int64_t index)
+LANES_INLINE void add_bias(float *y, const float *bias, int64_t out, int64_t rows, int64_t first, int64_t last)
 {
-    switch (dtype) {
-    case TR_BF16:
-        return lanes_load_bf16((const uint16_t *)panels + index);
-    case TR_F16:
-        return lanes_load_f16((const uint16_t *)panels + index);
-    default:
-        return lanes_load((const float *)panels + index);
-    }
-}
-
-/* y[i, 0..15] for `count` rows against one panel. count and dtype are constants where it is inlined. */
-LANES_INLINE void forward_tile(const int count, const tr_dtype dtype, float *y, int64_t ldy, const float *x,
-                               int64_t in, const void *panel, const float *bias, int lanes_used)
-{
-    lanes sum[ROWS];
-    for (int i = 0; i < count; i++) {
-        sum[i] = lanes_zero();
-    }
-    for (int64_t k = 0; k < in; k++) {
-        lanes w = load_weight(panel, dtype, k * TR_PANEL);
-        for (int i = 0; i < count; i++) {
-            sum[i] = lanes_fma(lanes_set(x[i * in + k]), w, sum[i]);
-        }
-    }
-    lanes b = bias ? lanes_load_n(bias, lanes_used) : lanes_zero();
-    for (int i = 0; i < count; i++) {
-        lanes r = bias ? lanes_add(sum[i], b) : sum[i];
-        if (lanes_used == TR_PANEL) {
-            lanes_store(y + i * ldy, r);
-        } else {
-            lanes_store_n(y + i * ldy, r, lanes_used);
-        }
-    }
-}
-
-#define FORWARD_CASE(n)                                                                                          \
-    case n:                                                                                                      \
-        forward_tile(n <= ROWS ? n : ROWS, dtype, y, ldy, x, in, panel, bias, used);                             \
-        break
-
-LANES_INLINE void forward_rows(int64_t count, const tr_dtype dtype, float *y, int64_t ldy, const float *x, int64_t in,
-                               const void *panel, const float *bias, int used)
-{
-    switch (count) {
-        FORWARD_CASE(1);
-        FORWARD_CASE(2);
-        FORWARD_CASE(3);
-        FORWARD_CASE(4);
-#if !defined(TR_ISA_scalar)
-        FORWARD_CASE(5);
-        FORWARD_CASE(6);
-#endif
-#if defined(TR_ISA_avx512)
-        FORWARD_CASE(7);
-        FORWARD_CASE(8);
-        FORWARD_CASE(9);
-        FORWARD_CASE(10);
-        FORWARD_CASE(11);
-        FORWARD_CASE(12);
-#endif
-    }
-}
-
-LANES_INLINE void forward_panels(const tr_dtype dtype, float *y, const float *x, const tr_matrix *w, const float *bias,
-                                 int64_t rows, int64_t first, int64_t last)
-{
-    int64_t in = w->in, out = w->out, size = (int64_t)tr_dtype_size(dtype);
-    int64_t block = tr_max_i64(X_BLOCK_FLOATS / in / ROWS, 1) * ROWS;
-    for (int64_t m0 = 0; m0 < rows; m0 += block) {
-        int64_t m1 = tr_min_i64(m0 + block, rows);
-        for (int64_t p = first; p < last; p++) {
-            const void *panel = (const char *)w->panels + p * in * TR_PANEL * size;
-            int used = (int)tr_min_i64(out - p * TR_PANEL, TR_PANEL);
-            for (int64_t m = m0; m < m1; m += ROWS) {
-                forward_rows(tr_min_i64(m1 - m, ROWS), dtype, y + m * out + p * TR_PANEL, out, x + m * in, in, panel,
-                             bias ? bias + p * TR_PANEL : NULL, used);
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t n = first * TR_PANEL; n < tr_min_i64(last * TR_PANEL, out); n += TR_PANEL) {
+            int used = (int)tr_min_i64(out - n, TR_PANEL);
+            if (used == TR_PANEL) {
+                lanes_store(y + i * out + n, lanes_add(lanes_load(y + i * out + n), lanes_load(bias + n)));
+            } else {
+                lanes_store_n(y + i * out + n,
+                              lanes_add(lanes_load_n(y + i * out + n, used), lanes_load_n(bias + n, used)), used);
             }
         }
     }
 }
+
+/* Rows [m, m + rows) against panels [p, next) at depth [k0, k0 + depth); copied rows in a, b for widened weights.
+ */
+LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix *w, int64_t rows, int64_t p,
+                                int64_t next, int64_t k0, int64_t depth, const float *a, float *b)
+{
+    const int64_t in = w->in, size = weight_size(dtype), first = (p * in + k0) * TR_PANEL;
+    const char *weights = (const char *)w->panels + first * size;
+    tile t = {.c = y + p * TR_PANEL,
+              .ldc = w->out,
+              .panel_step = TR_PANEL,
+              .a = a,
+              .b = weights,
+              .b_step = in * TR_PANEL,
+              .depth = depth,
+              .used = (int)tr_min_i64(w->out - (next - 1) * TR_PANEL, TR_PANEL),
+              .fresh = k0 == 0};
+    if (rows <= ROWS) {
+        t.ahead = weights + AHEAD;
+        t.ahead_step = in * TR_PANEL * size;
+        few_run(rows, next - p, dtype, &t);
+        return;
+    }
+    t.ahead = weights + (next - p) * in * TR_PANEL * size; /* the slice of the panels that follow */
+    t.ahead_step = in * TR_PANEL * size;
+    if (dtype != TR_F32) {
+        for (int64_t i = 0; i < next - p; i++) {
+            widen_slice(b + i * DEPTH * TR_PANEL, w->panels, dtype, first + i * in * TR_PANEL, depth);
+        }
+        t.b = b;
+        t.b_step = DEPTH * TR_PANEL;
+    }
+    block_run(rows, next - p, FLAT, t);
+}
+
+/* With few rows, as in decoding, all depth is copied at once and a panel is read from end to end; with a full block
+ * one slice at a time. */
+LANES_INLINE void forward_share(const tr_dtype dtype, float *y, const float *x, const tr_matrix *w, const share *s)
+{
+    _Alignas(64) float a[BLOCK * STRIDE], b[PANELS * DEPTH * TR_PANEL];
+    const int64_t in = w->in, block = block_size(s->bottom - s->top);
+    for (int64_t m = s->top; m < s->bottom; m += block) {
+        const int64_t rows = tr_min_i64(s->bottom - m, block), chunk = BLOCK / rows * DEPTH;
+        const int64_t width = rows <= ROWS ? FEW(rows) : PANELS;
+        for (int64_t c0 = 0; c0 < in; c0 += chunk) {
+            const int64_t c1 = tr_min_i64(c0 + chunk, in);
+            for (int64_t k0 = c0; k0 < c1; k0 += DEPTH) {
+                copy_flat(a + (k0 - c0) / DEPTH * rows * STRIDE, x + m * in + k0, in, rows,
+                          tr_min_i64(c1 - k0, DEPTH));
+            }
+            for (int64_t p = s->first, next; p < s->last; p = next) {
+                next = p + (s->last - p >= width ? width : 1);
+                for (int64_t k0 = c0; k0 < c1; k0 += DEPTH) {
+                    forward_slice(dtype, y + m * w->out, w, rows, p, next, k0, tr_min_i64(c1 - k0, DEPTH),
+                                  a + (k0 - c0) / DEPTH * rows * STRIDE, b);
+                }
+            }
+        }
+    }
+}
+
+/* Each stored form is a function of its own, so that compilers see one at a time. */
+#define FORWARD(name, dtype)                                                                                       \
+    static __attribute__((noinline)) void name(float *y, const float *x, const tr_matrix *w, const share *s)       \
+    {                                                                                                              \
+        forward_share(dtype, y, x, w, s);                                                                          \
+    }
+FORWARD(forward_f32, TR_F32)
+FORWARD(forward_bf16, TR_BF16)
+FORWARD(forward_f16, TR_F16)
 
 void TR_VARIANT(linear_forward)(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows)
 {
-    int64_t panels = (w->out + TR_PANEL - 1) / TR_PANEL;
-#pragma omp parallel if (tr_worth(rows * w->in * w->out / 16))
+    const int64_t out = w->out, panels = (out + TR_PANEL - 1) / TR_PANEL;
+#pragma omp parallel if (tr_worth(rows * w->in * out / 16))
     {
-        int64_t threads = omp_get_num_threads(), self = omp_get_thread_num();
-        int64_t first = panels * self / threads, last = panels * (self + 1) / threads;
-        switch (w->dtype) {
-        case TR_BF16:
-            forward_panels(TR_BF16, y, x, w, bias, rows, first, last);
-            break;
-        case TR_F16:
-            forward_panels(TR_F16, y, x, w, bias, rows, first, last);
-            break;
-        default:
-            forward_panels(TR_F32, y, x, w, bias, rows, first, last);
-        }
-    }
-}
-
-/* buffer[n][i] = W[n0 + n, k0 + i] for count outputs; inputs beyond `in` are zero. */
-LANES_INLINE void transpose_chunk(float *buffer, const tr_matrix *w, int64_t n0, int64_t count, int64_t k0)
-{
-    int64_t inputs = tr_min_i64(w->in - k0, TR_PANEL);
-    for (int64_t n = 0; n < count; n += TR_PANEL) {
-        int64_t base = ((n0 + n) / TR_PANEL * w->in + k0) * TR_PANEL;
-        for (int64_t i = 0; i < TR_PANEL; i++) {
-            float column[TR_PANEL];
-            lanes_store(column, i < inputs ? load_weight(w->panels, w->dtype, base + i * TR_PANEL) : lanes_zero());
-            for (int j = 0; j < TR_PANEL; j++) {
-                buffer[(n + j) * TR_PANEL + i] = column[j];
-            }
-        }
-    }
-}
-
-/* dx[i, 0..15] += sum over n of dy[i, n] * weights[n][0..15] */
-LANES_INLINE void input_tile(const int count, float *dx, int64_t ldx, const float *dy, int64_t ldy,
-                             const float *weights, int64_t outputs, int used)
-{
-    lanes sum[ROWS];
-    for (int i = 0; i < count; i++) {
-        sum[i] = used == TR_PANEL ? lanes_load(dx + i * ldx) : lanes_load_n(dx + i * ldx, used);
-    }
-    for (int64_t n = 0; n < outputs; n++) {
-        lanes w = lanes_load(weights + n * TR_PANEL);
-        for (int i = 0; i < count; i++) {
-            sum[i] = lanes_fma(lanes_set(dy[i * ldy + n]), w, sum[i]);
-        }
-    }
-    for (int i = 0; i < count; i++) {
-        if (used == TR_PANEL) {
-            lanes_store(dx + i * ldx, sum[i]);
+        share s = share_of(rows, panels);
+        if (w->dtype == TR_BF16) {
+            forward_bf16(y, x, w, &s);
+        } else if (w->dtype == TR_F16) {
+            forward_f16(y, x, w, &s);
         } else {
-            lanes_store_n(dx + i * ldx, sum[i], used);
+            forward_f32(y, x, w, &s);
+        }
+        if (bias) {
+            add_bias(y + s.top * out, bias, out, s.bottom - s.top, s.first, s.last);
+        }
+    }
+}
+
+/* ---- backward to the input: lanes along the inputs, depth along the outputs ---- */
+
+LANES_INLINE void input_share(const tr_dtype dtype, float *dx, const float *dy, const tr_matrix *w, const share *s)
+{
+    _Alignas(64) float a[BLOCK * STRIDE], b[PANELS * DEPTH * TR_PANEL];
+    const int64_t in = w->in, out = w->out, block = block_size(s->bottom - s->top);
+    for (int64_t m = s->top; m < s->bottom; m += block) {
+        int64_t rows = tr_min_i64(s->bottom - m, block);
+        for (int64_t n0 = 0; n0 < out; n0 += DEPTH) {
+            int64_t depth = tr_min_i64(out - n0, DEPTH);
+            copy_flat(a, dy + m * out + n0, out, rows, depth);
+            for (int64_t p = s->first; p < s->last; p += PANELS) {
+                int64_t panels = tr_min_i64(s->last - p, PANELS);
+                for (int64_t i = 0; i < panels; i++) {
+                    transpose_slice(b + i * DEPTH * TR_PANEL, w, dtype, n0, depth, (p + i) * TR_PANEL);
+                }
+                tile t = {.c = dx + m * in + p * TR_PANEL,
+                          .ldc = in,
+                          .panel_step = TR_PANEL,
+                          .a = a,
+                          .b = b,
+                          .b_step = DEPTH * TR_PANEL,
+                          .depth = depth,
+                          .ahead = (const char *)b,
+                          .used = (int)tr_min_i64(in - (p + panels - 1) * TR_PANEL, TR_PANEL)};
+                block_run(rows, panels, FLAT, t);
+            }
         }
     }
 }
 
 void TR_VARIANT(linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows)
 {
-    int64_t in = w->in, out = w->out, bands = (in + TR_PANEL - 1) / TR_PANEL;
-#pragma omp parallel for schedule(static) if (tr_worth(rows * in * out / 16))
-    for (int64_t band = 0; band < bands; band++) {
-        float buffer[(OUT_CHUNK + TR_PANEL) * TR_PANEL];
-        int64_t k0 = band * TR_PANEL;
-        int used = (int)tr_min_i64(in - k0, TR_PANEL);
-        for (int64_t n0 = 0; n0 < out; n0 += OUT_CHUNK) {
-            int64_t count = tr_min_i64(out - n0, OUT_CHUNK), m = 0;
-            transpose_chunk(buffer, w, n0, count, k0);
-            for (; m + ROWS <= rows; m += ROWS) {
-                input_tile(ROWS, dx + m * in + k0, in, dy + m * out + n0, out, buffer, count, used);
-            }
-            for (; m < rows; m++) {
-                input_tile(1, dx + m * in + k0, in, dy + m * out + n0, out, buffer, count, used);
-            }
+    const int64_t bands = (w->in + TR_PANEL - 1) / TR_PANEL;
+#pragma omp parallel if (tr_worth(rows * w->in * w->out / 16))
+    {
+        share s = share_of(rows, bands);
+        switch (w->dtype) {
+        case TR_BF16:
+            input_share(TR_BF16, dx, dy, w, &s);
+            break;
+        case TR_F16:
+            input_share(TR_F16, dx, dy, w, &s);
+            break;
+        default:
+            input_share(TR_F32, dx, dy, w, &s);
         }
     }
 }
 
-/* dw[k][0..15] += sum over rows of x[m, k] * dy16[m][0..15] for `count` inputs */
-LANES_INLINE void weight_tile(const int count, float *dw, const float *x, int64_t in, const float *dy16, int64_t rows)
+/* ---- backward to the weight: rows of C are inputs, lanes outputs, depth the rows of the batch ---- */
+
+LANES_INLINE void add_columns(float *dbias, const float *b, int64_t depth, int used)
 {
-    lanes sum[ROWS];
-    for (int i = 0; i < count; i++) {
-        sum[i] = lanes_load(dw + i * TR_PANEL);
+    lanes sum = lanes_load_n(dbias, used);
+    for (int64_t m = 0; m < depth; m++) {
+        sum = lanes_add(sum, lanes_load(b + m * TR_PANEL));
     }
-    for (int64_t m = 0; m < rows; m++) {
-        lanes d = lanes_load(dy16 + m * TR_PANEL);
-        for (int i = 0; i < count; i++) {
-            sum[i] = lanes_fma(lanes_set(x[m * in + i]), d, sum[i]);
-        }
-    }
-    for (int i = 0; i < count; i++) {
-        lanes_store(dw + i * TR_PANEL, sum[i]);
-    }
+    lanes_store_n(dbias, sum, used);
 }
 
-/* The columns of one panel of dy, side by side; lanes beyond the outputs are zero. */
-LANES_INLINE void copy_columns(float *dy16, const float *dy, int64_t out, int64_t rows, int used)
+static void weight_share(float *dw, float *dbias, const float *dy, const float *x, int64_t batch, int64_t out,
+                         int64_t in, const share *s)
 {
-    for (int64_t m = 0; m < rows; m++) {
-        lanes_store(dy16 + m * TR_PANEL, used == TR_PANEL ? lanes_load(dy + m * out) : lanes_load_n(dy + m * out, used));
-    }
-}
-
-void TR_VARIANT(linear_backward_weight)(float *dw_panels, float *dbias, const float *dy, const float *x, int64_t rows,
-                                        int64_t out, int64_t in)
-{
-    int64_t panels = (out + TR_PANEL - 1) / TR_PANEL;
-#pragma omp parallel for schedule(static) if (tr_worth(rows * in * out / 16))
-    for (int64_t p = 0; p < panels; p++) {
-        float dy16[ROW_CHUNK * TR_PANEL];
-        int used = (int)tr_min_i64(out - p * TR_PANEL, TR_PANEL);
-        for (int64_t m0 = 0; m0 < rows; m0 += ROW_CHUNK) {
-            int64_t count = tr_min_i64(rows - m0, ROW_CHUNK), k = 0;
-            copy_columns(dy16, dy + m0 * out + p * TR_PANEL, out, count, used);
-            float *dw = dw_panels ? dw_panels + p * in * TR_PANEL : NULL;
-            for (; dw && k + ROWS <= in; k += ROWS) {
-                weight_tile(ROWS, dw + k * TR_PANEL, x + m0 * in + k, in, dy16, count);
+    _Alignas(64) float a[BLOCK * DEPTH], b[PANELS * DEPTH * TR_PANEL];
+    const int64_t block = block_size(s->bottom - s->top);
+    for (int64_t m0 = 0; m0 < batch; m0 += DEPTH) {
+        int64_t depth = tr_min_i64(batch - m0, DEPTH);
+        for (int64_t k = s->top; k < s->bottom; k += block) {
+            int64_t rows = tr_min_i64(s->bottom - k, block);
+            if (dw) {
+                copy_tall(a, x + m0 * in + k, in, rows, depth);
             }
-            for (; dw && k < in; k++) {
-                weight_tile(1, dw + k * TR_PANEL, x + m0 * in + k, in, dy16, count);
-            }
-            for (int64_t m = 0; dbias && m < count; m++) {
-                for (int j = 0; j < used; j++) {
-                    dbias[p * TR_PANEL + j] += dy16[m * TR_PANEL + j];
+            for (int64_t p = s->first; p < s->last; p += PANELS) {
+                int64_t panels = tr_min_i64(s->last - p, PANELS);
+                for (int64_t i = 0; i < panels; i++) {
+                    int used = (int)tr_min_i64(out - (p + i) * TR_PANEL, TR_PANEL);
+                    float *to = b + i * DEPTH * TR_PANEL;
+                    copy_columns(to, dy + m0 * out + (p + i) * TR_PANEL, out, depth, used);
+                    if (dbias && k == 0) {
+                        add_columns(dbias + (p + i) * TR_PANEL, to, depth, used);
+                    }
+                }
+                if (dw) {
+                    tile t = {.c = dw + (p * in + k) * TR_PANEL,
+                              .ldc = TR_PANEL,
+                              .panel_step = in * TR_PANEL,
+                              .a = a,
+                              .b = b,
+                              .b_step = DEPTH * TR_PANEL,
+                              .depth = depth,
+                              .ahead = (const char *)b,
+                              .used = TR_PANEL};
+                    block_run(rows, panels, TALL, t);
                 }
             }
         }
     }
 }
+
+void TR_VARIANT(linear_backward_weight)(float *dw_panels, float *dbias, const float *dy, const float *x,
+                                        int64_t rows, int64_t out, int64_t in)
+{
+    const int64_t panels = (out + TR_PANEL - 1) / TR_PANEL;
+#pragma omp parallel if (tr_worth(rows * in * out / 16))
+    {
+        share s = share_of(in, panels);
+        weight_share(dw_panels, dbias, dy, x, rows, out, in, &s);
+    }
+}
+
+/* ---- embedding ---- */
 
 void TR_VARIANT(embedding_forward)(float *x, const int32_t *ids, const tr_matrix *w, int64_t rows)
 {
@@ -246,15 +240,16 @@ void TR_VARIANT(embedding_forward)(float *x, const int32_t *ids, const tr_matrix
             int64_t at = ids[m] < 0 ? 0 : tr_matrix_index(in, ids[m], k);
             float value = 0;
             if (ids[m] >= 0) {
-                tr_convert(&value, TR_F32, (const char *)w->panels + at * (int64_t)tr_dtype_size(w->dtype), w->dtype, 1);
+                tr_convert(&value, TR_F32, (const char *)w->panels + at * (int64_t)tr_dtype_size(w->dtype),
+                           w->dtype, 1);
             }
             x[m * in + k] = value;
         }
     }
 }
 
-void TR_VARIANT(embedding_backward)(float *dw_panels, const float *dx, const int32_t *ids, int64_t rows, int64_t out,
-                                    int64_t in)
+void TR_VARIANT(embedding_backward)(float *dw_panels, const float *dx, const int32_t *ids, int64_t rows,
+                                    int64_t out, int64_t in)
 {
     (void)out;
     /* Threads own columns, so that rows of the same id are added in their order. */
