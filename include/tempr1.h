@@ -289,8 +289,9 @@ typedef struct tempr1_ask_options {
 tempr1_status tempr1_model_ask(tempr1_model *model, const char *row, size_t length,
                                const tempr1_ask_options *options, char **json, tempr1_error *error);
 
-/* Clips are decoded in a child process, the program tempr1: $TEMPR1_WORKER, else tempr1 beside this program or in
- * PATH. This sets its path for the whole process (copied; NULL: back to the rule); not thread safe. */
+/* Clips are decoded in child processes, the program tempr1: $TEMPR1_WORKER, else tempr1 beside this program or in
+ * PATH. They are kept for later clips and end with this process. This sets the program's path (copied; NULL: back
+ * to the rule) and ends those that wait; for the whole process, not thread safe. */
 void tempr1_set_decoder(const char *path);
 
 #ifdef __cplusplus

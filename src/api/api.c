@@ -91,6 +91,7 @@ void tempr1_set_decoder(const char *path)
     if (path) {
         snprintf(copy, sizeof copy, "%s", path);
     }
+    tr_video_workers_stop();
     tr_video_set_worker(path ? copy : NULL);
 }
 

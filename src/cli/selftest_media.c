@@ -97,11 +97,13 @@ static tr_status must_fail(const char *path, const char *fault, double limit_s, 
     tr_error why = {0};
     tr_video_options options = small_options();
     options.time_limit_s = limit_s;
+    tr_video_workers_stop(); /* the next process reads the environment */
     if (fault) {
         setenv("TEMPR1_WORKER_FAULT", fault, 1);
     }
     tr_status status = tr_clip_open(path, &options, NULL, &clip, &why);
     unsetenv("TEMPR1_WORKER_FAULT");
+    tr_video_workers_stop();
     tr_clip_free(clip);
     if (status == one || status == other) {
         return TR_OK;
