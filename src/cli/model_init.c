@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "model/checkpoint.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +22,6 @@ static void show(void *context, uint64_t bytes, uint64_t total)
     tr_progress_update(bar, (int64_t)(bytes >> 20), note);
 }
 
-/* The tokenizer's ids must have rows in the embedding: the special ids of the configuration decide, so only the
- * presence of its files is checked here. */
 static tr_status check_tokenizer(const char *dir, tr_error *err)
 {
     char *whole = tr_path_join(dir, "tokenizer.json"), *vocab = tr_path_join(dir, "vocab.json");
@@ -35,6 +34,34 @@ static tr_status check_tokenizer(const char *dir, tr_error *err)
     }
     free(whole);
     free(vocab);
+    return status;
+}
+
+/* The shape takes the tokenizer's special ids and has a row for every id: so the two fit each other. */
+static tr_status adopt_tokenizer(const char *dir, tr_model_config *c, tr_error *err)
+{
+    static const char *const names[] = {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>",
+                                        "<|im_end|>"};
+    int64_t *const ids[] = {&c->image_id, &c->video_id, &c->vision_start_id, &c->vision_end_id, &c->eos_id};
+    tr_tokenizer *tokenizer = NULL;
+    tr_status status;
+    TR_TRY(check_tokenizer(dir, err));
+    TR_TRY(tr_tokenizer_load(dir, &tokenizer, err));
+    for (int i = 0; i < 5; i++) {
+        if ((*ids[i] = tr_tokenizer_id(tokenizer, names[i])) < 0) {
+            status = tr_fail(err, TR_MISMATCH, dir,
+                             "the tokenizer has no token %s; expected one of the Qwen2.5-VL kind", names[i]);
+            goto done;
+        }
+    }
+    c->bos_id = tr_tokenizer_id(tokenizer, "<|endoftext|>"); /* -1: none */
+    c->end_ids[0] = c->eos_id;
+    c->end_ids[1] = c->bos_id;
+    c->end_count = c->bos_id < 0 ? 1 : 2;
+    int64_t rows = ((int64_t)tr_tokenizer_size(tokenizer) + 15) / 16 * 16;
+    c->vocab = rows > c->vocab ? rows : c->vocab;
+done:
+    tr_tokenizer_free(tokenizer);
     return status;
 }
 
@@ -73,7 +100,9 @@ static int run(int argc, char **argv)
          .kind = TR_OPTION_TEXT,
          .value = &tokenizer,
          .argument = "DIR",
-         .help = "Copies the tokenizer files of this directory beside the weights."},
+         .help = "Copies the tokenizer files of this directory beside the weights; the shape takes its special "
+                 "ids, and "
+                 "more rows of embeddings when it has more tokens than the preset."},
         {.name = "json", .kind = TR_OPTION_FLAG, .value = &json, .help = "Prints one JSON object."},
         {0}};
     char **positional;
@@ -93,10 +122,10 @@ static int run(int argc, char **argv)
     const uint64_t key = (uint64_t)seed;
     int64_t elements = 0;
     TR_TRY(tr_model_config_preset(preset, &config, &err));
-    TR_TRY(tr_params_build(&config, &params, &err));
     if (tokenizer) {
-        TR_TRY(check_tokenizer(tokenizer, &err));
+        TR_TRY(adopt_tokenizer(tokenizer, &config, &err));
     }
+    TR_TRY(tr_params_build(&config, &params, &err));
     for (int i = 0; i < params.count; i++) {
         elements += tr_param_count(&params.items[i]);
     }

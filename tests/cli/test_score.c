@@ -253,6 +253,25 @@ static void test_vocabulary_mismatch(void **state)
                    "tokenizer-none");
 }
 
+/* The checkpoint that `model init` writes with this tokenizer fits it. */
+static void test_a_checkpoint_of_model_init(void **state)
+{
+    (void)state;
+    char made[512];
+    snprintf(made, sizeof made, "%s", scratch_path("made"));
+    program_expect(
+        tr_format("model init --preset nano --out '%s' --tokenizer '%s' --seed 5", made, scratch_path("tokenizer")),
+        0, "made", "");
+    const char *rows =
+        program_file("made.jsonl", "{\"video\":\"test-00000.mp4\",\"prompt\":\"When?\",\"response\":\"2\"}\n");
+    json_t *out = program_lines(tr_format("score --model '%s' --input '%s' --videos '%s/videos' %s --end-token",
+                                          made, rows, corpus, options));
+    assert_true(sum_of(out, 0) < 0);
+    json_decref(out);
+    program_expect(tr_format("model init --preset nano --out '%s' --tokenizer '%s'", made, corpus), 1, "",
+                   "holds no tokenizer");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_too_long),
         cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_vocabulary_mismatch),
+        cmocka_unit_test(test_a_checkpoint_of_model_init),
     };
     return cmocka_run_group_tests(tests, make, NULL);
 }
