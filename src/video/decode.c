@@ -47,10 +47,11 @@ typedef struct decoder {
     int64_t *frames, seen, first, last;
     int64_t ticks; /* presentation time of the frame before */
     double *pts_s;
-    int next;      /* of frames[] */
-    bool doubtful; /* the plan and what the decoder gives do not agree */
-    int output;    /* descriptor */
-    uint8_t *map;  /* the reply */
+    int next;        /* of frames[] */
+    int64_t restart; /* time of the key frame that the decoder has started anew with, until it comes out */
+    bool doubtful;   /* the plan and what the decoder gives do not agree */
+    int output;      /* descriptor */
+    uint8_t *map;    /* the reply */
 } decoder;
 
 static atomic_bool damaged; /* the decoder has reported an error */
@@ -258,7 +259,13 @@ static tr_status take_planned(decoder *d, tr_error *err)
     }
     int64_t index = d->frames[d->next], wanted = tr_video_plan_pts(&d->plan, index);
     d->doubtful = d->frame->pts == AV_NOPTS_VALUE || d->frame->pts > wanted;
-    return d->frame->pts == wanted ? take_as(d, index, (double)wanted * av_q2d(d->stream->time_base), err) : TR_OK;
+    if (d->restart != AV_NOPTS_VALUE) { /* a point of gradual recovery is no key frame, whatever the file says */
+        d->doubtful |= d->frame->pts != d->restart || d->frame->pict_type != AV_PICTURE_TYPE_I;
+        d->restart = AV_NOPTS_VALUE;
+    }
+    return d->frame->pts == wanted && !d->doubtful
+               ? take_as(d, index, (double)wanted * av_q2d(d->stream->time_base), err)
+               : TR_OK;
 }
 
 static tr_status receive(decoder *d, tr_error *err)
@@ -315,6 +322,7 @@ static tr_status decode_planned(decoder *d, tr_error *err)
                 TR_TRY(feed(d, NULL, err));
                 avcodec_flush_buffers(d->codec);
             }
+            d->restart = note->jump ? note->pts : d->restart;
             if (note->send) {
                 fresh = false;
                 d->codec->skip_frame = note->chosen ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
@@ -340,6 +348,7 @@ static tr_status attempt(decoder *d, int64_t total, bool *held, tr_error *err)
     d->seen = 0;
     d->next = 0;
     d->ticks = AV_NOPTS_VALUE;
+    d->restart = AV_NOPTS_VALUE;
     d->doubtful = false;
     atomic_store(&damaged, false);
     if (d->way == PLANNED) {
