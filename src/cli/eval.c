@@ -19,7 +19,7 @@ const tr_command tr_command_eval = {
     .text = "Answers every row greedily (unless --temperature is above 0) and writes DIR/predictions.jsonl and DIR/metrics.json:\n"
             "the numbers of each task with 95 % bootstrap intervals and the protocol card that says how they came about.\n"
             "Rows whose clip cannot be read are named, counted and left unanswered.\n\n"
-            "  tempr1 eval --model runs/grpo/checkpoints/step-500/model --data test.jsonl --videos videos --out results/grpo\n",
+            "  tempr1 eval --model runs/grpo/checkpoints/step-500 --data test.jsonl --videos videos --out results/grpo\n",
     .run = run_eval,
 };
 

@@ -59,6 +59,44 @@ static void test_every_command_has_help(void **state)
     program_expect(tr_format("--version"), 0, "tempr1 0.", "");
 }
 
+/* The worked lines name commands and options that exist: each is asked for its help, where options are not looked
+ * at further than their names. */
+static void test_worked_lines_name_what_exists(void **state)
+{
+    (void)state;
+    tr_buffer page = {0}, out = {0}, errors = {0};
+    int lines = 0;
+    assert_int_equal(tr_file_read(project_path("examples/commands.md"), 0, &page, NULL), TR_OK);
+    for (const char *at = tr_buffer_text(&page); (at = strstr(at, "tempr1 ")); at += 7) {
+        size_t length = strcspn(at, "\n`|");
+        const char *start = at;
+        while (start > tr_buffer_text(&page) && start[-1] != '\n') {
+            start--;
+        }
+        if (strncmp(start, "    ", 4) || (at != start + 4 && at[-1] != ' ')) { /* not a line to type */
+            continue;
+        }
+        char words[2][32] = {"", ""}, *line = tr_strndup(at, length);
+        sscanf(line, "tempr1 %31s %31s", words[0], words[1]);
+        bool family = !strcmp(words[0], "data") || !strcmp(words[0], "model") || !strcmp(words[1], "compare");
+        assert_int_equal(program_run(tr_format("%s %s --help", words[0], family ? words[1] : ""), &out, &errors),
+                         0);
+        for (char *option = line; (option = strstr(option, " --")); option += 3) {
+            char name[40] = "";
+            sscanf(option + 1, "%39[-a-z0-9]", name);
+            if (!strstr(tr_buffer_text(&out), name)) {
+                fail_msg("%s: there is no option %s", line, name);
+            }
+        }
+        lines++;
+        free(line);
+    }
+    assert_true(lines >= 20);
+    tr_buffer_free(&page);
+    tr_buffer_free(&out);
+    tr_buffer_free(&errors);
+}
+
 /* ---- configurations ---- */
 
 static void test_configurations(void **state)
@@ -224,9 +262,13 @@ static void test_rows_of_responses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_command_has_help),   cmocka_unit_test(test_configurations),
-        cmocka_unit_test(test_files_of_a_configuration), cmocka_unit_test(test_checkpoints),
-        cmocka_unit_test(test_vocabulary_mismatch),      cmocka_unit_test(test_videos),
+        cmocka_unit_test(test_every_command_has_help),
+        cmocka_unit_test(test_worked_lines_name_what_exists),
+        cmocka_unit_test(test_configurations),
+        cmocka_unit_test(test_files_of_a_configuration),
+        cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_vocabulary_mismatch),
+        cmocka_unit_test(test_videos),
         cmocka_unit_test(test_rows_of_responses),
     };
     return cmocka_run_group_tests(tests, make, NULL);
