@@ -12,7 +12,7 @@
 
 /* ---- forward ---- */
 
-enum { AHEAD = 2048 }; /* bytes: how far ahead few rows fetch a panel from memory */
+enum { AHEAD = 8192 }; /* bytes: how far ahead few rows fetch a panel from memory */
 
 LANES_INLINE void add_bias(float *y, const float *bias, int64_t out, int64_t rows, int64_t first, int64_t last)
 {
@@ -29,10 +29,10 @@ LANES_INLINE void add_bias(float *y, const float *bias, int64_t out, int64_t row
     }
 }
 
-/* Rows [m, m + rows) against panels [p, next) at depth [k0, k0 + depth); copied rows in a, b for widened weights.
- */
+/* `rows` rows against panels [p, next) at the slice k0 of the depth [c0, c1) whose copies a holds; b is for widened
+ * weights. */
 LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix *w, int64_t rows, int64_t p,
-                                int64_t next, int64_t k0, int64_t depth, const float *a, float *b)
+                                int64_t next, int64_t k0, int64_t c0, int64_t c1, const float *a, float *b)
 {
     const int64_t in = w->in, size = weight_size(dtype), first = (p * in + k0) * TR_PANEL;
     const char *weights = (const char *)w->panels + first * size;
@@ -42,20 +42,21 @@ LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix 
               .a = a,
               .b = weights,
               .b_step = in * TR_PANEL,
-              .depth = depth,
+              .depth = tr_min_i64(c1 - k0, DEPTH),
               .used = (int)tr_min_i64(w->out - (next - 1) * TR_PANEL, TR_PANEL),
               .fresh = k0 == 0};
     if (rows <= ROWS) {
-        t.ahead = weights + AHEAD;
+        t.ahead = weights + AHEAD / (next - p);
         t.ahead_step = in * TR_PANEL * size;
         few_run(rows, next - p, dtype, &t);
         return;
     }
-    t.ahead = weights + (next - p) * in * TR_PANEL * size; /* the slice of the panels that follow */
+    /* the slice that follows: of the same panels, or the first one of the next */
+    t.ahead = weights + (k0 + DEPTH < c1 ? DEPTH : (next - p) * in - (k0 - c0)) * TR_PANEL * size;
     t.ahead_step = in * TR_PANEL * size;
     if (dtype != TR_F32) {
         for (int64_t i = 0; i < next - p; i++) {
-            widen_slice(b + i * DEPTH * TR_PANEL, w->panels, dtype, first + i * in * TR_PANEL, depth);
+            widen_slice(b + i * DEPTH * TR_PANEL, w->panels, dtype, first + i * in * TR_PANEL, t.depth);
         }
         t.b = b;
         t.b_step = DEPTH * TR_PANEL;
@@ -81,7 +82,7 @@ LANES_INLINE void forward_share(const tr_dtype dtype, float *y, const float *x, 
             for (int64_t p = s->first, next; p < s->last; p = next) {
                 next = p + (s->last - p >= width ? width : 1);
                 for (int64_t k0 = c0; k0 < c1; k0 += DEPTH) {
-                    forward_slice(dtype, y + m * w->out, w, rows, p, next, k0, tr_min_i64(c1 - k0, DEPTH),
+                    forward_slice(dtype, y + m * w->out, w, rows, p, next, k0, c0, c1,
                                   a + (k0 - c0) / DEPTH * rows * STRIDE, b);
                 }
             }

@@ -344,6 +344,8 @@ LANES_INLINE void transpose_slice(float *b, const tr_matrix *w, const tr_dtype d
         lanes square[TR_PANEL];
         for (int i = 0; i < TR_PANEL; i++) {
             square[i] = i < inputs ? load_weight(w->panels, dtype, first + i * TR_PANEL) : lanes_zero();
+            __builtin_prefetch(
+                (const char *)w->panels + (first + (i + PANELS * TR_PANEL) * TR_PANEL) * weight_size(dtype), 0, 2);
         }
         transpose(b + n * TR_PANEL, square);
     }
