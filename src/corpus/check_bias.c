@@ -205,24 +205,40 @@ static tr_status add_guess(json_t *list, const char *name, const char *unit, con
     return !item || json_array_append_new(list, item) ? tr_fail(err, TR_MEMORY, NULL, "out of memory") : TR_OK;
 }
 
+/* The eight searches of a group are independent of each other, and side by side they give what they give alone. */
 static tr_status add_best(const check_audit *audit, group *g, tr_progress *progress, json_t *list, tr_error *err)
 {
+    enum { SEARCHES = 2 * TR_BLIND_GOALS };
     static const char *const units[2] = {"seconds", "share"};
-    tr_status status = TR_OK;
-    for (int shares = 1; shares >= 0; shares--) {
-        for (int goal = 0; goal < TR_BLIND_GOALS && g->sets[shares].count; goal++) {
-            tr_blind_best best;
-            char name[64];
-            snprintf(name, sizeof name, "best constant for %s", tr_blind_goal_names[goal]);
-            TR_TRY(tr_blind_search(&g->sets[shares], (tr_blind_goal)goal, audit->options->work, &best, err));
-            TR_TRY(add_guess(list, name, units[shares], &best.guess, best.scores, err));
-            json_t *item = json_array_get(list, json_array_size(list) - 1);
-            json_object_set_new(item, "goal", json_string(tr_blind_goal_names[goal]));
-            json_object_set_new(item, "at_most", json_real(best.bound));
-            tr_progress_update(progress, progress->done + 1, NULL);
-            if (goal == TR_BLIND_MIOU) {
-                g->best[shares] = best;
-            }
+    tr_blind_best best[SEARCHES];
+    tr_status status = TR_OK, each[SEARCHES] = {TR_OK};
+    tr_error errors[SEARCHES] = {0};
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int i = 0; i < SEARCHES; i++) {
+        const tr_blind_set *set = &g->sets[i < TR_BLIND_GOALS]; /* shares first */
+        if (set->count) {
+            each[i] = tr_blind_search(set, (tr_blind_goal)(i % TR_BLIND_GOALS), audit->options->work, &best[i],
+                                      &errors[i]);
+        }
+#pragma omp critical(check_bias_progress)
+        tr_progress_update(progress, progress->done + 1, NULL);
+    }
+    for (int i = 0; i < SEARCHES; i++) {
+        int shares = i < TR_BLIND_GOALS, goal = i % TR_BLIND_GOALS;
+        char name[64];
+        if (each[i]) {
+            return tr_fail(err, each[i], errors[i].where, "%s", errors[i].message);
+        }
+        if (!g->sets[shares].count) {
+            continue;
+        }
+        snprintf(name, sizeof name, "best constant for %s", tr_blind_goal_names[goal]);
+        TR_TRY(add_guess(list, name, units[shares], &best[i].guess, best[i].scores, err));
+        json_t *item = json_array_get(list, json_array_size(list) - 1);
+        json_object_set_new(item, "goal", json_string(tr_blind_goal_names[goal]));
+        json_object_set_new(item, "at_most", json_real(best[i].bound));
+        if (goal == TR_BLIND_MIOU) {
+            g->best[shares] = best[i];
         }
     }
 done:

@@ -138,17 +138,20 @@ static void tidy(char *path)
     path[length] = 0;
 }
 
-/* The absolute path, free() frees it: by the file system where it exists, else by its text. NULL: no memory. */
-static char *absolute(const char *path)
+/* The absolute path, free() frees it, NULL when memory is out. real: as the file system resolves it; else links
+ * keep their names, so that a mix does not depend on where somebody keeps the videos behind a link. */
+static char *absolute(const char *path, bool real)
 {
-    char *real = realpath(path, NULL), here[PATH_MAX];
-    if (!real) {
-        real = path[0] == '/' ? tr_strdup(path) : getcwd(here, sizeof here) ? tr_format("%s/%s", here, path) : NULL;
-        if (real) {
-            tidy(real);
+    char *found = real ? realpath(path, NULL) : NULL, here[PATH_MAX];
+    if (!found) {
+        found = path[0] == '/'              ? tr_strdup(path)
+                : getcwd(here, sizeof here) ? tr_format("%s/%s", here, path)
+                                            : NULL;
+        if (found) {
+            tidy(found);
         }
     }
-    return real;
+    return found;
 }
 
 /* `to` as seen from the folder `from`, both absolute; free() frees it. */
@@ -269,7 +272,7 @@ static tr_status write_rows(const mix_state *mix, const char *out, const pick *p
     tr_row_reader *readers = tr_calloc(sources, sizeof *readers);
     char **videos = tr_calloc(sources, sizeof *videos), *folder = tr_path_directory(out), *here = NULL;
     tr_status status = TR_OK;
-    here = folder ? absolute(folder) : NULL;
+    here = folder ? absolute(folder, true) : NULL; /* ".." climbs real folders */
     if (!readers || !videos || !here) {
         status = tr_fail(err, TR_MEMORY, out, "out of memory");
         goto done;
@@ -278,7 +281,8 @@ static tr_status write_rows(const mix_state *mix, const char *out, const pick *p
         const tr_mix_source *s = &mix->spec->sources[i];
         TR_TRY(tr_row_reader_open(&readers[i], mix->files[i].path, err));
         if (s->videos) {
-            char *joined = tr_path_join(mix->spec->folder, s->videos), *whole = joined ? absolute(joined) : NULL;
+            char *joined = tr_path_join(mix->spec->folder, s->videos),
+                 *whole = joined ? absolute(joined, false) : NULL;
             videos[i] = !whole ? NULL : s->videos[0] == '/' ? tr_strdup(s->videos) : relative(here, whole);
             free(joined);
             free(whole);

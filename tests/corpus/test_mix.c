@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- shares ---- */
 
@@ -312,6 +313,13 @@ static void test_videos_and_exclusion(void **state)
     assert_int_equal(json_integer_value(json_object_get(manifest, "rows")), 192);
     assert_int_equal(json_integer_value(json_object_get(manifest, "videos")), 48);
     json_decref(manifest);
+    char *from = tr_strdup(scratch_path("linked")); /* a folder behind a link keeps the link's name */
+    assert_int_equal(symlink("/", from), 0);
+    free(from);
+    good(TWO "videos: ./x/../linked" AND "count: 0}\n", "deep/l.jsonl", NULL, "new");
+    text = read_text("deep/l.jsonl");
+    assert_non_null(strstr(text, "\"video\":\"../linked/v2.mp4\""));
+    free(text);
     put("quarantine.txt", "v0.mp4\n");
     tr_error err;
     assert_int_equal(make(TWO "videos: clips/a, exclude: quarantine.txt" AND "count: 0}\n", "deep/er/v.jsonl", NULL,
