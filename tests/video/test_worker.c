@@ -3,7 +3,6 @@
 #include "support/shared.h"
 
 #include "base/file.h"
-#include "base/random.h"
 #include "video/clip.h"
 #include "video/encode.h"
 #include "video/plan.h"
