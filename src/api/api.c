@@ -45,9 +45,11 @@ const char *tempr1_task_name(tempr1_task task)
 
 tempr1_status tempr1_task_from_name(const char *name, tempr1_task *task, tempr1_error *error)
 {
-    tr_task found;
-    tr_status status = name ? tr_task_from_name(name, &found, api_error(error))
-                            : tr_fail(api_error(error), TR_INVALID, NULL, "the name of the task is NULL");
+    tr_task found = TR_TASK_TG;
+    if (!name) {
+        return (tempr1_status)tr_fail(api_error(error), TR_INVALID, NULL, "the name of the task is NULL");
+    }
+    tr_status status = tr_task_from_name(name, &found, api_error(error));
     if (!status) {
         *task = (tempr1_task)found;
     }

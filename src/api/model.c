@@ -24,7 +24,7 @@ static tr_status read_options(const char *directory, const tempr1_model_options 
 {
     const char *dtype = o->dtype ? o->dtype : "f32";
     bool bf16 = !strcmp(dtype, "bf16");
-    if (!bf16 && strcmp(dtype, "f32")) {
+    if (!bf16 && strcmp(dtype, "f32") != 0) {
         return tr_fail(err, TR_INVALID, "dtype", "expected f32 or bf16, found %s", dtype);
     }
     *options = (tr_model_options){.dtype = bf16 ? TR_BF16 : TR_F32, .isa = o->isa};

@@ -18,10 +18,10 @@ const char *const *tempr1_scheme_names(void)
 tempr1_status tempr1_scheme_open(const char *name, tempr1_scheme **scheme, tempr1_error *error)
 {
     tr_error *err = api_error(error);
-    const tr_scheme *found;
-    tr_status status = name ? tr_scheme_get(name, &found, err) : tr_fail(err, TR_INVALID, NULL, "the name is NULL");
-    if (status) {
-        return (tempr1_status)status;
+    const tr_scheme *found = name ? tr_scheme_find(name) : NULL;
+    if (!found) {
+        return (tempr1_status)(name ? tr_scheme_get(name, &found, err)
+                                    : tr_fail(err, TR_INVALID, NULL, "the name of the scheme is NULL"));
     }
     tempr1_scheme *made = tr_calloc(1, sizeof *made);
     if (!made) {

@@ -111,7 +111,7 @@ static int run(int argc, char **argv)
         return exit;
     }
     const bool bf16 = !strcmp(dtype_name, "bf16");
-    if (!bf16 && strcmp(dtype_name, "f32")) {
+    if (!bf16 && strcmp(dtype_name, "f32") != 0) {
         return tr_cli_usage(&tr_command_model_init, "--dtype must be bf16 or f32, not '%s'", dtype_name);
     }
     tr_model_config config;

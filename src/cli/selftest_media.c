@@ -18,8 +18,11 @@ static tr_status write_clip(const char *path, tr_error *err)
 {
     tr_video_writer *writer = NULL;
     uint8_t *rgb = malloc((size_t)SIDE * SIDE * 3);
-    tr_status status = rgb ? TR_OK : tr_fail(err, TR_MEMORY, path, "out of memory");
-    TR_TRY(status);
+    tr_status status = TR_MEMORY;
+    if (!rgb) {
+        tr_fail(err, status, path, "out of memory");
+        goto done;
+    }
     TR_TRY(tr_video_writer_open(path, SIDE, SIDE, FPS, 1, NULL, &writer, err));
     for (int i = 0; i < FRAMES; i++) {
         memset(rgb, 10 + 10 * i, (size_t)SIDE * SIDE * 3);
@@ -61,7 +64,8 @@ static tr_status check_clip(const tr_clip *clip, tr_error *err)
     size_t frame = (size_t)3 * (size_t)clip->height * (size_t)clip->width;
     for (int i = 0; i < clip->frame_count; i++) {
         double expected_s = (double)clip->frames[i] / FPS, grey = 10 + 10 * (double)clip->frames[i];
-        double found = clip->pixels[(size_t)i * frame + frame / 6];
+        const size_t middle = (size_t)i * frame + frame / 6;
+        double found = clip->pixels[middle];
         if (!(fabs(clip->seconds[i] - expected_s) < 1e-6) || !(fabs(found - grey) <= 8)) {
             return tr_fail(err, TR_MISMATCH, clip->path,
                            "frame %lld: expected %.3f s and grey %.0f, found %.3f s and grey %.0f",

@@ -122,7 +122,7 @@ static tr_status place_video(json_t *messages, const char *where, tr_error *err)
     {
         const char *role = json_string_value(json_object_get(message, "role"));
         json_t *content = json_object_get(message, "content");
-        if (!role || strcmp(role, "user")) {
+        if (!role || strcmp(role, "user") != 0) {
             continue;
         }
         if (json_is_string(content)) {
@@ -217,7 +217,11 @@ static tr_status part_path(const tr_scorer *s, const json_t *row, const tr_chat_
         }
     }
     *path = tr_path_join(s->videos, own ? own : name);
-    return *path ? TR_OK : tr_fail(err, TR_MEMORY, where, "out of memory");
+    if (!*path) {
+        tr_fail(err, TR_MEMORY, where, "out of memory");
+        return TR_MEMORY;
+    }
+    return TR_OK;
 }
 
 static tr_status clips_add(tr_scorer *s, const char *path, const double range_s[2], const char *where,
@@ -257,7 +261,11 @@ static tr_status open_clips(tr_scorer *s, const json_t *row, const char *where, 
     char **paths = tr_calloc(count, sizeof *paths);
     double(*ranges)[2] = tr_calloc(count, sizeof *ranges);
     uint64_t key = 0;
-    tr_status status = paths && ranges ? TR_OK : tr_fail(err, TR_MEMORY, where, "out of memory");
+    tr_status status = TR_OK;
+    if (!paths || !ranges) {
+        status = TR_MEMORY;
+        tr_fail(err, status, where, "out of memory");
+    }
     for (size_t i = 0; !status && i < count; i++) {
         if (r->chat.parts[i].kind == TR_CHAT_IMAGE) {
             status = tr_fail(err, TR_UNSUPPORTED, where, "images are not supported here; expected text and videos");
@@ -276,7 +284,8 @@ static tr_status open_clips(tr_scorer *s, const json_t *row, const char *where, 
         c->seconds_per_grid = tr_calloc(videos, sizeof *c->seconds_per_grid);
         c->tokens = tr_calloc(videos, sizeof *c->tokens);
         if (!c->items || !c->grids || !c->seconds_per_grid || !c->tokens) {
-            status = tr_fail(err, TR_MEMORY, where, "out of memory for the clips of this row");
+            status = TR_MEMORY;
+            tr_fail(err, status, where, "out of memory for the clips of this row");
         }
         for (size_t i = 0; !status && i < videos; i++) {
             status = clips_add(s, paths[i], ranges[i], where, err);

@@ -85,6 +85,33 @@ static void test_equals_what_ask_recorded(void **state)
     tr_buffer_free(&rows);
 }
 
+/* The same on a real clip with the real vocabulary. */
+static void test_equals_what_ask_recorded_on_a_real_clip(void **state)
+{
+    (void)state;
+    char where[2400];
+    snprintf(where, sizeof where, "--model '%s' --tokenizer '%s' %s", need_shared("golden/checkpoints/vocab"),
+             need_shared("data/tokenizer/qwen2.5-vl"), options);
+    const char *clip = need_shared("data/video/annotated/OHOFG.mp4");
+    json_t *asked = program_lines(
+        tr_format("ask %s --json -n 2 --temperature 1 --max-tokens 6 '%s' 'a person eats'", where, clip));
+    json_t *row = json_pack("{s:s, s:s, s:s, s:[O, O]}", "task", "tg", "video", clip, "query", "a person eats",
+                            "response_ids", json_object_get(json_array_get(asked, 0), "ids"),
+                            json_object_get(json_array_get(asked, 1), "ids"));
+    tr_buffer text = {0};
+    assert_int_equal(tr_json_print(row, &text, NULL), TR_OK);
+    json_t *scored =
+        program_lines(tr_format("score %s --input '%s'", where, program_file("real.jsonl", tr_buffer_text(&text))));
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(json_equal(json_object_get(json_array_get(scored, i), "logprobs"),
+                               json_object_get(json_array_get(asked, i), "logprobs")));
+    }
+    json_decref(asked);
+    json_decref(scored);
+    json_decref(row);
+    tr_buffer_free(&text);
+}
+
 /* A prompt text, the same as a conversation, and the same with the video's place written out. */
 static void test_forms_of_a_row(void **state)
 {
@@ -276,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equals_what_ask_recorded),
+        cmocka_unit_test(test_equals_what_ask_recorded_on_a_real_clip),
         cmocka_unit_test(test_forms_of_a_row),
         cmocka_unit_test(test_two_videos),
         cmocka_unit_test(test_switches),
