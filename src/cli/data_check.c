@@ -37,7 +37,7 @@ static tr_status write_part(const char *folder, const char *name, const tr_buffe
 
 static tr_status write_report(const json_t *report, const char *folder, tr_error *err)
 {
-    tr_buffer text = {0}, svg = {0}, list = {0};
+    tr_buffer text = {0}, svg = {0}, heat = {0}, list = {0};
     char *path = tr_path_join(folder, "check.json");
     size_t i;
     json_t *item;
@@ -53,6 +53,8 @@ static tr_status write_report(const json_t *report, const char *folder, tr_error
     TR_TRY(tr_directory_make(folder, err));
     TR_TRY(tr_check_text(report, &text, err));
     TR_TRY(tr_check_svg(report, &svg, err));
+    TR_TRY(tr_check_heat_svg(report, &heat, err));
+    TR_TRY(write_part(folder, "positions.svg", &heat, err));
     TR_TRY(write_part(folder, "check.txt", &text, err));
     TR_TRY(write_part(folder, "check.svg", &svg, err));
     TR_TRY(write_part(folder, "quarantine.txt", &list, err));
@@ -60,6 +62,7 @@ static tr_status write_report(const json_t *report, const char *folder, tr_error
 done:
     tr_buffer_free(&text);
     tr_buffer_free(&svg);
+    tr_buffer_free(&heat);
     tr_buffer_free(&list);
     free(path);
     return status;
@@ -94,7 +97,7 @@ static int run(int argc, char **argv)
          "counted all the same.",
          0, 0, false},
         {"out", TR_OPTION_TEXT, &out, "DIR",
-         "Write check.json, check.txt, check.svg and quarantine.txt (videos that are "
+         "Write check.json, check.txt, check.svg, positions.svg and quarantine.txt (videos that are "
          "missing or broken, one a line) there.",
          0, 0, false},
         {"tolerance", TR_OPTION_DOUBLE, &o.tolerance_s, "S",

@@ -457,10 +457,11 @@ static tr_status make_report(const check_audit *audit, json_t *shared, json_t **
     if (status) {
         return status;
     }
-    *report = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o, s:o, s:o, s:o}", "rows", (json_int_t)audit->row_count,
+    *report = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o}", "rows", (json_int_t)audit->row_count,
                         "videos", (json_int_t)audit->videos.count, "files", files_json(audit), "findings",
                         findings_json(audit), "shared", shared, "quarantine", quarantine_json(audit), "histograms",
-                        check_histograms(audit), "bias", bias, "options", check_letters(audit));
+                        check_histograms(audit), "positions", check_positions(audit), "bias", bias, "options",
+                        check_letters(audit));
     if (*report && audit->files) {
         json_int_t good = 0;
         for (size_t i = 0; i < audit->videos.count; i++) {

@@ -55,5 +55,7 @@ int64_t tr_check_findings(const json_t *report);
 /* The report as tables of text, and its histograms as one SVG page; appended to out. */
 tr_status tr_check_text(const json_t *report, tr_buffer *out, tr_error *err);
 tr_status tr_check_svg(const json_t *report, tr_buffer *out, tr_error *err);
+/* Starts against ends of the true intervals, one square of 20 x 20 cells a task. */
+tr_status tr_check_heat_svg(const json_t *report, tr_buffer *out, tr_error *err);
 
 #endif

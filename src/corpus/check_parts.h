@@ -63,6 +63,9 @@ json_t *check_histograms(const check_audit *audit);
 tr_status check_bias(const check_audit *audit, json_t **bias, tr_error *err);
 json_t *check_letters(const check_audit *audit);
 
+/* check_heat.c: the member "positions". NULL when memory is out. */
+json_t *check_positions(const check_audit *audit);
+
 /* The clip's length that counts: the container's where it is known, else the row's; <= 0: unknown. */
 double check_duration(const check_audit *audit, const check_row *row);
 

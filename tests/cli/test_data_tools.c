@@ -108,6 +108,7 @@ static void test_check_of_a_good_corpus(void **state)
     json_decref(report);
     assert_true(tr_file_exists(scratch_path("audit/check.svg")));
     assert_true(tr_file_exists(scratch_path("audit/check.txt")));
+    assert_true(tr_file_exists(scratch_path("audit/positions.svg")));
     expect("check corpus/train.jsonl --quick --videos corpus/videos --json", 0, "\"videos_decoded\":3", "");
 }
 

@@ -366,6 +366,35 @@ static void test_splits_by_hand(void **state)
     json_decref(report);
 }
 
+static void test_positions(void **state)
+{
+    (void)state;
+    const char *rows = put("positions.jsonl",
+                           ROW("a", "v", "x", "\"query\":\"q\",\"duration\":20,\"segments\":[[0,20]]")
+                               ROW("b", "w", "x", "\"query\":\"q\",\"duration\":40,\"segments\":[[10,30]]")
+                                   ROW("c", "u", "x", "\"query\":\"q\",\"duration\":10,\"segments\":[[2.6,7.4]]"));
+    tr_check_options o;
+    tr_error err = {0};
+    json_t *report;
+    tr_buffer svg = {0};
+    tr_check_defaults(&o);
+    assert_int_equal(tr_check_rows(&rows, 1, &o, &report, &err), TR_OK);
+    const json_t *one = json_array_get(json_object_get(report, "positions"), 0),
+                 *cells = json_object_get(one, "cells");
+    json_int_t sum = 0;
+    for (size_t i = 0; i < 400; i++) {
+        sum += json_integer_value(json_array_get(json_array_get(cells, i / 20), i % 20));
+    }
+    assert_int_equal(sum, 3);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(cells, 0), 19)), 1);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(cells, 5), 14)),
+                     2); /* 25 to 75 %, 26 to 74 % */
+    assert_int_equal(tr_check_heat_svg(report, &svg, &err), TR_OK);
+    assert_non_null(strstr(tr_buffer_text(&svg), "starts at 25 to 30 %, ends at 70 to 75 %: 2 (66.67 %)"));
+    tr_buffer_free(&svg);
+    json_decref(report);
+}
+
 static void test_bad_files(void **state)
 {
     (void)state;
@@ -477,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_findings),
         cmocka_unit_test(test_letters_and_histograms),
         cmocka_unit_test(test_splits_by_hand),
+        cmocka_unit_test(test_positions),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_charades),
     };
