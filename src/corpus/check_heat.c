@@ -107,7 +107,8 @@ tr_status tr_check_heat_svg(const json_t *report, tr_buffer *out, tr_error *err)
         "<style>text{font-family:sans-serif;fill:#222}.head{font-size:17px;font-weight:600}"
         ".title{font-size:13px;font-weight:600}.tick{font-size:10.5px;fill:#555}</style>\n"
         "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
-        "<text x=\"16\" y=\"26\" class=\"head\">Where true intervals start (to the right) and end (upward)</text>\n%s",
+        "<text x=\"16\" y=\"26\" class=\"head\">Where true intervals start (to the right) and end "
+        "(upward)</text>\n%s",
         width, height, width, height,
         count ? "" : "<text x=\"16\" y=\"60\" class=\"tick\">no clip has a known length</text>\n"));
     for (size_t i = 0; i < count; i++) {
