@@ -84,6 +84,9 @@ static int unknown_command(const char *word)
  * start of the program with them; a user's own settings stand. */
 static void start_with_sleeping_barriers(char **argv)
 {
+    if (argv[0] && argv[1] && (!strcmp(argv[1], "frames") || !strcmp(argv[1], "decode-worker"))) {
+        return; /* no barriers there, and a start costs as much as a short video */
+    }
     if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") && !setenv("OMP_WAIT_POLICY", "passive", 1)) {
         execv("/proc/self/exe", argv); /* where this fails, the program is merely slower on a busy machine */
     }

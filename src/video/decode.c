@@ -44,6 +44,7 @@ typedef struct decoder {
     int turn; /* degrees clockwise: 0, 90, 180, 270 */
     tr_wire_reply head;
     tr_video_plan plan;
+    int64_t first_dts; /* of the first packet */
     int64_t *frames, seen, first, last;
     int64_t ticks; /* presentation time of the frame before */
     double *pts_s;
@@ -142,6 +143,7 @@ static tr_status scan(decoder *d, int64_t *total, tr_error *err)
     while (status == TR_OK && av_read_frame(d->format, d->packet) >= 0) {
         if (d->packet->stream_index == d->stream->index) {
             bool shown = !(d->packet->flags & AV_PKT_FLAG_DISCARD);
+            d->first_dts = d->plan.count ? d->first_dts : d->packet->dts;
             *total += shown;
             status = tr_video_plan_add(&d->plan, d->packet->pts, shown, d->packet->flags & AV_PKT_FLAG_KEY, err);
         }
@@ -342,8 +344,11 @@ static tr_status attempt(decoder *d, int64_t total, bool *held, tr_error *err)
 {
     tr_status status = TR_OK;
     *held = false;
-    decoder_close(d);
-    TR_TRY(decoder_open(d, err));
+    if (d->way != PLANNED || d->first_dts == AV_NOPTS_VALUE ||
+        av_seek_frame(d->format, d->stream->index, d->first_dts, AVSEEK_FLAG_BACKWARD) < 0) {
+        decoder_close(d); /* a plan is held against every packet's time, so it may go back without opening again */
+        TR_TRY(decoder_open(d, err));
+    }
     TR_TRY(choose(d, total, err));
     d->seen = 0;
     d->next = 0;
