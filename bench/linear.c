@@ -5,7 +5,7 @@
  * beforehand (forward, dX) and overwrites, ours accumulates. With one thread the clock is the thread's processor
  * time, so that a busy machine disturbs less; with more it is the wall's. Built without oneDNN the columns say n/a.
  * Usage: bench_linear [--shape xs|s|m] [--product forward|dx|dw|decode] [--repeats N]; the kernels are
- * $TEMPR1_ISA's. */
+ * $TEMPR1_ISA's; with avx512bf16 and bf16 weights oneDNN computes in bf16 too. */
 #include "base/thread.h"
 #include "tensor/ops.h"
 
@@ -198,6 +198,7 @@ typedef struct job {
     int64_t rows, in, out;
     float *x, *dy, *y, *dx, *dw, *plain; /* plain: [out, in] for the peer */
     tr_matrix w;
+    float *narrow[3]; /* x, dy, plain in bf16, where the peer takes them so */
 } job;
 
 static void run(const job *j)
@@ -229,15 +230,32 @@ static job job_make(const tr_ops *ops, const shape *s, tr_dtype dtype)
 static void job_free(job *j)
 {
     free(j->x), free(j->dy), free(j->y), free(j->dx), free(j->dw), free(j->plain), free(j->w.panels);
+    free(j->narrow[0]), free(j->narrow[1]), free(j->narrow[2]);
 }
 
-static peer peer_of(const job *j, float *c)
+/* count floats rounded to bf16, for the peer; the caller frees. */
+static float *narrowed(const float *x, int64_t count)
 {
+    float *y = memory(count * 2);
+    tr_convert(y, TR_BF16, x, TR_F32, count);
+    return y;
+}
+
+/* The peer in bf16 arithmetic where ours is. It reads its inputs when it runs: they live as long as the job. */
+static peer peer_of(job *j, float *c)
+{
+    const int bf16 = j->w.dtype == TR_BF16 && !strcmp(j->ops->name, "avx512bf16");
+    if (bf16) {
+        j->narrow[0] = narrowed(j->x, j->rows * j->in);
+        j->narrow[1] = narrowed(j->dy, j->rows * j->out);
+        j->narrow[2] = narrowed(j->plain, j->out * j->in);
+    }
+    float *x = bf16 ? j->narrow[0] : j->x, *dy = bf16 ? j->narrow[1] : j->dy, *w = bf16 ? j->narrow[2] : j->plain;
     if (j->what == FORWARD) {
-        return peer_make(0, j->rows, j->in, j->out, j->x, 0, j->plain, 1, 1, c);
+        return peer_make(bf16, j->rows, j->in, j->out, x, 0, w, 1, 1, c);
     }
     if (j->what == DX) {
-        return peer_make(0, j->rows, j->out, j->in, j->dy, 0, j->plain, 0, 1, c);
+        return peer_make(bf16, j->rows, j->out, j->in, dy, 0, w, 0, 1, c);
     }
     return peer_make(0, j->out, j->rows, j->in, j->dy, 1, j->x, 0, 0, c);
 }

@@ -161,7 +161,9 @@ typedef struct tr_ops {
 } tr_ops;
 
 /* The CPU's table. name NULL: $TEMPR1_ISA if set, else the widest that this CPU has. "reference" selects the plain
- * code. TR_UNSUPPORTED names what the CPU lacks; TR_INVALID an unknown name. The table is static: never freed. */
+ * code. "avx512bf16" is avx512 but for the products y = x W^T and dX with weights stored as bf16, which round
+ * activations to bf16 and use the CPU's bf16 dot products (f32 sums in an order of its own; the bits depend on the CPU's
+ * instruction); never chosen unasked. TR_UNSUPPORTED names what the CPU lacks; TR_INVALID an unknown name. The table is static: never freed. */
 tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err);
 
 /* Names of the variants that this CPU can run, for tests and selftest; returns their number (at most 4). */

@@ -203,9 +203,94 @@ static void test_parts(void **state)
     }
 }
 
+/* ---- bf16 arithmetic: activations rounded to bf16, sums of its own order ---- */
+
+static void round_to_bf16(float *x, int64_t count)
+{
+    uint16_t *narrow = malloc((size_t)count * sizeof *narrow);
+    assert_non_null(narrow);
+    tr_convert(narrow, TR_BF16, x, TR_F32, count);
+    tr_convert(x, TR_F32, narrow, TR_BF16, count);
+    free(narrow);
+}
+
+static const tr_ops *bf16_table(void)
+{
+    const tr_ops *ops;
+    tr_error err = {0};
+    if (tr_ops_cpu("avx512bf16", &ops, &err) != TR_OK) {
+        skip_test(err.message);
+    }
+    return ops;
+}
+
+/* A product of two bf16 is exact in f32, so the bound is the same; a row has the same bits in any company. */
+static void test_bf16_bounds(void **state)
+{
+    (void)state;
+    const tr_ops *ops = bf16_table();
+    for (int i = 0; i < SIZES; i++) {
+        problem p = make(sizes[i], TR_BF16);
+        int64_t wide = p.n.rows * p.n.out, narrow = p.n.rows * p.n.in;
+        float *y = buffer(wide), *dx = copy_of(p.dx, narrow);
+        tr_threads_set(1);
+        ops->linear_forward(y, p.x, &p.w, p.bias, p.n.rows);
+        ops->linear_backward_input(dx, p.dy, &p.w, p.n.rows);
+        for (int threads = 1; threads <= 5; threads += 2) {
+            tr_threads_set(threads);
+            int64_t half = (p.n.rows + 1) / 2, rest = p.n.rows - half;
+            float *y1 = buffer(wide), *dx1 = copy_of(p.dx, narrow);
+            ops->linear_forward(y1, p.x, &p.w, p.bias, half);
+            ops->linear_forward(y1 + half * p.n.out, p.x + half * p.n.in, &p.w, p.bias, rest);
+            ops->linear_backward_input(dx1, p.dy, &p.w, half);
+            ops->linear_backward_input(dx1 + half * p.n.in, p.dy + half * p.n.out, &p.w, rest);
+            same_bits("bf16 forward", ops->name, y1, y, wide);
+            same_bits("bf16 dX", ops->name, dx1, dx, narrow);
+        }
+        round_to_bf16(p.x, narrow);
+        round_to_bf16(p.dy, wide);
+        check_forward(ops->name, &p, y, p.bias);
+        check_input(ops->name, &p, dx);
+        release();
+    }
+}
+
+/* What is not a product with bf16 weights is avx512's, bit for bit; what sampling records is what the head
+ * computes. */
+static void test_bf16_rest(void **state)
+{
+    (void)state;
+    enum { ROWS = 29, IN = 130, OUT = 1003 };
+    const tr_ops *ops = bf16_table(), *plain;
+    assert_int_equal(tr_ops_cpu("avx512", &plain, NULL), TR_OK);
+    problem p = make((size){ROWS, IN, OUT}, TR_F32);
+    int64_t elements = tr_matrix_elements(OUT, IN);
+    float *y = buffer(ROWS * OUT), *y1 = buffer(ROWS * OUT), *dw = zeros(elements), *dw1 = zeros(elements);
+    ops->linear_forward(y, p.x, &p.w, NULL, ROWS);
+    plain->linear_forward(y1, p.x, &p.w, NULL, ROWS);
+    same_bits("f32 weights", ops->name, y, y1, ROWS * OUT);
+    ops->linear_backward_weight(dw, NULL, p.dy, p.x, ROWS, OUT, IN);
+    plain->linear_backward_weight(dw1, NULL, p.dy, p.x, ROWS, OUT, IN);
+    same_bits("dW", ops->name, dw, dw1, elements);
+    problem q = make((size){ROWS, IN, OUT}, TR_BF16);
+    int32_t ids[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        ids[i] = i * 34;
+    }
+    float *logp = buffer(3 * ROWS), *row = buffer(OUT);
+    ops->head_forward(logp, logp + ROWS, logp + 2 * ROWS, q.x, &q.w, ids, ROWS, 1.0f, 7, buffer(7 * OUT));
+    for (int i = 0; i < ROWS; i++) {
+        ops->linear_forward(y, q.x + i * IN, &q.w, NULL, 1);
+        ops->logsoftmax_row(row, y, OUT, 1.0f);
+        same_bits("sampled", ops->name, row + ids[i], logp + i, 1);
+    }
+    release();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_bounds), cmocka_unit_test(test_rows),
-                                       cmocka_unit_test(test_parts)};
+                                       cmocka_unit_test(test_parts), cmocka_unit_test(test_bf16_bounds),
+                                       cmocka_unit_test(test_bf16_rest)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

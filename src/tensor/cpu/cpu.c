@@ -2,10 +2,34 @@
 #include "tensor/ops.h"
 #include "tensor/reference/reference.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 extern const tr_ops tr_cpu_table_scalar, tr_cpu_table_avx2, tr_cpu_table_avx512;
+
+/* What bf16 arithmetic computes otherwise than avx512 (isa_linear.c and isa_softmax.c, compiled once more). */
+void tr_cpu_linear_forward_avx512bf16(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows);
+void tr_cpu_linear_backward_input_avx512bf16(float *dx, const float *dy, const tr_matrix *w, int64_t rows);
+void tr_cpu_head_forward_avx512bf16(float *logp, float *entropy, float *lse, const float *x, const tr_matrix *head,
+                                    const int32_t *ids, int64_t rows, float temperature, int64_t tile, float *work);
+void tr_cpu_head_backward_avx512bf16(float *dx, float *dhead_panels, const float *x, const tr_matrix *head,
+                                     const int32_t *ids, const float *dlogp, const float *dentropy, const float *lse,
+                                     const float *entropy, int64_t rows, float temperature, int64_t tile,
+                                     float *work);
+
+static tr_ops bf16_table;
+static pthread_once_t bf16_once = PTHREAD_ONCE_INIT;
+
+static void make_bf16_table(void)
+{
+    bf16_table = tr_cpu_table_avx512;
+    bf16_table.name = "avx512bf16";
+    bf16_table.linear_forward = tr_cpu_linear_forward_avx512bf16;
+    bf16_table.linear_backward_input = tr_cpu_linear_backward_input_avx512bf16;
+    bf16_table.head_forward = tr_cpu_head_forward_avx512bf16;
+    bf16_table.head_backward = tr_cpu_head_backward_avx512bf16;
+}
 
 typedef struct variant {
     const tr_ops *table;
@@ -38,6 +62,24 @@ static const char *lacking_avx512(void)
                                                  : NULL;
 }
 
+static const char *lacking_bf16(void)
+{
+    const char *lacks = lacking_avx512();
+    return lacks ? lacks : __builtin_cpu_supports("avx512bf16") ? NULL : "AVX-512 BF16";
+}
+
+/* Only where it is asked for by name: its sums are not those of the others. */
+static tr_status bf16_arithmetic(const char *from, const tr_ops **ops, tr_error *err)
+{
+    const char *lacks = lacking_bf16();
+    if (lacks) {
+        return tr_fail(err, TR_UNSUPPORTED, from, "the avx512bf16 kernels need %s, which this CPU lacks", lacks);
+    }
+    pthread_once(&bf16_once, make_bf16_table);
+    *ops = &bf16_table;
+    return TR_OK;
+}
+
 /* Widest first, the reference last. */
 static void list(variant v[VARIANTS])
 {
@@ -67,6 +109,9 @@ tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err)
         return tr_fail(err, TR_UNSUPPORTED, NULL, "the kernels need a CPU with %s; \"reference\" runs without it",
                        v[2].lacks);
     }
+    if (strcmp(name, "avx512bf16") == 0) {
+        return bf16_arithmetic(from, ops, err);
+    }
     for (int i = 0; i < VARIANTS; i++) {
         if (strcmp(name, v[i].table->name) == 0) {
             if (v[i].lacks) {
@@ -77,7 +122,7 @@ tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err)
             return TR_OK;
         }
     }
-    return tr_fail(err, TR_INVALID, from, "unknown kernels \"%s\"; there are scalar, avx2, avx512 and reference",
+    return tr_fail(err, TR_INVALID, from, "unknown kernels \"%s\"; there are scalar, avx2, avx512, avx512bf16 and reference",
                    name);
 }
 

@@ -9,6 +9,9 @@
  * panel streams by: the weights as they are, 16-bit ones widened, transposed for dX, columns of dy for dW. */
 #include "tensor/cpu/linear_kernel.h"
 #include "tensor/cpu/variant.h"
+#if defined(TR_ISA_avx512bf16)
+#include "tensor/cpu/linear_bf16.h"
+#endif
 
 /* ---- forward ---- */
 
@@ -97,7 +100,9 @@ LANES_INLINE void forward_share(const tr_dtype dtype, float *y, const float *x, 
         forward_share(dtype, y, x, w, s);                                                                          \
     }
 FORWARD(forward_f32, TR_F32)
+#if !defined(TR_ISA_avx512bf16)
 FORWARD(forward_bf16, TR_BF16)
+#endif
 FORWARD(forward_f16, TR_F16)
 
 void TR_VARIANT(linear_forward)(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows)
@@ -107,7 +112,11 @@ void TR_VARIANT(linear_forward)(float *y, const float *x, const tr_matrix *w, co
     {
         share s = share_of(rows, panels);
         if (w->dtype == TR_BF16) {
+#if defined(TR_ISA_avx512bf16)
+            forward_pairs(y, x, w, &s);
+#else
             forward_bf16(y, x, w, &s);
+#endif
         } else if (w->dtype == TR_F16) {
             forward_f16(y, x, w, &s);
         } else {
@@ -158,7 +167,11 @@ void TR_VARIANT(linear_backward_input)(float *dx, const float *dy, const tr_matr
         share s = share_of(rows, bands);
         switch (w->dtype) {
         case TR_BF16:
+#if defined(TR_ISA_avx512bf16)
+            input_pairs(dx, dy, w, &s);
+#else
             input_share(TR_BF16, dx, dy, w, &s);
+#endif
             break;
         case TR_F16:
             input_share(TR_F16, dx, dy, w, &s);
