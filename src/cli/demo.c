@@ -75,7 +75,7 @@ static tr_status write_corpus(const settings *s, const char *dir, tr_error *err)
     o.min_duration_s = 8;
     o.max_duration_s = 12;
     o.min_events = 1;
-    o.max_events = 3;
+    o.max_events = 2;
     return tr_synth_write(&o, dir, err);
 }
 
@@ -160,7 +160,8 @@ static tr_status evaluate(const settings *s, const char *model_dir, const char *
     tr_session_settings how;
     tr_session_defaults(&how);
     how.model = model_dir;
-    how.total_pixels = 1568; how.min_pixels = 784;
+    how.total_pixels = 1568;
+    how.min_pixels = 784;
     how.max_frames = 24;
     how.max_tokens = 24;
     how.cache = cache;
@@ -254,10 +255,9 @@ static char *stage_config(const settings *s, const char *root, const char *model
                      "grpo: {prompts_per_step: %d, kl: %g}\n"
                      "optim: {lr: %g, schedule: %s, warmup_steps: %d, betas: [0.9, 0.99]}\n"
                      "train: {dtype: f32, recompute: none, steps: %lld, seed: %lld, save_every: 0, keep: 1}\n",
-                     grpo ? "grpo" : "sft", model, root, grpo ? "grpo" : "sft", s->out, s->out, s->out, s->out,
-                     grpo ? 16 : 32, grpo ? s->kl : 0.0, grpo ? s->grpo_lr : s->sft_lr,
-                     grpo ? "constant" : "cosine", grpo ? 5 : 50, (long long)(grpo ? s->grpo_steps : s->sft_steps),
-                     (long long)seed);
+                     grpo ? "grpo" : "sft", model, root, grpo ? "grpo" : "sft", s->out, s->out, s->out, s->out, 32,
+                     grpo ? s->kl : 0.0, grpo ? s->grpo_lr : s->sft_lr, grpo ? "constant" : "cosine", grpo ? 5 : 50,
+                     (long long)(grpo ? s->grpo_steps : s->sft_steps), (long long)seed);
 }
 
 /* Runs one stage from `model`; *checkpoint (free() frees it) is the folder of the trained model. */
@@ -410,13 +410,13 @@ static int run(int argc, char **argv)
                   .split = "test",
                   .seeds = 1,
                   .seed = 1,
-                  .sft_steps = 700,
-                  .grpo_steps = 80,
+                  .sft_steps = 200,
+                  .grpo_steps = 120,
                   .clips = 800,
-                  .test_clips = 100,
+                  .test_clips = 200,
                   .sft_lr = 2e-3,
-                  .grpo_lr = 2e-4,
-                  .kl = 0.01};
+                  .grpo_lr = 3e-4,
+                  .kl = 0.005};
     const tr_option options[] = {
         {"out", TR_OPTION_TEXT, &s.out, "DIR", "Where everything goes. Default tempr1-demo.", 0, 0, false},
         {"seeds", TR_OPTION_INT, &s.seeds, "N", "Whole runs with the seeds seed, seed+1, ... Default 1.", 1, 64,
@@ -425,13 +425,13 @@ static int run(int argc, char **argv)
          false},
         {"split", TR_OPTION_TEXT, &s.split, "NAME",
          "Split that is evaluated: test, or tune to try settings. Default test.", 0, 0, false},
-        {"clips", TR_OPTION_INT, &s.clips, "N", "Training clips. Default 600.", 16, 1e6, false},
-        {"test-clips", TR_OPTION_INT, &s.test_clips, "N", "Held-out clips. Default 120.", 8, 1e6, false},
-        {"sft-steps", TR_OPTION_INT, &s.sft_steps, "N", "Steps of the SFT start. Default 700.", 1, 1e7, false},
-        {"grpo-steps", TR_OPTION_INT, &s.grpo_steps, "N", "Steps of GRPO. Default 80.", 1, 1e7, false},
+        {"clips", TR_OPTION_INT, &s.clips, "N", "Training clips. Default 800.", 16, 1e6, false},
+        {"test-clips", TR_OPTION_INT, &s.test_clips, "N", "Held-out clips. Default 200.", 8, 1e6, false},
+        {"sft-steps", TR_OPTION_INT, &s.sft_steps, "N", "Steps of the SFT start. Default 200.", 1, 1e7, false},
+        {"grpo-steps", TR_OPTION_INT, &s.grpo_steps, "N", "Steps of GRPO. Default 120.", 1, 1e7, false},
         {"sft-lr", TR_OPTION_DOUBLE, &s.sft_lr, "X", "Learning rate of SFT. Default 0.002.", 0, 1, false},
-        {"grpo-lr", TR_OPTION_DOUBLE, &s.grpo_lr, "X", "Learning rate of GRPO. Default 0.0002.", 0, 1, false},
-        {"kl", TR_OPTION_DOUBLE, &s.kl, "X", "Weight of the KL term of GRPO. Default 0.01.", 0, 10, false},
+        {"grpo-lr", TR_OPTION_DOUBLE, &s.grpo_lr, "X", "Learning rate of GRPO. Default 0.0003.", 0, 1, false},
+        {"kl", TR_OPTION_DOUBLE, &s.kl, "X", "Weight of the KL term of GRPO. Default 0.005.", 0, 10, false},
         {"quiet", TR_OPTION_FLAG, &s.quiet, NULL, "No progress bars and step lines.", 0, 0, false},
         {"json", TR_OPTION_FLAG, &s.json, NULL, "Print JSON instead of the table.", 0, 0, false},
         {0},
