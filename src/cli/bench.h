@@ -1,48 +1,66 @@
-/* bench.h: what the two files of `tempr1 bench` share: the work that is timed and one function for each phase. */
+/* bench.h: what the files of `tempr1 bench` share: the request, the work (one model, one group, its buffers) and
+ * the times that are taken. bench.c holds the phases and the command, bench_work.c makes the work, bench_cold.c the
+ * cold start. */
 #ifndef TR_CLI_BENCH_H
 #define TR_CLI_BENCH_H
 
 #include "base/json.h"
 #include "model/network.h"
+#include "rl/optimiser.h"
 
-/* Sizes and seeds of the work, as the user asked for them. */
-typedef struct bench_work {
-    int32_t grid[3]; /* (t, h, w) in patches */
-    int64_t text, group, response, repeats, seed;
-    tr_recompute recompute;
-} bench_work;
+#include <stdbool.h>
 
-/* One group: noise pixels, ordinary random ids, forced response lengths. */
-typedef struct bench {
-    bench_work work;
-    tr_model *model;
-    tr_network *network;
-    tr_network_limits limits;
-    int32_t *ids, *positions, *responses;
-    int64_t *lengths;
-    float *patches, *features, *dfeatures, *logp, *ref, *entropy, *dlogp, *logits;
+enum { TR_BENCH_TIMES = 4096 };
+
+typedef struct tr_bench_request {
+    const char *model, *grid, *dtype, *isa, *phases, *recompute;
+    int64_t text, group, response, repeats, seed, child;
+    bool cold;
+    int32_t thw[1][3];
+    tr_dtype kind;
+} tr_bench_request;
+
+typedef struct tr_bench_times {
+    double all[TR_BENCH_TIMES];
+    int count;
+} tr_bench_times;
+
+typedef struct tr_bench_work {
+    const tr_bench_request *r;
+    tr_model *model, *reference;
+    tr_network *network, *reference_network;
+    tr_optimiser optimiser;
     tr_visual visual;
     tr_group group;
-    tr_error *err;
-} bench;
+    float *pixels, *features, *dfeatures, *logits, *logp, *recorded, *expected, *dlogp;
+    int32_t *ids, *positions, *responses;
+    int64_t *lengths, *slots, *streams, *index;
+    double gap; /* largest |sampled - recomputed| log-prob of the last step */
+    double grad_norm;
+} tr_bench_work;
 
-/* Makes inputs and a network (training memory included when `train`). bench_close frees what bench_open made and the
- * model. */
-tr_status bench_open(bench *b, tr_model *model, const bench_work *work, bool train, tr_error *err);
-void bench_close(bench *b);
-
-/* Names of the phases in order, ending with NULL, and one phase's figures as an object (owned by the caller). */
-extern const char *const bench_phases[];
-tr_status bench_phase(bench *b, const char *name, json_t **out);
-
-/* Vision, prefill of the prompt: the first forward after a start. */
-tr_status bench_first_forward(bench *b);
-
-/* {"median", "min", "max", "n"} of times (sorted in place). */
-json_t *bench_summary(double *times, int64_t count);
+/* Takes a time down; the median of those taken; {"median", "min", "max", "n"}. */
+void tr_bench_note(tr_bench_times *t, double seconds);
+double tr_bench_median(const tr_bench_times *t);
+json_t *tr_bench_summary(const tr_bench_times *t);
 
 /* Peak resident set since the last reset, in GiB. */
-void bench_reset_peak(void);
-double bench_peak_gib(void);
+void tr_bench_reset_peak(void);
+double tr_bench_peak_gib(void);
+
+/* The model of the request; pixels, ids, positions and buffers of the group. tr_bench_free frees all of it. */
+tr_status tr_bench_load(tr_bench_work *w, bool train, tr_error *err);
+tr_status tr_bench_make_inputs(tr_bench_work *w, tr_error *err);
+void tr_bench_free_networks(tr_bench_work *w);
+void tr_bench_free(tr_bench_work *w);
+
+/* The memory that the work needs; the vision tower on its pixels; the group without its responses. */
+tr_network_limits tr_bench_limits_of(const tr_bench_work *w, bool train, bool decode);
+tr_status tr_bench_vision(tr_bench_work *w, tr_network *network, bool keep, tr_error *err);
+tr_group tr_bench_prompt_of(const tr_bench_work *w);
+
+/* --cold: starts this program again and again; and what such a child does. */
+tr_status tr_bench_cold(const tr_bench_request *r, json_t *out, tr_error *err);
+tr_status tr_bench_cold_child(const tr_bench_request *r, json_t *out, tr_error *err);
 
 #endif
