@@ -44,6 +44,7 @@ typedef struct tr_config {
     } optim;
     struct {
         int dtype, recompute; /* tr_dtype values TR_F32, TR_BF16; tr_recompute */
+        int arithmetic;       /* TR_F32, TR_BF16: of the products with bf16 weights */
         unsigned freeze;      /* TR_FREEZE_... */
         int64_t steps, seed, save_every, keep, eval_every;
         double epochs;

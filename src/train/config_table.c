@@ -71,6 +71,9 @@ const tr_key tr_config_keys[] = {
 
     {"train.dtype", TR_KEY_CHOICE, AT(train.dtype), "bf16", 0, 0, "f32|bf16",
      "weights as computed with; masters and moments are always f32"},
+    {"train.arithmetic", TR_KEY_CHOICE, AT(train.arithmetic), "f32", 0, 0, "f32|bf16",
+     "of products with bf16 weights: bf16 rounds activations too and is faster, but runs only on CPUs with AVX-512 "
+     "BF16"},
     {"train.recompute", TR_KEY_CHOICE, AT(train.recompute), "layer", 0, 0, "none|layer",
      "whether a layer's activations are kept or computed again for the backward; the same bits"},
     {"train.freeze", TR_KEY_PARTS, AT(train.freeze), "[]", 0, 0, "vision|merger|text",

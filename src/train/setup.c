@@ -85,8 +85,14 @@ static tr_status fit_memory(tr_trainer *t)
 static tr_status make_models(tr_trainer *t)
 {
     const tr_config *c = t->config;
+    const bool narrow = c->train.arithmetic == TR_BF16;
+    if (narrow && c->train.dtype != TR_BF16) {
+        return tr_fail(t->err, TR_INVALID, "train.arithmetic",
+                       "bf16 arithmetic needs bf16 weights: set train.dtype to bf16, or train.arithmetic to f32");
+    }
     tr_model_options options = {.dtype = (tr_dtype)c->train.dtype,
                                 .train = true,
+                                .isa = narrow ? "avx512bf16" : NULL,
                                 .freeze_text = c->train.freeze & TR_FREEZE_TEXT,
                                 .freeze_vision = c->train.freeze & TR_FREEZE_VISION,
                                 .freeze_merger = c->train.freeze & TR_FREEZE_MERGER};

@@ -1,6 +1,7 @@
 /* test_loop.c: SFT and GRPO on a tiny model and rows in memory: they learn, the gap is 0, clipping works
  * off-policy, broken rows and non-finite numbers do not end a run. */
 #include "memory_source.h"
+#include "tensor/ops.h"
 
 #define FAST "optim: {lr: 0.01}\n"
 
@@ -84,6 +85,29 @@ static void test_gap_is_zero_with_vision_training_and_in_bf16(void **state)
         assert_true(number(m, 3, "kl") > 0);
         json_decref(m);
     }
+}
+
+/* Where the CPU has it, sampling and training agree in bf16 arithmetic too; elsewhere, or with f32 weights, it is
+ * refused. */
+static void test_bf16_arithmetic(void **state)
+{
+    (void)state;
+    tr_error err;
+    const tr_ops *ops;
+    char extra[512];
+    reset_rows();
+    snprintf(extra, sizeof extra, "%strain: {dtype: f32, arithmetic: bf16, steps: 1}\n", grpo);
+    assert_int_equal(run("arithmetic-f32", extra, false, false, &err), TR_INVALID);
+    snprintf(extra, sizeof extra, "%strain: {dtype: bf16, arithmetic: bf16, steps: 4}\n", grpo);
+    if (tr_ops_cpu("avx512bf16", &ops, &err) != TR_OK) {
+        assert_int_equal(run("arithmetic", extra, false, false, &err), TR_UNSUPPORTED);
+        skip_test(err.message);
+    }
+    assert_int_equal(run("arithmetic", extra, false, false, &err), TR_OK);
+    json_t *m = metrics_of("arithmetic", "metrics.jsonl");
+    check_exact(m);
+    assert_true(number(m, 0, "kl") == 0 && number(m, 0, "grad_norm") > 0);
+    json_decref(m);
 }
 
 static void test_temperature_is_in_both_log_probs(void **state)
@@ -217,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_sft_drives_the_loss_down),
         cmocka_unit_test(test_grpo_raises_the_reward),
         cmocka_unit_test(test_gap_is_zero_with_vision_training_and_in_bf16),
+        cmocka_unit_test(test_bf16_arithmetic),
         cmocka_unit_test(test_temperature_is_in_both_log_probs),
         cmocka_unit_test(test_several_updates_leave_the_policy_and_are_clipped),
         cmocka_unit_test(test_equal_rewards_move_nothing),

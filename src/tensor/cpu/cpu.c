@@ -9,14 +9,15 @@
 extern const tr_ops tr_cpu_table_scalar, tr_cpu_table_avx2, tr_cpu_table_avx512;
 
 /* What bf16 arithmetic computes otherwise than avx512 (isa_linear.c and isa_softmax.c, compiled once more). */
-void tr_cpu_linear_forward_avx512bf16(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows);
+void tr_cpu_linear_forward_avx512bf16(float *y, const float *x, const tr_matrix *w, const float *bias,
+                                      int64_t rows);
 void tr_cpu_linear_backward_input_avx512bf16(float *dx, const float *dy, const tr_matrix *w, int64_t rows);
 void tr_cpu_head_forward_avx512bf16(float *logp, float *entropy, float *lse, const float *x, const tr_matrix *head,
                                     const int32_t *ids, int64_t rows, float temperature, int64_t tile, float *work);
 void tr_cpu_head_backward_avx512bf16(float *dx, float *dhead_panels, const float *x, const tr_matrix *head,
-                                     const int32_t *ids, const float *dlogp, const float *dentropy, const float *lse,
-                                     const float *entropy, int64_t rows, float temperature, int64_t tile,
-                                     float *work);
+                                     const int32_t *ids, const float *dlogp, const float *dentropy,
+                                     const float *lse, const float *entropy, int64_t rows, float temperature,
+                                     int64_t tile, float *work);
 
 static tr_ops bf16_table;
 static pthread_once_t bf16_once = PTHREAD_ONCE_INIT;
@@ -122,8 +123,8 @@ tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err)
             return TR_OK;
         }
     }
-    return tr_fail(err, TR_INVALID, from, "unknown kernels \"%s\"; there are scalar, avx2, avx512, avx512bf16 and reference",
-                   name);
+    return tr_fail(err, TR_INVALID, from,
+                   "unknown kernels \"%s\"; there are scalar, avx2, avx512, avx512bf16 and reference", name);
 }
 
 int tr_ops_cpu_variants(const char *names[4])
