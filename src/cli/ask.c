@@ -46,6 +46,23 @@ static json_t *make_row(const settings *s, const char *video, const char *query)
     return row;
 }
 
+/* What was understood, below the text: intervals, the option, or both. */
+static void print_parsed(const json_t *parsed)
+{
+    const json_t *segments = json_is_object(parsed) ? json_object_get(parsed, "segments") : parsed;
+    const char *option = json_string_value(json_is_object(parsed) ? json_object_get(parsed, "option") : parsed);
+    size_t i;
+    const json_t *pair;
+    if (option) {
+        printf("  option %s\n", option);
+    }
+    json_array_foreach(segments, i, pair)
+    {
+        printf("  %.2f s to %.2f s\n", json_number_value(json_array_get(pair, 0)),
+               json_number_value(json_array_get(pair, 1)));
+    }
+}
+
 static tr_status print_answer(const settings *s, tr_source *source, const tr_sample *sample, const tr_rollout_group *group,
                               int64_t index, int64_t at, tr_error *err)
 {
@@ -68,15 +85,9 @@ static tr_status print_answer(const settings *s, tr_source *source, const tr_sam
         status = out ? tr_cli_print_json(out, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     } else {
         printf("%s\n", tr_buffer_text(&text));
-        size_t i;
-        json_t *pair;
-        json_array_foreach(score.parsed, i, pair)
-        {
-            printf("  %.2f s to %.2f s\n", json_number_value(json_array_get(pair, 0)),
-                   json_number_value(json_array_get(pair, 1)));
-        }
+        print_parsed(score.parsed);
         if (score.error[0]) {
-            fprintf(stderr, "no interval was understood: %s\n", score.error);
+            fprintf(stderr, "the answer was not understood: %s\n", score.error);
         }
     }
 done:

@@ -118,7 +118,8 @@ struct tr_source {
 /* Opens the rows of all entries: every row is read and checked (file:line in errors), videos must exist, the
  * tokenizer must fit the model. *source is freed by tr_source_free. */
 tr_status tr_source_open(const tr_source_options *options, tr_source **source, tr_error *err);
-/* One question without a file of rows (`ask`, `serve`): row as in the corpus, without truth. The JSON is copied. */
+/* One question without a file of rows (`ask`, `serve`): row as in the corpus, without truth. The JSON is copied.
+ * A score then holds what was understood; its reward is 0 and it has no parts. */
 tr_status tr_source_open_row(const tr_source_options *options, const json_t *row, tr_source **source,
                              tr_error *err);
 void tr_source_free(tr_source *source);

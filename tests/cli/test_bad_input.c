@@ -158,6 +158,22 @@ static void test_files_of_a_configuration(void **state)
     }
 }
 
+/* No prompt fits the context: every row is named with the numbers, then the run ends. */
+static void test_training_on_prompts_longer_than_the_context(void **state)
+{
+    (void)state;
+    char text[2400], *other = tr_format("%s-context", model);
+    tiny_checkpoint(tokenizer, other, 3, 24);
+    snprintf(
+        text, sizeof text,
+        "algorithm: sft\nmodel: %s\nout: %s\ndata: [ {rows: %s/test.jsonl, videos: %s/videos, prompt: no-think} ]\n"
+        "video: {total_pixels: 12544, min_pixels: 784}\ntrain: {steps: 1, dtype: f32}\n",
+        other, scratch_path("context-run"), corpus, corpus);
+    const char *path = program_file("context.yaml", text);
+    refuse(tr_format("train '%s'", path), 1, "the model's context 24");
+    free(other);
+}
+
 /* ---- checkpoints ---- */
 
 /* Every command that reads a checkpoint says the same about it. */
@@ -266,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_worked_lines_name_what_exists),
         cmocka_unit_test(test_configurations),
         cmocka_unit_test(test_files_of_a_configuration),
+        cmocka_unit_test(test_training_on_prompts_longer_than_the_context),
         cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_vocabulary_mismatch),
         cmocka_unit_test(test_videos),

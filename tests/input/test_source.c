@@ -173,6 +173,50 @@ static void test_features(void **state)
     tr_source_free(source);
 }
 
+/* A question has no truth: its answers are parsed all the same. */
+static void test_a_question_is_parsed_without_its_truth(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *task, *answer, *parsed;
+    } cases[] = {
+        {"tg", "<answer>1.0 to 2.5</answer>", "[[1.0,2.5]]"},
+        {"dtg", "<answer>1.0 to 2.5</answer>", "[[1.0,2.5]]"},
+        {"vhd", "<answer>0.5 to 1.0, 1.5 to 2.0</answer>", "[[0.5,1.0],[1.5,2.0]]"},
+        {"tal", "<answer>0.5 to 1.0, 1.5 to 2.0</answer>", "[[0.5,1.0],[1.5,2.0]]"},
+        {"qa", "<answer>B</answer>", "\"B\""},
+        {"gvqa", "<answer>B</answer> <glue>[(0.5, 1.0)]</glue>", "{\"option\":\"B\",\"segments\":[[0.5,1.0]]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const tr_data_entry entry = entry_for("");
+        const tr_source_options options = options_for(&entry, 1);
+        tr_source *source;
+        tr_sample s = {0};
+        tr_score score = {0};
+        tr_error err = {0};
+        tr_buffer parsed = {0};
+        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:[s], s:[s,s]}", "id", "ask", "task",
+                                cases[i].task, "video", "test-00000.mp4", "query", "q", "question", "q", "action",
+                                "q", "queries", "q", "options", "a dog", "a cat");
+        assert_int_equal(tr_source_open_row(&options, row, &source, &err), TR_OK);
+        assert_int_equal(source->call->load(source, 0, false, &s, &err), TR_OK);
+        if (source->call->score(source, &s, cases[i].answer, strlen(cases[i].answer), true, &score, &err)) {
+            fail_msg("%s: %s: %s", cases[i].task, err.where, err.message);
+        }
+        assert_int_equal(tr_json_print(score.parsed, &parsed, &err), TR_OK);
+        assert_string_equal(tr_buffer_text(&parsed), cases[i].parsed);
+        assert_string_equal(score.error, "");
+        tr_score_clear(&score);
+        assert_int_equal(source->call->score(source, &s, "no idea", 7, true, &score, &err), TR_OK);
+        assert_string_not_equal(score.error, "");
+        tr_score_clear(&score);
+        tr_buffer_free(&parsed);
+        tr_sample_clear(&s);
+        tr_source_free(source);
+        json_decref(row);
+    }
+}
+
 /* ---- refusals ---- */
 
 static void refuse(const tr_source_options *options, tr_status code, const char *where, const char *message)
@@ -298,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_rows_of_every_task),
         cmocka_unit_test(test_clip_keys),
         cmocka_unit_test(test_features),
+        cmocka_unit_test(test_a_question_is_parsed_without_its_truth),
         cmocka_unit_test(test_bad_rows_stop_before_the_run),
         cmocka_unit_test(test_bad_settings),
         cmocka_unit_test(test_a_prompt_longer_than_the_context),
