@@ -13,8 +13,10 @@ const tr_command tr_command_ask = {
     .name = "ask",
     .arguments = "--model DIR [--task tg] VIDEO \"QUERY\" [options]",
     .summary = "ask one question about one clip",
-    .text = "Answers a question about a video: the text of the answer and, for the temporal tasks, the intervals in seconds that\n"
-            "it names. Greedy unless --temperature is above 0; -n N gives N sampled answers. For qa and gvqa the options\n"
+    .text = "Answers a question about a video: the text of the answer and, for the temporal tasks, the intervals "
+            "in seconds that\n"
+            "it names. Greedy unless --temperature is above 0; -n N gives N sampled answers. For qa and gvqa the "
+            "options\n"
             "are given as --option, in order.\n\n"
             "  tempr1 ask --model Qwen2.5-VL-3B-Instruct --task tg clip.mp4 \"a person opens the door\"\n"
             "  tempr1 ask --model DIR --json -n 8 --temperature 1 clip.mp4 \"the red car turns\"\n",
@@ -32,8 +34,8 @@ typedef struct settings {
 static json_t *make_row(const settings *s, const char *video, const char *query)
 {
     char *path = realpath(video, NULL);
-    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", "ask", "task", s->task, "video", path ? path : video,
-                            "query", query, "question", query, "action", query);
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", "ask", "task", s->task, "video",
+                            path ? path : video, "query", query, "question", query, "action", query);
     free(path);
     if (row) {
         json_object_set_new(row, "queries", json_pack("[s]", query));
@@ -63,8 +65,8 @@ static void print_parsed(const json_t *parsed)
     }
 }
 
-static tr_status print_answer(const settings *s, tr_source *source, const tr_sample *sample, const tr_rollout_group *group,
-                              int64_t index, int64_t at, tr_error *err)
+static tr_status print_answer(const settings *s, tr_source *source, const tr_sample *sample,
+                              const tr_rollout_group *group, int64_t index, int64_t at, tr_error *err)
 {
     tr_buffer text = {0};
     tr_score score = {0};
@@ -74,14 +76,16 @@ static tr_status print_answer(const settings *s, tr_source *source, const tr_sam
     TR_TRY(source->call->text(source, group->ids + at, count, &text, err));
     /* Without a truth only the parsing is meant. */
     tr_error ignored = {0};
-    source->call->score(source, sample, tr_buffer_text(&text), text.length, group->stopped[index], &score, &ignored);
+    source->call->score(source, sample, tr_buffer_text(&text), text.length, group->stopped[index], &score,
+                        &ignored);
     for (int64_t i = 0; i < count; i++) {
         json_array_append_new(ids, json_integer(group->ids[at + i]));
         json_array_append_new(logprobs, json_real((double)group->logp[at + i]));
     }
     if (s->session.json) {
-        out = json_pack("{s:s%, s:O?, s:s, s:O, s:O}", "text", tr_buffer_text(&text), text.length, "parsed", score.parsed,
-                        "finish", group->stopped[index] ? "stop" : "length", "ids", ids, "logprobs", logprobs);
+        out = json_pack("{s:s%, s:O?, s:s, s:O, s:O}", "text", tr_buffer_text(&text), text.length, "parsed",
+                        score.parsed, "finish", group->stopped[index] ? "stop" : "length", "ids", ids, "logprobs",
+                        logprobs);
         status = out ? tr_cli_print_json(out, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     } else {
         printf("%s\n", tr_buffer_text(&text));
@@ -117,15 +121,15 @@ static tr_status answer(const settings *s, tr_session *session, tr_source *sourc
     session->sampling.banned = source->banned;
     TR_TRY(tr_features_get(session->evaluator.features, session->evaluator.network, &session->model->config, source,
                            &sample, 0, &features, NULL, NULL, err));
-    TR_TRY(tr_rollout_create(session->evaluator.network, &limits, session->model, 1, s->answers, s->session.max_tokens,
-                             &rollout, err));
+    TR_TRY(tr_rollout_create(session->evaluator.network, &limits, session->model, 1, s->answers,
+                             s->session.max_tokens, &rollout, err));
     tr_rollout_prompt prompt = {.prompt = {.prompt_ids = sample.prompt_ids,
                                            .positions = sample.positions,
                                            .prompt = sample.prompt,
                                            .features = features,
                                            .visual_tokens = sample.visual_tokens}};
-    TR_TRY(tr_rollout_run(rollout, &prompt, 1, s->answers, &session->sampling, (uint64_t)s->session.seed, 0, &group, NULL,
-                          NULL, NULL, err));
+    TR_TRY(tr_rollout_run(rollout, &prompt, 1, s->answers, &session->sampling, (uint64_t)s->session.seed, 0, &group,
+                          NULL, NULL, NULL, err));
     for (int64_t i = 0, at = 0; i < s->answers; at += group.lengths[i], i++) {
         TR_TRY(print_answer(s, source, &sample, &group, i, at, err));
     }
@@ -142,10 +146,10 @@ static int run(int argc, char **argv)
     tr_session_defaults(&s.session);
     const tr_option options[] = {
         {"task", TR_OPTION_TEXT, &s.task, "TASK", "tg, dtg, vhd, gvqa, tal or qa. Default tg.", 0, 0, false},
-        {"option", TR_OPTION_LIST, &s.options, "TEXT", "One answer option of qa or gvqa; give it once for each.", 0, 0,
-         false},
-        {"prompt", TR_OPTION_TEXT, &s.prompt, "NAME", "Prompt set: think, no-think, ... or a YAML file. Default no-think.",
-         0, 0, false},
+        {"option", TR_OPTION_LIST, &s.options, "TEXT", "One answer option of qa or gvqa; give it once for each.", 0,
+         0, false},
+        {"prompt", TR_OPTION_TEXT, &s.prompt, "NAME",
+         "Prompt set: think, no-think, ... or a YAML file. Default no-think.", 0, 0, false},
         {"scheme", TR_OPTION_TEXT, &s.scheme, "NAME", "Whose answer form is read. Default tempr1.", 0, 0, false},
         {"n", TR_OPTION_INT, &s.answers, "N", "Answers (-n N works too). Default 1.", 1, 4096, false},
         TR_SESSION_OPTIONS(s.session),

@@ -16,10 +16,13 @@ const tr_command tr_command_eval = {
     .name = "eval",
     .arguments = "--model DIR --data ROWS --out DIR [options]",
     .summary = "answer every row of a corpus and measure the answers",
-    .text = "Answers every row greedily (unless --temperature is above 0) and writes DIR/predictions.jsonl and DIR/metrics.json:\n"
-            "the numbers of each task with 95 % bootstrap intervals and the protocol card that says how they came about.\n"
+    .text = "Answers every row greedily (unless --temperature is above 0) and writes DIR/predictions.jsonl and "
+            "DIR/metrics.json:\n"
+            "the numbers of each task with 95 % bootstrap intervals and the protocol card that says how they came "
+            "about.\n"
             "Rows whose clip cannot be read are named, counted and left unanswered.\n\n"
-            "  tempr1 eval --model runs/grpo/checkpoints/step-500 --data test.jsonl --videos videos --out results/grpo\n",
+            "  tempr1 eval --model runs/grpo/checkpoints/step-500 --data test.jsonl --videos videos --out "
+            "results/grpo\n",
     .run = run_eval,
 };
 
@@ -27,8 +30,10 @@ const tr_command tr_command_eval_compare = {
     .name = "eval compare",
     .arguments = "A B [--json]",
     .summary = "set two results of eval side by side, row by row",
-    .text = "A and B are folders written by `tempr1 eval` on the same rows. Prints, for every task, the mean of both and of their\n"
-            "difference with its paired 95 % bootstrap interval: an interval without 0 is a real difference on these rows.\n",
+    .text = "A and B are folders written by `tempr1 eval` on the same rows. Prints, for every task, the mean of "
+            "both and of their\n"
+            "difference with its paired 95 % bootstrap interval: an interval without 0 is a real difference on "
+            "these rows.\n",
     .run = run_compare,
 };
 
@@ -46,19 +51,19 @@ static json_t *make_card(const settings *s)
         snprintf(hash, sizeof hash, "%016llx", (unsigned long long)tr_hash(tr_buffer_text(&rows), rows.length));
     }
     tr_buffer_free(&rows);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:{s:f, s:I, s:I, s:I, s:I}}", "model", s->session.model, "data", s->data,
-                     "data_hash", hash, "prompt", s->prompt, "scheme", s->scheme, "video", "fps", s->session.fps,
-                     "min_frames", (json_int_t)s->session.min_frames, "max_frames", (json_int_t)s->session.max_frames,
-                     "total_pixels", (json_int_t)s->session.total_pixels, "min_pixels",
-                     (json_int_t)s->session.min_pixels);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:{s:f, s:I, s:I, s:I, s:I}}", "model", s->session.model, "data",
+                     s->data, "data_hash", hash, "prompt", s->prompt, "scheme", s->scheme, "video", "fps",
+                     s->session.fps, "min_frames", (json_int_t)s->session.min_frames, "max_frames",
+                     (json_int_t)s->session.max_frames, "total_pixels", (json_int_t)s->session.total_pixels,
+                     "min_pixels", (json_int_t)s->session.min_pixels);
 }
 
 static void print_table(const json_t *metrics)
 {
     const char *task;
     json_t *values;
-    printf("%-6s %6s  %-26s %7s %7s %7s  %7s %7s\n", "task", "rows", "mIoU [95 % interval]", "R1@0.3", "R1@0.5", "R1@0.7",
-           "format", "reward");
+    printf("%-6s %6s  %-26s %7s %7s %7s  %7s %7s\n", "task", "rows", "mIoU [95 % interval]", "R1@0.3", "R1@0.5",
+           "R1@0.7", "format", "reward");
     json_object_foreach((json_t *)(uintptr_t)metrics, task, values)
     {
         const json_t *interval = json_object_get(values, "miou_interval");
@@ -68,7 +73,8 @@ static void print_table(const json_t *metrics)
         char miou[64] = "n/a";
         if (interval) {
             snprintf(miou, sizeof miou, "%.4f [%.4f, %.4f]", json_number_value(json_object_get(values, "miou")),
-                     json_number_value(json_array_get(interval, 0)), json_number_value(json_array_get(interval, 1)));
+                     json_number_value(json_array_get(interval, 0)),
+                     json_number_value(json_array_get(interval, 1)));
         }
         printf("%-6s %6lld  %-26s", task, (long long)json_integer_value(json_object_get(values, "rows")), miou);
         const char *const keys[] = {"r1@0.3", "r1@0.5", "r1@0.7", "format_rate", "reward"};
@@ -94,7 +100,8 @@ static tr_status evaluate(const settings *s, json_t **metrics, tr_error *err)
     tr_session session = {0};
     tr_source *source = NULL;
     json_t *card = make_card(s);
-    tr_data_entry entry = {.rows = s->data, .videos = s->videos, .weight = 1, .reward = s->scheme, .prompt = s->prompt};
+    tr_data_entry entry = {
+        .rows = s->data, .videos = s->videos, .weight = 1, .reward = s->scheme, .prompt = s->prompt};
     tr_status status;
     TR_TRY(tr_session_open(&s->session, &session, err));
     tr_source_options options = tr_session_source(&s->session, &session, &entry);
@@ -122,13 +129,14 @@ static int run_eval(int argc, char **argv)
     tr_session_defaults(&s.session);
     const tr_option options[] = {
         {"data", TR_OPTION_TEXT, &s.data, "ROWS", "Corpus rows (JSON Lines).", 0, 0, true},
-        {"videos", TR_OPTION_TEXT, &s.videos, "DIR", "Folder of the rows' videos. Default: as the rows say.", 0, 0, false},
-        {"out", TR_OPTION_TEXT, &s.out, "DIR", "Where predictions.jsonl and metrics.json go.", 0, 0, true},
-        {"prompt", TR_OPTION_TEXT, &s.prompt, "NAME", "Prompt set: think, no-think, ... or a YAML file. Default no-think.",
-         0, 0, false},
-        {"scheme", TR_OPTION_TEXT, &s.scheme, "NAME", "Reward scheme. Default tempr1.", 0, 0, false},
-        {"batch", TR_OPTION_INT, &s.batch, "N", "Rows answered together; results do not depend on it. Default 8.", 1, 1024,
+        {"videos", TR_OPTION_TEXT, &s.videos, "DIR", "Folder of the rows' videos. Default: as the rows say.", 0, 0,
          false},
+        {"out", TR_OPTION_TEXT, &s.out, "DIR", "Where predictions.jsonl and metrics.json go.", 0, 0, true},
+        {"prompt", TR_OPTION_TEXT, &s.prompt, "NAME",
+         "Prompt set: think, no-think, ... or a YAML file. Default no-think.", 0, 0, false},
+        {"scheme", TR_OPTION_TEXT, &s.scheme, "NAME", "Reward scheme. Default tempr1.", 0, 0, false},
+        {"batch", TR_OPTION_INT, &s.batch, "N", "Rows answered together; results do not depend on it. Default 8.",
+         1, 1024, false},
         {"first", TR_OPTION_INT, &s.first, "N", "Only the first N rows. Default 0: all.", 0, 1e12, false},
         TR_SESSION_OPTIONS(s.session),
         {0},
@@ -161,7 +169,8 @@ static tr_status read_predictions(const char *dir, json_t **out, tr_error *err)
     tr_status status = TR_OK;
     *out = json_object();
     if (!f || !*out) {
-        status = tr_fail(err, TR_NOT_FOUND, path ? path : dir, "cannot be opened; expected a folder written by tempr1 eval");
+        status = tr_fail(err, TR_NOT_FOUND, path ? path : dir,
+                         "cannot be opened; expected a folder written by tempr1 eval");
     }
     long number = 0;
     for (bool got = true; !status && got;) {
@@ -237,12 +246,12 @@ static tr_status compare(const json_t *a, const json_t *b, bool json, tr_error *
         TR_TRY(tr_bootstrap_paired(y, x, n, TR_BOOTSTRAP_RESAMPLES, 0.95, 1, &difference, err));
         const char *name = strcmp(tasks[t], "tg") ? "reward" : "miou";
         json_object_set_new(out, tasks[t],
-                            json_pack("{s:I, s:s, s:f, s:f, s:f, s:[f, f]}", "rows", (json_int_t)n, "measure", name, "a",
-                                      first.mean, "b", second.mean, "difference", difference.mean, "interval",
+                            json_pack("{s:I, s:s, s:f, s:f, s:f, s:[f, f]}", "rows", (json_int_t)n, "measure", name,
+                                      "a", first.mean, "b", second.mean, "difference", difference.mean, "interval",
                                       difference.low, difference.high));
         if (!json) {
-            printf("%-5s %6zu rows  %-6s  A %.4f  B %.4f  B - A %+.4f [%+.4f, %+.4f]%s\n", tasks[t], n, name, first.mean,
-                   second.mean, difference.mean, difference.low, difference.high,
+            printf("%-5s %6zu rows  %-6s  A %.4f  B %.4f  B - A %+.4f [%+.4f, %+.4f]%s\n", tasks[t], n, name,
+                   first.mean, second.mean, difference.mean, difference.low, difference.high,
                    difference.low > 0 || difference.high < 0 ? "  differs" : "");
         }
     }

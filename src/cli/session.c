@@ -84,7 +84,8 @@ done:
     return status;
 }
 
-tr_source_options tr_session_source(const tr_session_settings *s, const tr_session *session, const tr_data_entry *entry)
+tr_source_options tr_session_source(const tr_session_settings *s, const tr_session *session,
+                                    const tr_data_entry *entry)
 {
     return (tr_source_options){.model = &session->model->config,
                                .tokenizer = session->tokenizer,

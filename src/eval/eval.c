@@ -37,8 +37,9 @@ typedef struct run {
 
 static int64_t slots(const run *r)
 {
-    return r->evaluator->limits.decode_groups < r->evaluator->limits.decode_rows ? r->evaluator->limits.decode_groups
-                                                                                 : r->evaluator->limits.decode_rows;
+    return r->evaluator->limits.decode_groups < r->evaluator->limits.decode_rows
+               ? r->evaluator->limits.decode_groups
+               : r->evaluator->limits.decode_rows;
 }
 
 static tr_status start(run *r, tr_error *err)
@@ -93,8 +94,8 @@ static tr_status add_row(run *r, int64_t row, tr_error *err)
     tr_status status = r->source->call->load(r->source, row, false, sample, &why);
     const float *features = NULL;
     if (!status) {
-        status = tr_features_get(r->evaluator->features, r->evaluator->network, &r->evaluator->model->config, r->source,
-                                 sample, r->options->feature_version, &features, NULL, NULL, &why);
+        status = tr_features_get(r->evaluator->features, r->evaluator->network, &r->evaluator->model->config,
+                                 r->source, sample, r->options->feature_version, &features, NULL, NULL, &why);
     }
     if (status == TR_MEMORY || status == TR_NUMERIC || status == TR_INTERRUPTED) {
         tr_sample_clear(sample);
@@ -137,7 +138,8 @@ static tr_status take_answer(run *r, int64_t index, tr_error *err)
     json_t *prediction = NULL;
     tr_status status;
     TR_TRY(r->source->call->text(r->source, group->ids, group->lengths[0], &text, err));
-    TR_TRY(r->source->call->score(r->source, sample, tr_buffer_text(&text), text.length, group->stopped[0], &score, err));
+    TR_TRY(r->source->call->score(r->source, sample, tr_buffer_text(&text), text.length, group->stopped[0], &score,
+                                  err));
     TR_TRY(tr_measure_add(r->measure, sample, tr_buffer_text(&text), text.length, group->lengths[0],
                           group->stopped[0], &score, &prediction, err));
     if (r->writing) {
@@ -155,8 +157,8 @@ static tr_status answer_batch(run *r, tr_error *err)
     if (!r->batch.count) {
         return TR_OK;
     }
-    tr_status status = tr_rollout_run(r->rollout, r->batch.prompts, r->batch.count, 1, &r->sampling, r->options->seed,
-                                      0, r->batch.groups, NULL, NULL, NULL, err);
+    tr_status status = tr_rollout_run(r->rollout, r->batch.prompts, r->batch.count, 1, &r->sampling,
+                                      r->options->seed, 0, r->batch.groups, NULL, NULL, NULL, err);
     for (int64_t i = 0; !status && i < r->batch.count; i++) {
         r->tokens += r->batch.groups[i].tokens;
         status = take_answer(r, i, err);
@@ -194,12 +196,12 @@ static tr_status answer_all(run *r, tr_error *err)
 static json_t *card(const run *r)
 {
     const tr_sampling *s = &r->sampling;
-    json_t *card = json_pack("{s:s, s:I, s:{s:f, s:f, s:I, s:f, s:I, s:I}, s:f, s:I, s:s, s:s}", "program",
-                             "tempr1 " TEMPR1_VERSION, "rows", (json_int_t)r->source->rows, "sampling", "temperature",
-                             s->temperature, "top_p", s->top_p, "top_k", (json_int_t)s->top_k, "min_p", s->min_p,
-                             "max_tokens", (json_int_t)s->max_tokens, "seed", (json_int_t)r->options->seed, "seconds",
-                             r->seconds, "tokens", (json_int_t)r->tokens, "kernels", r->evaluator->model->ops->name,
-                             "dtype", tr_dtype_name(r->evaluator->model->dtype));
+    json_t *card = json_pack(
+        "{s:s, s:I, s:{s:f, s:f, s:I, s:f, s:I, s:I}, s:f, s:I, s:s, s:s}", "program", "tempr1 " TEMPR1_VERSION,
+        "rows", (json_int_t)r->source->rows, "sampling", "temperature", s->temperature, "top_p", s->top_p, "top_k",
+        (json_int_t)s->top_k, "min_p", s->min_p, "max_tokens", (json_int_t)s->max_tokens, "seed",
+        (json_int_t)r->options->seed, "seconds", r->seconds, "tokens", (json_int_t)r->tokens, "kernels",
+        r->evaluator->model->ops->name, "dtype", tr_dtype_name(r->evaluator->model->dtype));
     if (card && r->options->card) {
         json_object_update(card, (json_t *)(uintptr_t)r->options->card);
     }

@@ -73,7 +73,8 @@ static tr_status build_prompt(const self *s, int64_t row, int64_t tokens, tr_ids
     tr_chat_message messages[2] = {{TR_CHAT_SYSTEM, &system_part, 1}, {TR_CHAT_USER, user_parts, 2}};
     int without_system = system.length == 0;
     tr_chat_options options = {.generation_prompt = true};
-    TR_TRY(tr_prompt_build(s->tokenizer, messages + without_system, (size_t)(2 - without_system), &options, ids, err));
+    TR_TRY(
+        tr_prompt_build(s->tokenizer, messages + without_system, (size_t)(2 - without_system), &options, ids, err));
 done:
     tr_buffer_free(&system);
     tr_buffer_free(&user);
@@ -166,9 +167,8 @@ static tr_status set_positions(const self *s, tr_sample *sample, tr_error *err)
     sample->grids[0][0] = s->clip->grid_t;
     sample->grids[0][1] = s->clip->grid_h;
     sample->grids[0][2] = s->clip->grid_w;
-    sample->visual = (tr_visual){.rows = 4 * sample->visual_tokens,
-                                 .grids = (const int32_t(*)[3])sample->grids,
-                                 .grid_count = 1};
+    sample->visual = (tr_visual){
+        .rows = 4 * sample->visual_tokens, .grids = (const int32_t(*)[3])sample->grids, .grid_count = 1};
     return tr_positions(s->model, sample->prompt_ids, sample->prompt, sample->visual.grids, 1, &second_per_grid,
                         sample->positions, NULL, err);
 }
@@ -187,7 +187,7 @@ static tr_status load(tr_source *source, int64_t row, bool target, tr_sample *sa
                           .truth = r->json};
     TR_TRY(open_clip(s, row, err));
     sample->clip_key = s->clip_key;
-    sample->duration_s = r->duration_s > 0   ? r->duration_s
+    sample->duration_s = r->duration_s > 0  ? r->duration_s
                          : r->clip_s[1] > 0 ? r->clip_s[1] - r->clip_s[0]
                                             : s->clip->duration_s;
     sample->visual_tokens = s->clip->tokens;
@@ -199,7 +199,8 @@ static tr_status load(tr_source *source, int64_t row, bool target, tr_sample *sa
         status = tr_fail(err, TR_INVALID, r->id,
                          "the prompt has %lld tokens (%lld of them video), the model's context %lld; lower "
                          "video.total_pixels or video.max_frames",
-                         (long long)sample->prompt, (long long)sample->visual_tokens, (long long)s->model->max_positions);
+                         (long long)sample->prompt, (long long)sample->visual_tokens,
+                         (long long)s->model->max_positions);
         goto done;
     }
     TR_TRY(set_positions(s, sample, err));
@@ -245,7 +246,8 @@ static tr_status fill_score(const tr_reward *reward, tr_task task, tr_score *sco
     score->reward = reward->total;
     for (int p = 0; p < TR_PART_COUNT && score->part_count < TR_SCORE_PARTS; p++) {
         if (reward->present & 1u << p) {
-            snprintf(score->parts[score->part_count].name, sizeof score->parts[0].name, "%s", tr_part_name((tr_part)p));
+            snprintf(score->parts[score->part_count].name, sizeof score->parts[0].name, "%s",
+                     tr_part_name((tr_part)p));
             score->parts[score->part_count++].value = reward->parts[p];
         }
     }
@@ -383,7 +385,8 @@ done:
     return status;
 }
 
-/* The most that one clip can become under the settings: spec section 6.4's budget, the least size winning over it. */
+/* The most that one clip can become under the settings: spec section 6.4's budget, the least size winning over it.
+ */
 static void video_limits(const tr_video_settings *video, tr_source_limits *limits)
 {
     int64_t least = video->min_pixels / 784 > 0 ? video->min_pixels / 784 : 1;
