@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { MOST = 51, WAYS = 5 };
 
@@ -31,15 +32,26 @@ static double median(const double *values, int count)
     return sorted[count / 2];
 }
 
-/* Seconds that a shell command (freed) takes. */
-static double run(char *command)
+/* Processor seconds of the processes that have ended. */
+static double cpu_s(void)
+{
+    struct rusage use;
+    getrusage(RUSAGE_CHILDREN, &use);
+    return (double)use.ru_utime.tv_sec + (double)use.ru_stime.tv_sec +
+           1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+}
+
+/* Wall seconds that a shell command (freed) takes; *cpu its processor seconds. */
+static double run(char *command, double *cpu)
 {
     double start = tr_time_s();
+    *cpu = cpu_s();
     if (!command || system(command)) {
         fprintf(stderr, "bench_video_frames: failed: %s\n", command ? command : "no memory");
         exit(1);
     }
     free(command);
+    *cpu = cpu_s() - *cpu;
     return tr_time_s() - start;
 }
 
@@ -61,29 +73,33 @@ static double open_once(const char *path, const tr_video_options *o, tr_video_ca
 static void one_clip(const char *path, const char *program, const tr_video_options *o, tr_video_cache *cache,
                      int repeats)
 {
-    double times[WAYS][MOST], worst = 0;
+    double times[WAYS][MOST], cpu[3][MOST], worst = 0;
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
     tr_clip c;
     open_once(path, o, cache, &c);
     for (int r = 0; r < repeats; r++) {
         times[0][r] = run(tr_format("ffmpeg -nostdin -v quiet -i '%s' -an -vf fps=%g,scale=%d:%d -pix_fmt rgb24 -f "
                                     "rawvideo -y /dev/null",
-                                    path, o->fps, c.width, c.height));
+                                    path, o->fps, c.width, c.height),
+                          &cpu[0][r]);
         times[1][r] =
             run(tr_format("ffmpeg -nostdin -v quiet -i '%s' -an -vf fps=%g -pix_fmt rgb24 -f rawvideo -y /dev/null",
-                          path, o->fps));
+                          path, o->fps),
+                &cpu[1][r]);
         times[2][r] = run(
             tr_format("'%s' frames '%s' --fps %g --max-frames %d --total-pixels %lld --min-pixels %lld "
                       "--json >/dev/null",
-                      program, path, o->fps, o->max_frames, (long long)o->total_pixels, (long long)o->min_pixels));
+                      program, path, o->fps, o->max_frames, (long long)o->total_pixels, (long long)o->min_pixels),
+            &cpu[2][r]);
         times[3][r] = open_once(path, o, NULL, &c);
         times[4][r] = open_once(path, o, cache, &c);
         worst = times[2][r] / times[0][r] > worst ? times[2][r] / times[0][r] : worst;
     }
     double scaled = median(times[0], repeats), ours = median(times[2], repeats);
-    printf("%-28s %5lld %5d %4dx%-4d %8.3f %8.3f %8.3f %8.3f %8.4f %7.2f %7.2f\n", name, (long long)c.total_frames,
-           c.frame_count, c.width, c.height, scaled, median(times[1], repeats), ours, median(times[3], repeats),
-           median(times[4], repeats), ours / scaled, worst);
+    printf("%-28s %5lld %5d %4dx%-4d %8.3f %8.3f %8.3f %8.3f %8.4f %7.2f %7.2f %8.3f %8.3f\n", name,
+           (long long)c.total_frames, c.frame_count, c.width, c.height, scaled, median(times[1], repeats), ours,
+           median(times[3], repeats), median(times[4], repeats), ours / scaled, worst, median(cpu[0], repeats),
+           median(cpu[2], repeats));
     fflush(stdout);
 }
 
@@ -119,8 +135,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_video_frames: no cache: %s\n", err.message);
         return 1;
     }
-    printf("%-28s %5s %5s %9s %8s %8s %8s %8s %8s %7s %7s\n", "clip (seconds, medians)", "shown", "taken", "size",
-           "ffmpeg+s", "ffmpeg", "tempr1", "library", "cached", "t/f+s", "worst");
+    printf("%-28s %5s %5s %9s %8s %8s %8s %8s %8s %7s %7s %8s %8s\n", "clip (seconds, medians)", "shown", "taken",
+           "size", "ffmpeg+s", "ffmpeg", "tempr1", "library", "cached", "t/f+s", "worst", "cpu f+s", "cpu t");
     for (; at < argc; at++) {
         one_clip(argv[at], program, &o, &cache, repeats);
     }

@@ -106,6 +106,7 @@ static int run(int argc, char **argv)
     TR_TRY(print_clip(clip, as_json, &err));
 done:
     tr_clip_free(clip);
+    tr_video_workers_stop();
     return status == TR_OK ? TR_EXIT_DONE : tr_cli_fail(&tr_command_frames, &err);
 }
 
