@@ -167,7 +167,7 @@ static void take_segments(row_build *b)
     }
     for (size_t i = 0; i < count && !b->refused; i++) {
         const json_t *pair = json_array_get(list, i);
-        if (!read_pair(pair, &start, &end)) {
+        if (!read_pair(pair, &start, &end) || !isfinite(start * scale) || !isfinite(end * scale)) {
             REFUSE(b, TR_IMPORT_BAD_RECORD, "interval %zu is no pair of numbers", i + 1);
         } else if (dense && !take_query(b, i)) {
             rule = TR_IMPORT_EMPTY_TEXT;
@@ -343,8 +343,9 @@ static void put_id(row_build *b)
         return;
     }
     put_text(b, "id", id, TR_IMPORT_BAD_RECORD);
-    if (!b->refused && json_object_get(b->im->ids, id)) {
-        REFUSE(b, TR_IMPORT_DUPLICATE, "%s", id);
+    const char *written = json_string_value(json_object_get(b->row, "id"));
+    if (!b->refused && json_object_get(b->im->ids, written)) {
+        REFUSE(b, TR_IMPORT_DUPLICATE, "%s", written);
     }
     free(id);
 }
