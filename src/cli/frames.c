@@ -99,6 +99,7 @@ static int run(int argc, char **argv)
     tr_error err = {0};
     tr_clip *clip = NULL;
     tr_status status = TR_OK;
+    tr_video_workers_prepare();
     TR_TRY(tr_clip_open(positional[0], &o, NULL, &clip, &err));
     if (out) {
         TR_TRY(write_pixels(clip, out, &err));

@@ -69,6 +69,10 @@ tr_status tr_video_patches(const uint8_t *pixels, int count, int height, int wid
  */
 void tr_video_set_worker(const char *path);
 
+/* Starts a decoder process for the first clip by a fork, which saves loading the program once more. Only while this
+ * process has one thread; does nothing where another program is to decode. */
+void tr_video_workers_prepare(void);
+
 /* Ends the decoder processes that wait for work; later clips start new ones. Otherwise they end with this process.
  */
 void tr_video_workers_stop(void);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -146,6 +147,42 @@ static void keep(worker *w)
     if (!kept) {
         bury(w);
     }
+}
+
+/* The child of a fork: becomes the decoder process on its end of the connection. */
+static void become_worker(int connection)
+{
+    int nothing = open("/dev/null", O_RDWR);
+    if (nothing < 0 || dup2(connection, TR_WIRE_FD) < 0 || dup2(nothing, 0) < 0 || dup2(nothing, 1) < 0 ||
+        close_range(TR_WIRE_FD + 1, ~0U, 0)) {
+        _exit(2);
+    }
+    _exit(tr_video_worker_main());
+}
+
+void tr_video_workers_prepare(void)
+{
+    worker w = {0};
+    int pair[2];
+    if (given_path[0] || getenv("TEMPR1_WORKER") || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+        return;
+    }
+    find_worker(w.path);
+    fflush(NULL);
+    w.pid = fork();
+    if (!w.pid) {
+        become_worker(pair[1]);
+    }
+    close(pair[1]);
+    w.socket = pair[0];
+    if (w.pid < 0) {
+        close(w.socket);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    owner = getpid();
+    pthread_mutex_unlock(&lock);
+    keep(&w);
 }
 
 void tr_video_workers_stop(void)

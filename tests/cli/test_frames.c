@@ -143,6 +143,8 @@ static void errors(void **state)
                    "/nonexistent/x.safetensors");
     program_before = "TEMPR1_WORKER=/nonexistent/tempr1";
     program_expect(tr_format("frames '%s'", clip), 1, "", "cannot start the decoder program /nonexistent/tempr1");
+    program_before = "TEMPR1_WORKER=false";
+    program_expect(tr_format("frames '%s'", clip), 1, "", "ended with status 1");
     program_before = "TEMPR1_WORKER_FAULT=hang";
     program_expect(tr_format("frames '%s' --time-limit 0.5", clip), 1, "", "did not finish within 0.5 s");
     program_before = "TEMPR1_WORKER_FAULT=crash";
@@ -185,6 +187,7 @@ static void not_listed(void **state)
 
 int main(void)
 {
+    unsetenv("TEMPR1_WORKER"); /* the program as users start it: it is its own decoder process */
     const struct CMUnitTest tests[] = {cmocka_unit_test(clock_as_json), cmocka_unit_test(clock_as_text),
                                        cmocka_unit_test(pixels),        cmocka_unit_test(errors),
                                        cmocka_unit_test(truncated),     cmocka_unit_test(not_listed)};
