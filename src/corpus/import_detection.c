@@ -15,7 +15,10 @@ static tr_status add_classes(tr_import *im, const char *video, const char *split
     tr_status status = TR_OK;
     /* ActivityNet's own file drops the "v_" that its videos' names begin with. */
     bool prefix = !strcmp(im->source->name, "activitynet-1.3") && strncmp(video, "v_", 2) != 0;
-    snprintf(bare, sizeof bare, "%s%s", prefix ? "v_" : "", video);
+    if (snprintf(bare, sizeof bare, "%s%s", prefix ? "v_" : "", video) >= (int)sizeof bare) {
+        tr_import_refuse(im, TR_IMPORT_BAD_RECORD, "the video's name has %zu bytes", strlen(video));
+        return TR_OK;
+    }
     if (!(duration_s > 0)) {
         duration_s = json_number_value(json_object_get(im->durations, video));
     }

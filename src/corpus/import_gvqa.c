@@ -43,6 +43,11 @@ static tr_status add_next_record(tr_import *im, const tr_import_table *table, tr
             err, TR_FORMAT, im->paths[im->path],
             "expected the columns \"video_id\", \"question\", \"answer\", \"qid\", \"type\", \"a0\" to \"a4\"");
     }
+    if (strlen(video) + strlen(qid) > 150) { /* the texts below are never cut */
+        tr_import_refuse(im, TR_IMPORT_BAD_RECORD, "\"video_id\" and \"qid\" have %zu bytes",
+                         strlen(video) + strlen(qid));
+        return TR_OK;
+    }
     const json_t *span = kept(im, "span", video), *map = kept(im, "map", video);
     json_t *segments = json_object_get(json_object_get(span, "location"), qid), *options = json_array();
     const char *answer = tr_import_cell(table, "answer"), *type = tr_import_cell(table, "type");

@@ -121,7 +121,7 @@ const char *tr_import_text(const json_t *object, const char *key);
 double tr_import_double(const json_t *object, const char *key);
 /* "[[start, end]]", owned. */
 json_t *tr_import_pair(double start_s, double end_s);
-/* name with ".mp4" when it has no extension of a video; into a buffer. */
+/* name with ".mp4" when it has no extension of a video, in buffer; a name that is too long for it as it is. */
 const char *tr_import_mp4(const char *name, char *buffer, size_t size);
 
 /* ---- import_video.c ---- */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- rules ---- */
 
@@ -102,11 +103,15 @@ json_t *tr_import_pair(double start_s, double end_s)
 
 const char *tr_import_mp4(const char *name, char *buffer, size_t size)
 {
-    static const char *const kinds[] = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".MP4"};
+    static const char *const kinds[] = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".m4v", ".3gp",
+                                        ".wmv", ".mpg", ".mpeg", ".ogv", ".ogg", ".ts",  ".mts", ".gif"};
     size_t length = strlen(name);
+    if (length + sizeof ".mp4" > size) {
+        return name; /* never cut: another video's name could come out */
+    }
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         size_t n = strlen(kinds[i]);
-        if (length > n && !strcmp(name + length - n, kinds[i])) {
+        if (length > n && !strcasecmp(name + length - n, kinds[i])) {
             snprintf(buffer, size, "%s", name);
             return buffer;
         }
