@@ -244,33 +244,33 @@ static int await_word(const worker *w, double limit_s)
 tr_status tr_video_pool_run(const tr_wire_request *request, int memory, tr_error *err)
 {
     worker w = {0};
-    int result, word = 0;
+    int result;
     double limit_s = request->options.time_limit_s;
     find_worker(w.path);
-    bool sent = take_idle(&w) && send_request(&w, request, memory);
-    if (!sent) { /* none there, or it died while it was idle */
-        if (w.pid) {
+    for (bool kept = take_idle(&w);; kept = false) {
+        if (!kept) {
+            tr_status status = start(&w, request->path, err);
+            if (status != TR_OK) {
+                return status;
+            }
+        }
+        int word = send_request(&w, request, memory) ? await_word(&w, limit_s) : 0;
+        if (word > 0) {
+            w.served++;
+            keep(&w);
+            return TR_OK;
+        }
+        if (word < 0) {
+            kill(w.pid, SIGKILL);
             bury(&w);
+            return tr_fail(err, TR_TIMEOUT, request->path, "its decoder did not finish within %g s and was stopped",
+                           limit_s);
         }
-        tr_status status = start(&w, request->path, err);
-        if (status != TR_OK) {
-            return status;
+        result = bury(&w);
+        if (!kept) { /* one that was kept may have died of something else: a fresh one tries again */
+            break;
         }
-        sent = send_request(&w, request, memory);
     }
-    word = sent ? await_word(&w, limit_s) : 0;
-    if (word > 0) {
-        w.served++;
-        keep(&w);
-        return TR_OK;
-    }
-    if (word < 0) {
-        kill(w.pid, SIGKILL);
-        bury(&w);
-        return tr_fail(err, TR_TIMEOUT, request->path, "its decoder did not finish within %g s and was stopped",
-                       limit_s);
-    }
-    result = bury(&w);
     if (WIFSIGNALED(result)) {
         return tr_fail(
             err, TR_CHILD, request->path,

@@ -1,8 +1,8 @@
 /* pool.h: the decoder processes of this process: started when needed, kept for the next clip, watched over.
  *
- * Each serves one request at a time. One that does not answer in time is killed, one that dies is reported; neither
- * serves again. Idle ones end when this process ends, however it ends. Thread safe; after a fork without exec the
- * child starts its own. Internal to src/video. */
+ * Each serves one request at a time. One that does not answer in time is killed, one that dies is reported (one
+ * that had been kept: replaced first); neither serves again. Idle ones end when this process ends, however it ends.
+ * Thread safe; after a fork without exec the child starts its own. Internal to src/video. */
 #ifndef TR_VIDEO_POOL_H
 #define TR_VIDEO_POOL_H
 
