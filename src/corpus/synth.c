@@ -211,7 +211,7 @@ void tr_synth_frame(const tr_synth_options *o, const tr_synth_scene *scene, int 
             }
             noise *= o->noise * 1.7320508075688772;
         }
-        double grey = 116 + noise; /* about the mean that pixels are normalised by: an empty picture is near 0 */
+        double grey = TR_SYNTH_BACKGROUND + noise;
         rgb[3 * i] = rgb[3 * i + 1] = rgb[3 * i + 2] = (uint8_t)(grey < 0 ? 0 : grey > 255 ? 255 : lround(grey));
     }
     for (int i = 0; i < scene->event_count; i++) {

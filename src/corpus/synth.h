@@ -13,6 +13,9 @@
 #include <stdint.h>
 
 enum { TR_SYNTH_COLOURS = 6, TR_SYNTH_FORMS = 3, TR_SYNTH_EVENTS = 8 };
+/* Grey level of the background: about the mean by which the model normalises pixels, so that an empty picture is near 0
+ * and a tiny model sees the shapes and not one large constant. */
+enum { TR_SYNTH_BACKGROUND = 116 };
 
 typedef struct tr_synth_options {
     uint64_t seed;

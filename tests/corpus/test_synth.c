@@ -77,12 +77,34 @@ static void test_frames_show_the_events(void **state)
             }
             tr_synth_frame(&o, &scene, 0, clip, t, rgb);
             for (int64_t i = 0; i < o.size * o.size * 3; i++) {
-                seen |= rgb[i] != 60;
+                seen |= rgb[i] != TR_SYNTH_BACKGROUND;
             }
             assert_int_equal(shown, seen);
         }
     }
     free(rgb);
+}
+
+static void test_distinct_colours(void **state)
+{
+    (void)state;
+    tr_synth_options o;
+    tr_synth_defaults(&o);
+    o.distinct_colours = true;
+    o.min_events = o.max_events = 4;
+    o.min_event_s = 1;
+    unsigned forms = 0;
+    for (int64_t clip = 0; clip < 200; clip++) {
+        tr_synth_scene scene;
+        tr_synth_scene_make(&o, 0, clip, &scene);
+        unsigned seen = 0;
+        for (int i = 0; i < scene.event_count; i++) {
+            assert_false(seen & 1u << scene.events[i].colour);
+            seen |= 1u << scene.events[i].colour;
+            forms |= 1u << scene.events[i].form;
+        }
+    }
+    assert_int_equal(forms, (1u << TR_SYNTH_FORMS) - 1);
 }
 
 static void test_rows_of_every_task_are_good(void **state)
@@ -146,9 +168,9 @@ static void test_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scenes_keep_their_bounds), cmocka_unit_test(test_splits_and_seeds_differ),
-        cmocka_unit_test(test_frames_show_the_events),   cmocka_unit_test(test_rows_of_every_task_are_good),
-        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_scenes_keep_their_bounds),    cmocka_unit_test(test_splits_and_seeds_differ),
+        cmocka_unit_test(test_frames_show_the_events),      cmocka_unit_test(test_distinct_colours),
+        cmocka_unit_test(test_rows_of_every_task_are_good), cmocka_unit_test(test_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,26 @@ static void test_training_order(void **state)
     free(path);
 }
 
+/* A size of 0 merges until every word of the samples is one token. */
+static void test_training_whole_words(void **state)
+{
+    (void)state;
+    const char *text[] = {"when the yellow circle moves"},
+               *words[] = {"when", " the", " yellow", " circle", " moves"};
+    tr_train_bpe_options options = {0, false};
+    tr_tokenizer *whole = NULL;
+    const char *out = scratch_path("whole");
+    assert_int_equal(tr_train_bpe(text, 1, &options, out, NULL), TR_OK);
+    assert_int_equal(tr_tokenizer_load(out, &whole, NULL), TR_OK);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        tr_ids ids = {0};
+        assert_int_equal(tr_tokenizer_encode(whole, words[i], strlen(words[i]), 0, &ids, NULL), TR_OK);
+        assert_int_equal(ids.count, 1);
+        tr_ids_free(&ids);
+    }
+    tr_tokenizer_free(whole);
+}
+
 static void test_training_refuses(void **state)
 {
     (void)state;
@@ -379,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_training_is_deterministic),
         cmocka_unit_test(test_training_order),
+        cmocka_unit_test(test_training_whole_words),
         cmocka_unit_test(test_training_refuses),
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_model_must_fit),
