@@ -136,9 +136,15 @@ LANES_INLINE void transpose_pairs(uint32_t *b, const tr_matrix *w, int64_t n0, i
 static inline void pairs_block(int64_t rows, int64_t panels, tile t)
 {
     const char *next = t.ahead;
+    const float *first = t.c;
     t.ahead = t.b;
     for (int64_t i = 0; i < rows;) {
         int64_t left = rows - i, take = left > ROWS && left < 2 * ROWS ? (left + 1) / 2 : tr_min_i64(left, ROWS);
+        if (left > take) {
+            fetch_rows(t.c + take * t.ldc, tr_min_i64(left - take, ROWS), panels, &t);
+        } else {
+            fetch_rows(first + panels * t.panel_step, tr_min_i64(rows, ROWS), panels, &t);
+        }
         (panels == 1 ? pairs_one : pairs_full)[take](&t);
         t.a += take * PAIR_STRIDE;
         t.c += take * t.ldc;

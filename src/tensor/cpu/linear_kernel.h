@@ -185,6 +185,17 @@ static inline void few_run(int64_t rows, int64_t panels, tr_dtype dtype, const t
     (panels == 1 ? one : few)[rows](t);
 }
 
+/* Fetches rows of C that the next tile will add to: the blocks of C are larger than the second-level cache. */
+static inline void fetch_rows(const float *c, int64_t rows, int64_t panels, const tile *t)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t p = 0; p < panels; p++) {
+            __builtin_prefetch(c + i * t->ldc + p * t->panel_step, 1);
+            __builtin_prefetch(c + i * t->ldc + p * t->panel_step + TR_PANEL - 1, 1);
+        }
+    }
+}
+
 /* All tiles of a block of rows against panels of f32, `panels` at most PANELS. The second tile fetches what comes
  * next. */
 static inline void block_run(int64_t rows, int64_t panels, form layout, tile t)
@@ -193,12 +204,18 @@ static inline void block_run(int64_t rows, int64_t panels, form layout, tile t)
                                   : panels == 1  ? tall_one
                                                  : tall_full;
     const char *next = t.ahead;
+    const float *first = t.c;
     t.ahead = t.b;
     for (int64_t i = 0; i < rows;) {
         int64_t left = rows - i, take = tr_min_i64(left, ROWS);
         if (layout == FLAT && left > ROWS &&
             left < 2 * ROWS) { /* two halves are faster than a whole and a little */
             take = (left + 1) / 2;
+        }
+        if (left > take) {
+            fetch_rows(t.c + take * t.ldc, tr_min_i64(left - take, ROWS), panels, &t);
+        } else {
+            fetch_rows(first + panels * t.panel_step, tr_min_i64(rows, ROWS), panels, &t);
         }
         kernels[take](&t);
         t.a += layout == FLAT ? take * STRIDE : ROWS * DEPTH;
