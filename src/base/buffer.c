@@ -58,8 +58,8 @@ tr_status tr_buffer_printf(tr_buffer *buffer, tr_error *err, const char *format,
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, format, ap);
     va_end(ap);
-    tr_status status = n < 0 ? tr_fail(err, TR_INVALID, NULL, "a text could not be formatted")
-                             : reserve(buffer, (size_t)n, err);
+    tr_status status =
+        n < 0 ? tr_fail(err, TR_INVALID, NULL, "a text could not be formatted") : reserve(buffer, (size_t)n, err);
     if (!status) {
         vsnprintf(buffer->data + buffer->length, (size_t)n + 1, format, again);
         buffer->length += (size_t)n;
@@ -145,4 +145,18 @@ const char *tr_nearest(const char *name, const char *const *candidates, size_t c
         }
     }
     return best;
+}
+
+tr_status tr_buffer_add_escaped(tr_buffer *buffer, const char *text, tr_error *err)
+{
+    tr_status status = TR_OK;
+    for (const char *p = text; *p && !status; p++) {
+        const char *code = *p == '<'   ? "&lt;"
+                           : *p == '>' ? "&gt;"
+                           : *p == '&' ? "&amp;"
+                           : *p == '"' ? "&quot;"
+                                       : NULL;
+        status = code ? tr_buffer_add_text(buffer, code, err) : tr_buffer_add(buffer, p, 1, err);
+    }
+    return status;
 }

@@ -19,6 +19,9 @@ void tr_buffer_clear(tr_buffer *buffer);
 
 tr_status tr_buffer_add(tr_buffer *buffer, const void *bytes, size_t count, tr_error *err);
 tr_status tr_buffer_add_text(tr_buffer *buffer, const char *text, tr_error *err);
+
+/* The same with <, >, & and " written as XML and HTML want them. */
+tr_status tr_buffer_add_escaped(tr_buffer *buffer, const char *text, tr_error *err);
 tr_status tr_buffer_printf(tr_buffer *buffer, tr_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -17,26 +17,12 @@ typedef struct frame {
     tr_error *err;
 } frame;
 
-static tr_status add_escaped(tr_buffer *out, const char *text, tr_error *err)
-{
-    tr_status status = TR_OK;
-    for (const char *p = text; *p && !status; p++) {
-        const char *code = *p == '<'   ? "&lt;"
-                           : *p == '>' ? "&gt;"
-                           : *p == '&' ? "&amp;"
-                           : *p == '"' ? "&quot;"
-                                       : NULL;
-        status = code ? tr_buffer_add_text(out, code, err) : tr_buffer_add(out, p, 1, err);
-    }
-    return status;
-}
-
 static tr_status add_label(const frame *f, double x, double y, const char *anchor, const char *class,
                            const char *text)
 {
     tr_status status = tr_buffer_printf(
         f->out, f->err, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" class=\"%s\">", x, y, anchor, class);
-    status = status ? status : add_escaped(f->out, text, f->err);
+    status = status ? status : tr_buffer_add_escaped(f->out, text, f->err);
     return status ? status : tr_buffer_add_text(f->out, "</text>\n", f->err);
 }
 
@@ -169,7 +155,7 @@ static tr_status add_panel(frame *f, const tr_plot_panel *panel)
                                       "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" class=\"tick\" "
                                       "style=\"fill:%s\">",
                                       x, y, colour);
-            status = status ? status : add_escaped(f->out, series->name, f->err);
+            status = status ? status : tr_buffer_add_escaped(f->out, series->name, f->err);
             status = status ? status : tr_buffer_add_text(f->out, "</text>\n", f->err);
         }
     }

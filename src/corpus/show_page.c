@@ -20,33 +20,19 @@ static void strip_name(size_t index, const char *id, char name[96])
     snprintf(name + n, (size_t)(96 - n), ".svg");
 }
 
-static tr_status add_escaped(tr_buffer *out, const char *text, tr_error *err)
-{
-    tr_status status = TR_OK;
-    for (const char *p = text; *p && !status; p++) {
-        const char *code = *p == '<'   ? "&lt;"
-                           : *p == '>' ? "&gt;"
-                           : *p == '&' ? "&amp;"
-                           : *p == '"' ? "&quot;"
-                                       : NULL;
-        status = code ? tr_buffer_add_text(out, code, err) : tr_buffer_add(out, p, 1, err);
-    }
-    return status;
-}
-
 static tr_status begin_page(const char *title, size_t count, tr_buffer *page, tr_error *err)
 {
     tr_status status;
     TR_TRY(
         tr_buffer_add_text(page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>", err));
-    TR_TRY(add_escaped(page, title, err));
+    TR_TRY(tr_buffer_add_escaped(page, title, err));
     TR_TRY(tr_buffer_printf(
         page, err,
         "</title>\n<style>body{font-family:sans-serif;margin:1em auto;max-width:1230px;color:#222}"
         "img{max-width:100%%;border:1px solid #ddd;margin:0 0 "
         "1em;display:block}input,select{font:inherit;padding:.2em}"
         "header{position:sticky;top:0;background:#fff;padding:.5em 0}</style></head>\n<body><header><b>"));
-    TR_TRY(add_escaped(page, title, err));
+    TR_TRY(tr_buffer_add_escaped(page, title, err));
     TR_TRY(tr_buffer_printf(page, err,
                             "</b>: %zu rows, truths green, answers orange, saliency violet \n<select "
                             "id=\"task\"><option value=\"\">all tasks"
@@ -67,12 +53,12 @@ static tr_status add_words(const tr_row *row, tr_buffer *page, tr_error *err)
     for (size_t i = 0; i < sizeof keys / sizeof *keys && !status; i++) {
         const json_t *value = json_object_get(row->json, keys[i]);
         if (json_is_string(value)) {
-            status = add_escaped(page, json_string_value(value), err);
+            status = tr_buffer_add_escaped(page, json_string_value(value), err);
             status = status ? status : tr_buffer_add(page, " ", 1, err);
         }
         for (size_t k = 0; k < json_array_size(value) && !status; k++) {
             const char *text = json_string_value(json_array_get(value, k));
-            status = add_escaped(page, text ? text : "", err);
+            status = tr_buffer_add_escaped(page, text ? text : "", err);
             status = status ? status : tr_buffer_add(page, " ", 1, err);
         }
     }
@@ -85,7 +71,7 @@ static tr_status add_entry(const tr_row *row, const char *file, tr_buffer *page,
     TR_TRY(tr_buffer_printf(page, err, "<a href=\"strips/%s\" data-task=\"%s\" data-words=\"", file, row->task));
     TR_TRY(add_words(row, page, err));
     TR_TRY(tr_buffer_printf(page, err, "\"><img loading=\"lazy\" src=\"strips/%s\" alt=\"", file));
-    TR_TRY(add_escaped(page, row->id, err));
+    TR_TRY(tr_buffer_add_escaped(page, row->id, err));
     TR_TRY(tr_buffer_add_text(page, "\"></a>\n", err));
 done:
     return status;

@@ -1,6 +1,6 @@
 /* test_model.c: the commands `tempr1 model init`, `model info` and `model plan` as scripts use them: results, JSON,
  * messages and exit statuses. */
-#include "support/shared.h"
+#include "cli/program.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -12,56 +12,19 @@
 
 static char tiny[600];
 
-/* Runs `tempr1 ARGUMENTS`; the exit status, with stdout and stderr in the two buffers. */
-static int run(const char *arguments, tr_buffer *out, tr_buffer *errors)
-{
-    char out_path[600], error_path[600];
-    snprintf(out_path, sizeof out_path, "%s", scratch_path("out"));
-    snprintf(error_path, sizeof error_path, "%s", scratch_path("errors"));
-    char *command = tr_format("'%s' %s >'%s' 2>'%s'", TEMPR1_PROGRAM, arguments, out_path, error_path);
-    int status = system(command);
-    free(command);
-    tr_buffer_clear(out);
-    tr_buffer_clear(errors);
-    assert_int_equal(tr_file_read(out_path, 0, out, NULL), TR_OK);
-    assert_int_equal(tr_file_read(error_path, 0, errors, NULL), TR_OK);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void expect(char *arguments, int exit_status, const char *out_has, const char *errors_have)
-{
-    tr_buffer out = {0}, errors = {0};
-    int status = run(arguments, &out, &errors);
-    if (status != exit_status || !strstr(tr_buffer_text(&out), out_has) ||
-        !strstr(tr_buffer_text(&errors), errors_have)) {
-        fail_msg("%s: status %d, out \"%s\", errors \"%s\"", arguments, status, tr_buffer_text(&out),
-                 tr_buffer_text(&errors));
-    }
-    free(arguments);
-    tr_buffer_free(&out);
-    tr_buffer_free(&errors);
-}
-
 /* The command's one JSON line; owned by the caller. */
-static json_t *expect_json(char *arguments)
+static json_t *program_json(char *arguments)
 {
-    tr_buffer out = {0}, errors = {0};
-    json_t *value = NULL;
-    if (run(arguments, &out, &errors)) {
-        fail_msg("%s: %s", arguments, tr_buffer_text(&errors));
-    }
-    assert_int_equal(tr_json_parse(out.data, out.length, "stdout", 0, &value, NULL), TR_OK);
-    free(arguments);
-    tr_buffer_free(&out);
-    tr_buffer_free(&errors);
-    return value;
+    json_t *list = program_lines(arguments), *one = json_incref(json_array_get(list, 0));
+    json_decref(list);
+    return one;
 }
 
 static int make(void **state)
 {
     (void)state;
     snprintf(tiny, sizeof tiny, "%s", scratch_path("tiny"));
-    expect(tr_format("model init --preset tiny --out '%s' --seed 5", tiny), 0, "seed 5", "");
+    program_expect(tr_format("model init --preset tiny --out '%s' --seed 5", tiny), 0, "seed 5", "");
     return 0;
 }
 
@@ -76,7 +39,7 @@ static long long integer(const json_t *object, const char *a, const char *b)
 static void test_info(void **state)
 {
     (void)state;
-    json_t *info = expect_json(tr_format("model info '%s' --check --json", tiny));
+    json_t *info = program_json(tr_format("model info '%s' --check --json", tiny));
     assert_int_equal(integer(info, "tensors", NULL), 12 * 3 + 2 + 12 * 3 + 6);
     assert_int_equal(integer(info, "bytes", NULL), 2 * integer(info, "parameters", "total"));
     assert_int_equal(integer(info, "parameters", "text") + integer(info, "parameters", "vision"),
@@ -84,7 +47,7 @@ static void test_info(void **state)
     assert_int_equal(integer(info, "dtypes", "BF16"), integer(info, "tensors", NULL));
     assert_true(json_is_true(json_object_get(info, "checked")));
     json_decref(info);
-    expect(tr_format("model info '%s'", tiny), 0, "3 layers of width 128", "");
+    program_expect(tr_format("model info '%s'", tiny), 0, "3 layers of width 128", "");
 }
 
 /* The same seed gives the same bytes, another one does not. */
@@ -99,7 +62,8 @@ static void test_seed(void **state)
     for (int i = 0; i < 2; i++) {
         char again[600];
         snprintf(again, sizeof again, "%s", scratch_path("again"));
-        expect(tr_format("model init --preset tiny --out '%s' --seed %d", again, seeds[i]), 0, "80 tensors", "");
+        program_expect(tr_format("model init --preset tiny --out '%s' --seed %d", again, seeds[i]), 0, "80 tensors",
+                       "");
         snprintf(path, sizeof path, "%s/model.safetensors", again);
         assert_int_equal(tr_file_map_open(&other, path, NULL), TR_OK);
         assert_int_equal(first.size, other.size);
@@ -112,20 +76,20 @@ static void test_seed(void **state)
 static void test_wrong_usage(void **state)
 {
     (void)state;
-    expect(tr_format("model init --out '%s'", tiny), 2, "", "preset");
-    expect(tr_format("model init --preset huge --out '%s-x'", tiny), 1, "", "qwen2.5-vl-3b");
-    expect(tr_format("model init --preset tiny --out '%s-x' --dtype f16", tiny), 2, "",
-           "--dtype must be bf16 or f32");
-    expect(tr_format("model init --preset tiny --out '%s-x' --tokenizer '%s'", tiny, tiny), 1, "",
-           "holds no tokenizer");
-    expect(tr_format("model info '%s-absent'", tiny), 1, "", "config.json");
-    expect(tr_format("model info"), 2, "", "usage");
-    expect(tr_format("model plan"), 2, "", "configuration file or --model");
-    expect(tr_format("model plan --model '%s' --grid 4,3,4", tiny), 2, "", "--grid must be");
+    program_expect(tr_format("model init --out '%s'", tiny), 2, "", "preset");
+    program_expect(tr_format("model init --preset huge --out '%s-x'", tiny), 1, "", "qwen2.5-vl-3b");
+    program_expect(tr_format("model init --preset tiny --out '%s-x' --dtype f16", tiny), 2, "",
+                   "--dtype must be bf16 or f32");
+    program_expect(tr_format("model init --preset tiny --out '%s-x' --tokenizer '%s'", tiny, tiny), 1, "",
+                   "holds no tokenizer");
+    program_expect(tr_format("model info '%s-absent'", tiny), 1, "", "config.json");
+    program_expect(tr_format("model info"), 2, "", "usage");
+    program_expect(tr_format("model plan"), 2, "", "configuration file or --model");
+    program_expect(tr_format("model plan --model '%s' --grid 4,3,4", tiny), 2, "", "--grid must be");
     char *notes = tr_format("%s-full/notes.txt", tiny), *dir = tr_format("%s-full", tiny);
     assert_int_equal(tr_directory_make(dir, NULL), TR_OK);
     assert_int_equal(tr_file_write_atomic(notes, "x", 1, NULL), TR_OK);
-    expect(tr_format("model init --preset tiny --out '%s'", dir), 1, "", "notes.txt");
+    program_expect(tr_format("model init --preset tiny --out '%s'", dir), 1, "", "notes.txt");
     assert_true(tr_file_exists(notes));
     free(notes);
     free(dir);
@@ -134,9 +98,9 @@ static void test_wrong_usage(void **state)
 static void test_plan(void **state)
 {
     (void)state;
-    json_t *one = expect_json(tr_format("model plan --model '%s' --grid 4,8,8 --response 32 --json", tiny));
+    json_t *one = program_json(tr_format("model plan --model '%s' --grid 4,8,8 --response 32 --json", tiny));
     /* frozen bf16 matrices as stored, vectors in f32: a little more than the file's bytes */
-    json_t *info = expect_json(tr_format("model info '%s' --json", tiny));
+    json_t *info = program_json(tr_format("model info '%s' --json", tiny));
     long long weights = integer(one, "bytes", "weights"), file = integer(info, "bytes", NULL);
     assert_true(weights >= file && weights < file + file / 10);
     json_decref(info);
@@ -145,12 +109,12 @@ static void test_plan(void **state)
                            "train: {dtype: f32, recompute: none}\n",
                            tiny);
     assert_int_equal(tr_file_write_atomic(path, text, strlen(text), NULL), TR_OK);
-    json_t *run_plan = expect_json(tr_format("model plan '%s' --grid 4,8,8 --response 32 --json", path));
+    json_t *run_plan = program_json(tr_format("model plan '%s' --grid 4,8,8 --response 32 --json", path));
     /* all trainable in f32: the master is the compute copy; value, gradient and two moments, 16 bytes a weight */
     assert_int_equal(integer(run_plan, "bytes", "weights"), 0);
     assert_true(integer(run_plan, "bytes", "masters_gradients_moments") >= 8 * file);
     assert_true(integer(run_plan, "bytes", "working") > 0 && integer(run_plan, "bytes", "reference_weights") > 0);
-    json_t *frozen = expect_json(tr_format(
+    json_t *frozen = program_json(tr_format(
         "model plan '%s' 'train.freeze=[vision, merger]' grpo.kl=0 --grid 4,8,8 --response 32 --json", path));
     assert_true(integer(frozen, "bytes", "total") < integer(run_plan, "bytes", "total"));
     assert_int_equal(integer(frozen, "bytes", "reference_weights"), 0);

@@ -1,6 +1,6 @@
 /* test_train.c: the command `tempr1 train` as scripts use it: refusals with their place, exit statuses, a short run
  * on a real clip from the files alone. */
-#include "support/shared.h"
+#include "cli/program.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -9,38 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-
-static const char *before = ""; /* shell commands in front of the program */
-
-/* Runs `tempr1 ARGUMENTS`; the exit status, with stdout and stderr in the two buffers. */
-static int run(const char *arguments, tr_buffer *out, tr_buffer *errors)
-{
-    char out_path[600], error_path[600];
-    snprintf(out_path, sizeof out_path, "%s", scratch_path("out"));
-    snprintf(error_path, sizeof error_path, "%s", scratch_path("errors"));
-    char *command = tr_format("%s '%s' %s >'%s' 2>'%s'", before, TEMPR1_PROGRAM, arguments, out_path, error_path);
-    int status = system(command);
-    free(command);
-    tr_buffer_clear(out);
-    tr_buffer_clear(errors);
-    assert_int_equal(tr_file_read(out_path, 0, out, NULL), TR_OK);
-    assert_int_equal(tr_file_read(error_path, 0, errors, NULL), TR_OK);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void expect(char *arguments, int exit_status, const char *out_has, const char *errors_have)
-{
-    tr_buffer out = {0}, errors = {0};
-    int status = run(arguments, &out, &errors);
-    if (status != exit_status || !strstr(tr_buffer_text(&out), out_has) ||
-        !strstr(tr_buffer_text(&errors), errors_have)) {
-        fail_msg("%s: status %d, out \"%s\", errors \"%s\"", arguments, status, tr_buffer_text(&out),
-                 tr_buffer_text(&errors));
-    }
-    free(arguments);
-    tr_buffer_free(&out);
-    tr_buffer_free(&errors);
-}
 
 static const char *write_file(const char *name, const char *text)
 {
@@ -53,11 +21,11 @@ static const char *write_file(const char *name, const char *text)
 static void test_wrong_usage(void **state)
 {
     (void)state;
-    expect(tr_format("train"), 2, "", "a configuration file is needed");
-    expect(tr_format("train --resum"), 2, "", "did you mean --resume?");
-    expect(tr_format("train x.yaml --accept-changes"), 2, "", "goes with --resume");
-    expect(tr_format("train --help"), 0, "grpo.prompts_per_step", "");
-    expect(tr_format("train --keys"), 0, "| `optim.lr` |", "");
+    program_expect(tr_format("train"), 2, "", "a configuration file is needed");
+    program_expect(tr_format("train --resum"), 2, "", "did you mean --resume?");
+    program_expect(tr_format("train x.yaml --accept-changes"), 2, "", "goes with --resume");
+    program_expect(tr_format("train --help"), 0, "grpo.prompts_per_step", "");
+    program_expect(tr_format("train --keys"), 0, "| `optim.lr` |", "");
 }
 
 static void test_refusals_say_where(void **state)
@@ -65,12 +33,13 @@ static void test_refusals_say_where(void **state)
     (void)state;
     const char *least = "model: m\nout: o\ndata: [ {rows: r.jsonl} ]\n";
     char text[512];
-    expect(tr_format("train /nonexistent/run.yaml"), 1, "", "/nonexistent/run.yaml");
+    program_expect(tr_format("train /nonexistent/run.yaml"), 1, "", "/nonexistent/run.yaml");
     snprintf(text, sizeof text, "%soptim:\n  learning_rate: 1\n", least);
-    expect(tr_format("train '%s'", write_file("a.yaml", text)), 1, "",
-           "a.yaml:5: unknown key 'optim.learning_rate'");
-    expect(tr_format("train '%s' grpo.kll=1", write_file("b.yaml", least)), 1, "", "did you mean 'grpo.kl'?");
-    expect(tr_format("train '%s'", write_file("c.yaml", least)), 1, "", "/m"); /* no such model */
+    program_expect(tr_format("train '%s'", write_file("a.yaml", text)), 1, "",
+                   "a.yaml:5: unknown key 'optim.learning_rate'");
+    program_expect(tr_format("train '%s' grpo.kll=1", write_file("b.yaml", least)), 1, "",
+                   "did you mean 'grpo.kl'?");
+    program_expect(tr_format("train '%s'", write_file("c.yaml", least)), 1, "", "/m"); /* no such model */
 }
 
 static const char rows[] =
@@ -94,21 +63,22 @@ static void test_a_real_clip_from_the_files_alone(void **state)
              "  - {algorithm: grpo, train: {steps: 2}}\n",
              need_shared("golden/checkpoints/vocab"), need_shared("data/tokenizer/qwen2.5-vl"), videos);
     const char *config = write_file("run.yaml", text);
-    expect(tr_format("train '%s'", config), 0, "run/2-grpo/checkpoints/step-2", "step 2/2");
-    expect(tr_format("train '%s'", config), 1, "", "already holds a run");
-    expect(tr_format("train '%s' --resume --json", config), 0, "\"algorithm\":\"grpo\"", "resumed from");
-    expect(tr_format("train '%s' --resume grpo.kl=0.5", config), 1, "", "grpo.kl: 0.04 -> 0.5");
+    program_expect(tr_format("train '%s'", config), 0, "run/2-grpo/checkpoints/step-2", "step 2/2");
+    program_expect(tr_format("train '%s'", config), 1, "", "already holds a run");
+    program_expect(tr_format("train '%s' --resume --json", config), 0, "\"algorithm\":\"grpo\"", "resumed from");
+    program_expect(tr_format("train '%s' --resume grpo.kl=0.5", config), 1, "", "grpo.kl: 0.04 -> 0.5");
     /* A disk that is full in the middle of a checkpoint: said, nothing half-written stays, the old one is whole. */
-    before = "trap '' XFSZ; ulimit -f 3000;";
-    expect(tr_format("train '%s' --resume --accept-changes stages.1.train.steps=3", config), 1, "", "cannot write");
-    before = "";
+    program_before = "trap '' XFSZ; ulimit -f 3000;";
+    program_expect(tr_format("train '%s' --resume --accept-changes stages.1.train.steps=3", config), 1, "",
+                   "cannot write");
+    program_before = "";
     char **names;
     size_t count;
     assert_int_equal(tr_directory_list(scratch_path("run/2-grpo/checkpoints"), &names, &count, NULL), TR_OK);
     assert_int_equal(count, 1);
     assert_string_equal(names[0], "step-2");
     tr_names_free(names, count);
-    expect(tr_format("train '%s' --resume", config), 0, "step-2", "resumed from");
+    program_expect(tr_format("train '%s' --resume", config), 0, "step-2", "resumed from");
     tr_buffer lines = {0};
     metrics = tr_strdup(scratch_path("run/2-grpo/metrics.jsonl"));
     assert_int_equal(tr_file_read(metrics, 0, &lines, NULL), TR_OK);

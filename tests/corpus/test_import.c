@@ -10,7 +10,7 @@ typedef struct text_file {
 static tr_status import_texts(imported *r, const char *source, const char *task, const text_file *files,
                               size_t count)
 {
-    char *paths[4];
+    char *paths[4] = {0};
     for (size_t i = 0; i < count; i++) {
         paths[i] = tr_strdup(scratch_path(files[i].name));
         assert_int_equal(tr_file_write_atomic(paths[i], files[i].text, strlen(files[i].text), NULL), TR_OK);
