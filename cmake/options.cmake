@@ -28,7 +28,7 @@ target_compile_options(tr_flags INTERFACE
     -fno-common -ffp-contract=off -fno-math-errno -fno-strict-aliasing)
 if(TEMPR1_SANITIZE)
     target_compile_options(tr_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
-        -Wno-maybe-uninitialized # gcc warns falsely between its own checks; the release build keeps the warning
+        $<$<C_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> # gcc warns falsely between its own checks; the release build keeps the warning
         -fno-omit-frame-pointer)
     target_link_options(tr_flags INTERFACE -fsanitize=address,undefined)
 endif()
