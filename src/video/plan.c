@@ -74,6 +74,18 @@ static void mark_group(tr_video_plan *plan, size_t before, size_t start, size_t 
     }
 }
 
+/* Whether a chosen frame of the group that starts at `start` is shown before its key frame: then the decoder has to
+ * come there from the group before. */
+static bool leads(const tr_video_plan *plan, size_t start)
+{
+    for (size_t end = group_end(plan, start), i = start + 1; i < end; i++) {
+        if (plan->packets[i].chosen && plan->packets[i].pts < plan->packets[start].pts) {
+            return true;
+        }
+    }
+    return false;
+}
+
 tr_status tr_video_plan_make(tr_video_plan *plan, const int64_t *frames, int count, tr_error *err)
 {
     size_t before = 0;
@@ -97,7 +109,7 @@ tr_status tr_video_plan_make(tr_video_plan *plan, const int64_t *frames, int cou
         if (!plan->packets[i].send) {
             continue;
         }
-        if (plan->packets[i].key && i - plan->end >= WORTH) {
+        if (plan->packets[i].key && i - plan->end >= WORTH && !leads(plan, i)) {
             plan->packets[i].jump = true;
             for (size_t end = group_end(plan, i), k = i + 1; k < end; k++) {
                 /* frames shown before the key frame lean on the ones left out; nothing else leans on them */

@@ -333,6 +333,29 @@ static void nonsense_to_the_worker(void **state)
 }
 
 /* Groups of 30 packets: a key frame, then frames in the order shown. */
+/* Found by the fuzzer: a group of frames shown before their key frame is passed over by a restart there, and leaves
+ * a gap in front of the next group, whose own leading frame is wanted. */
+static void plan_keeps_a_leading_frame(void **state)
+{
+    (void)state;
+    tr_video_plan plan = {0};
+    const struct {
+        int64_t key, first;
+        int frames;
+    } groups[] = {{1000, 1001, 20}, {100, 1, 20}, {200, 150, 1}};
+    for (int g = 0; g < 3; g++) {
+        assert_int_equal(tr_video_plan_add(&plan, groups[g].key, true, true, NULL), TR_OK);
+        for (int i = 0; i < groups[g].frames; i++) {
+            assert_int_equal(tr_video_plan_add(&plan, groups[g].first + i, true, false, NULL), TR_OK);
+        }
+    }
+    assert_true(tr_video_plan_holds(&plan));
+    assert_int_equal(tr_video_plan_make(&plan, (int64_t[]){21}, 1, NULL), TR_OK); /* times 1 to 20, 100, 150 */
+    assert_int_equal(tr_video_plan_pts(&plan, 21), 150);
+    assert_true(plan.packets[plan.count - 1].chosen && plan.packets[plan.count - 1].send);
+    tr_video_plan_free(&plan);
+}
+
 static void plans(void **state)
 {
     (void)state;
@@ -394,6 +417,7 @@ int main(void)
                                        cmocka_unit_test(wire_replies),
                                        cmocka_unit_test(wire_requests),
                                        cmocka_unit_test(nonsense_to_the_worker),
-                                       cmocka_unit_test(plans)};
+                                       cmocka_unit_test(plans),
+                                       cmocka_unit_test(plan_keeps_a_leading_frame)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
