@@ -21,7 +21,7 @@ def run(command):
 
 def ours(a, shape, folder, dtype):
     return run([a.tempr1, "bench", "--model", folder, "--grid", GRIDS[shape], "--text", "64", "--group", "8", "--response",
-                str(RESPONSE[shape]), "--seed", "1", "--dtype", dtype, "--repeats", str(a.repeats)])
+                str(RESPONSE[shape]), "--seed", "1", "--dtype", dtype, "--recompute", a.recompute, "--repeats", str(a.repeats)])
 
 
 def peer(a, shape, folder, phases, *more):
@@ -68,6 +68,7 @@ def main():
     p.add_argument("--repeats", type=int, default=3)
     p.add_argument("--no-kindest", action="store_true", help="leave out the peer's kindest form (one more step)")
     p.add_argument("--dtype", default="f32", help="of tempr1; the peer computes in float32")
+    p.add_argument("--recompute", choices=["none", "layer"], default="none", help="of tempr1: activations kept, or computed again")
     a = p.parse_args()
     os.makedirs(a.out, exist_ok=True)
     for shape in a.shapes.split(","):
@@ -78,7 +79,7 @@ def main():
         theirs = peer(a, shape, folder, "vision,prefill,decode,step")
         mine.append(ours(a, shape, folder, a.dtype))
         kind = None if a.no_kindest else peer(a, shape, folder, "step", "--logits", "response")
-        print(f"\n{shape}: {mine[0]['isa']}, {a.dtype}, {mine[0]['threads']} threads; load {os.getloadavg()[0]:.2f}\n\n"
+        print(f"\n{shape}: {mine[0]['isa']}, {a.dtype}, recompute {a.recompute}, {mine[0]['threads']} threads; load {os.getloadavg()[0]:.2f}\n\n"
               f"| phase | tempr1 | peer | ratio | asked |\n|---|---|---|---|---|")
         for name, us, them, asked in rows(mine, theirs, kind):
             want = asked.get(shape) if isinstance(asked, dict) else asked
