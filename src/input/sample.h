@@ -48,6 +48,7 @@ typedef struct tr_score {
     struct {
         char name[24]; /* "format", "iou", ... */
         double value;
+        double weight; /* in the reward; 0: only said */
     } parts[TR_SCORE_PARTS];
     bool format;     /* the whole response matched its template */
     json_t *parsed;  /* what was understood: owned, NULL when nothing */
@@ -108,6 +109,8 @@ struct tr_source {
     int64_t rows;
     const int32_t *entry;  /* [rows] which entry each row came from; rows of an entry are neighbours */
     const double *weights; /* [entries] */
+    const double *scores;  /* [rows] the rows' own "score" (how well a model answered it before), NaN where there is
+                              none; NULL: no row has one */
     int64_t entries;
     const uint8_t *banned; /* [model vocab] 1 for ids that must never be sampled: vision specials, ids without a
                               token; NULL bans nothing */

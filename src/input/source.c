@@ -37,7 +37,7 @@ typedef struct self {
     size_t entry_count;
     int32_t *entry_of; /* [rows] */
     int64_t *row_of;   /* [rows] index within the entry */
-    double *weights;
+    double *weights, *scores;
     uint8_t *banned;
     tr_truth_holder truth;
     json_t *stand_in; /* for a question: the row with a truth made up, so that answers can be parsed; else NULL */
@@ -241,13 +241,24 @@ static tr_status text_of(tr_source *source, const int32_t *ids, int64_t count, t
     return tr_tokenizer_decode(of(source)->tokenizer, ids, (size_t)count, false, text, err);
 }
 
-static tr_status fill_score(const tr_reward *reward, tr_task task, tr_score *score, tr_error *err)
+static double weight_of(const tr_scheme_task *how, tr_part part)
+{
+    double weight = 0;
+    for (size_t i = 0; i < how->term_count; i++) {
+        weight += how->terms[i].part == part ? how->terms[i].weight : 0;
+    }
+    return weight;
+}
+
+static tr_status fill_score(const tr_reward *reward, const tr_scheme_task *how, tr_task task, tr_score *score,
+                            tr_error *err)
 {
     score->reward = reward->total;
     for (int p = 0; p < TR_PART_COUNT && score->part_count < TR_SCORE_PARTS; p++) {
         if (reward->present & 1u << p) {
             snprintf(score->parts[score->part_count].name, sizeof score->parts[0].name, "%s",
                      tr_part_name((tr_part)p));
+            score->parts[score->part_count].weight = weight_of(how, (tr_part)p);
             score->parts[score->part_count++].value = reward->parts[p];
         }
     }
@@ -276,7 +287,7 @@ static tr_status score(tr_source *source, const tr_sample *sample, const char *t
         TR_TRY(tr_arena_init(&s->arena, 2 * need, err));
     }
     TR_TRY(tr_reward_score(&e->scheme, task, text, length, 0, &s->truth.truth, &s->arena, &reward, err));
-    TR_TRY(fill_score(&reward, task, out, err));
+    TR_TRY(fill_score(&reward, &e->scheme.tasks[task], task, out, err));
     if (s->stand_in) { /* what was understood is known, what it earns is not */
         out->reward = 0;
         out->part_count = 0;
@@ -298,6 +309,7 @@ static void free_source(tr_source *source)
     free(s->entries);
     free(s->entry_of);
     free(s->row_of);
+    free(s->scores);
     free(s->weights);
     free(s->banned);
     tr_clip_free(s->clip);
@@ -399,6 +411,30 @@ static void video_limits(const tr_video_settings *video, tr_source_limits *limit
     limits->largest_grid = 4 * (frame > 2 * least + 2 ? frame : 2 * least + 2);
 }
 
+/* The rows' "score" (data select writes it), where any has one. */
+static tr_status read_scores(self *s, tr_error *err)
+{
+    for (int64_t row = 0; row < s->source.rows; row++) {
+        const json_t *value = json_object_get(row_at(s, row)->json, "score");
+        if (!json_is_number(value)) {
+            continue;
+        }
+        if (!s->scores) {
+            s->scores = tr_calloc((size_t)s->source.rows, sizeof *s->scores);
+            if (!s->scores) {
+                return tr_fail(err, TR_MEMORY, NULL, "out of memory for the scores of %lld rows",
+                               (long long)s->source.rows);
+            }
+            for (int64_t i = 0; i < s->source.rows; i++) {
+                s->scores[i] = NAN;
+            }
+            s->source.scores = s->scores;
+        }
+        s->scores[row] = json_number_value(value);
+    }
+    return TR_OK;
+}
+
 static tr_status index_rows(self *s, tr_error *err)
 {
     int64_t total = 0, at = 0;
@@ -418,7 +454,7 @@ static tr_status index_rows(self *s, tr_error *err)
     }
     s->source.rows = total;
     s->source.entry = s->entry_of;
-    return TR_OK;
+    return read_scores(s, err);
 }
 
 /* Everything but the rows. */

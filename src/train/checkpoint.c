@@ -159,6 +159,7 @@ static json_t *counters(const tr_trainer *t, json_t *sums)
     json_object_set_new(o, "skipped_steps", json_integer(t->skipped_steps));
     json_object_set_new(o, "skipped_rows", json_integer(t->skipped_rows));
     json_object_set_new(o, "elapsed_s", json_real(t->elapsed_s + tr_time_s() - t->start_s));
+    json_object_set_new(o, "algorithm", tr_algorithm_state_to_json(&t->algorithm));
     json_object_set(o, "config", t->resolved);
     json_object_set(o, "checksums", sums);
     return o;
@@ -406,6 +407,7 @@ tr_status tr_trainer_restore(tr_trainer *t, const char *checkpoint)
     TR_TRY(tr_json_get_int(object, "skipped_steps", true, note, &t->skipped_steps, t->err));
     TR_TRY(tr_json_get_int(object, "skipped_rows", true, note, &t->skipped_rows, t->err));
     TR_TRY(tr_json_get_double(object, "elapsed_s", true, note, &t->elapsed_s, t->err));
+    TR_TRY(tr_algorithm_state_from_json(&t->algorithm, json_object_get(object, "algorithm"), note, t->err));
     TR_TRY(read_state(t->model, state, json_object_get(object, "checksums"), t->err));
     tr_model_refresh(t->model);
     t->optimiser.step = updates;

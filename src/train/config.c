@@ -313,15 +313,16 @@ static void free_entries(tr_data_entry *entries, size_t count)
     free(entries);
 }
 
-static tr_status read_fallback(const reader *r, const char *name, const tr_key *key, void *base)
+static tr_status read_fallback(const reader *r, const char *name, const tr_key *key, const char *fallback,
+                               void *base)
 {
     char where[512];
     json_t *value = NULL;
-    if (!key->fallback) {
+    if (!fallback) {
         return tr_fail(r->err, TR_NOT_FOUND, place(r, name, where, sizeof where), "the key '%s' is needed: %s",
                        name, key->help);
     }
-    tr_status status = tr_yaml_value(key->fallback, &value, r->err);
+    tr_status status = tr_yaml_value(fallback, &value, r->err);
     status = status ? status : read_value(r, name, key, value, base);
     json_decref(value);
     return status;
@@ -354,7 +355,7 @@ static tr_status read_entry(const reader *r, const char *name, json_t *object, t
         value = json_object_get(object, tr_data_keys[i].name);
         snprintf(full, sizeof full, "%s.%s", name, tr_data_keys[i].name);
         tr_status status = value ? read_value(r, full, &tr_data_keys[i], value, entry)
-                                 : read_fallback(r, full, &tr_data_keys[i], entry);
+                                 : read_fallback(r, full, &tr_data_keys[i], tr_data_keys[i].fallback, entry);
         if (status) {
             return status;
         }
@@ -471,6 +472,11 @@ static tr_status check_whole(const reader *r, const tr_config *c)
             r->err, TR_INVALID, place(r, "rollout.group", where, sizeof where),
             "rollout.group must be at least 2 for grpo: one response has no siblings to be compared with");
     }
+    char why[320];
+    const char *first;
+    if (c->algorithm == TR_ALGORITHM_GRPO && tr_config_contradiction(c, &first, why, sizeof why)) {
+        return tr_fail(r->err, TR_INVALID, place(r, first, where, sizeof where), "%s", why);
+    }
     if (c->train.freeze == (TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER)) {
         return tr_fail(r->err, TR_INVALID, place(r, "train.freeze", where, sizeof where),
                        "train.freeze leaves nothing to train");
@@ -488,7 +494,9 @@ static tr_status read_stage(const reader *r, json_t *root, tr_config *config)
     for (size_t i = 0; !status && i < tr_config_keys_count; i++) {
         const tr_key *key = &tr_config_keys[i];
         const json_t *value = lookup(root, key->name);
-        status = value ? read_value(r, key->name, key, value, config) : read_fallback(r, key->name, key, config);
+        const char *preset = value ? NULL : tr_config_preset_value(config, key->name);
+        status = value ? read_value(r, key->name, key, value, config)
+                       : read_fallback(r, key->name, key, preset ? preset : key->fallback, config);
     }
     return status ? status : check_whole(r, config);
 }

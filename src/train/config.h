@@ -11,9 +11,21 @@
 #include "rl/policy.h"
 #include "rl/sampler.h"
 #include "rl/schedule.h"
+#include "train/order.h"
 
 typedef enum tr_algorithm { TR_ALGORITHM_GRPO, TR_ALGORITHM_SFT } tr_algorithm;
 enum { TR_FREEZE_VISION = 1, TR_FREEZE_MERGER = 2, TR_FREEZE_TEXT = 4 };
+
+typedef enum tr_kl_place { TR_KL_IN_LOSS, TR_KL_IN_REWARD } tr_kl_place;
+typedef enum tr_off_policy {
+    TR_OFF_POLICY_NONE,
+    TR_OFF_POLICY_JOINT,
+    TR_OFF_POLICY_SCALE,
+    TR_OFF_POLICY_ANCHOR,
+    TR_OFF_POLICY_SHAPE
+} tr_off_policy;
+typedef enum tr_truncated { TR_TRUNCATED_TRAIN, TR_TRUNCATED_MASK } tr_truncated;
+typedef enum tr_filter { TR_FILTER_NONE, TR_FILTER_SCORE } tr_filter;
 
 /* Choices are stored as int, in the order of their enumerations. */
 typedef struct tr_config {
@@ -36,6 +48,13 @@ typedef struct tr_config {
         int64_t prompts_per_step, updates_per_rollout;
         double kl, clip[2], std_eps, entropy;
         int kl_form, loss, std, ratio;
+        int preset;    /* place in TR_PRESETS; the other keys already have its values */
+        int advantage; /* tr_advantage_kind */
+        int kl_in;     /* tr_kl_place */
+        int off_policy, truncated, difficulty, filter; /* tr_off_policy, tr_truncated, tr_difficulty, tr_filter */
+        double truncate_ratio, ema_decay, overlong, off_policy_scale, off_policy_anchor;
+        double difficulty_gaussian[2], filter_range[2], stop_change;
+        int64_t dynamic_rounds, stop_window;
     } grpo;
     struct {
         double lr, betas[2], eps, weight_decay, clip_norm;

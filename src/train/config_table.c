@@ -39,6 +39,12 @@ const tr_key tr_config_keys[] = {
      "drop tokens less likely than this share of the likeliest; 0: off"},
     {"rollout.max_tokens", TR_KEY_INT, AT(rollout.max_tokens), "1024", 1, 1e6, NULL, "longest response in tokens"},
 
+    {"grpo.preset", TR_KEY_CHOICE, AT(grpo.preset), "tempr1", 0, 0, TR_PRESETS,
+     "defaults of the other grpo keys as a paper has them (docs/algorithms.md); what is written wins"},
+    {"grpo.advantage", TR_KEY_CHOICE, AT(grpo.advantage), "group", 0, 0,
+     "group|rloo|reinforce++|reinforce++-baseline|ema|gdpo",
+     "what a reward is compared with: its group; its siblings (RLOO); the batch (REINFORCE++, and with the group's "
+     "mean as baseline); its group over the task's moving deviation (EMA-GRPO); its group, each part alone (GDPO)"},
     {"grpo.prompts_per_step", TR_KEY_INT, AT(grpo.prompts_per_step), "8", 1, 1e6, NULL,
      "prompts of one step; for sft: rows of one step"},
     {"grpo.updates_per_rollout", TR_KEY_INT, AT(grpo.updates_per_rollout), "1", 1, 1000, NULL,
@@ -46,6 +52,8 @@ const tr_key tr_config_keys[] = {
     {"grpo.kl", TR_KEY_NUMBER, AT(grpo.kl), "0.04", 0, 1000, NULL,
      "weight of the KL term to the frozen start; 0: no reference pass"},
     {"grpo.kl_form", TR_KEY_CHOICE, AT(grpo.kl_form), "k3", 0, 0, "k1|k2|k3", "estimator of the KL"},
+    {"grpo.kl_in", TR_KEY_CHOICE, AT(grpo.kl_in), "loss", 0, 0, "loss|reward",
+     "where the KL term stands: in the loss, or subtracted from the reward before advantages are made"},
     {"grpo.clip", TR_KEY_PAIR, AT(grpo.clip), "[0.2, 0.2]", 0, 1000, NULL,
      "[low, high]: the ratio is clipped to [1 - low, 1 + high]"},
     {"grpo.loss", TR_KEY_CHOICE, AT(grpo.loss), "sequence", 0, 0, "sequence|token|constant",
@@ -56,6 +64,38 @@ const tr_key tr_config_keys[] = {
     {"grpo.ratio", TR_KEY_CHOICE, AT(grpo.ratio), "token", 0, 0, "token|sequence|constant",
      "importance ratio per token (GRPO), of the whole response (GSPO), or as a constant factor (CISPO)"},
     {"grpo.entropy", TR_KEY_NUMBER, AT(grpo.entropy), "0", 0, 1000, NULL, "weight of the entropy bonus"},
+    {"grpo.truncate_ratio", TR_KEY_NUMBER, AT(grpo.truncate_ratio), "0", 0, 1e6, NULL,
+     "largest importance ratio when rollouts are reused, also where clipping sets none (negative advantages); 0: "
+     "none"},
+    {"grpo.ema_decay", TR_KEY_NUMBER, AT(grpo.ema_decay), "0.99", 0, 0.999999, NULL,
+     "decay of the tasks' reward moments (advantage: ema)"},
+    {"grpo.dynamic_rounds", TR_KEY_INT, AT(grpo.dynamic_rounds), "0", 0, 1000, NULL,
+     "DAPO's dynamic sampling: so many times at most a step replaces groups without variance by further prompts"},
+    {"grpo.overlong", TR_KEY_NUMBER, AT(grpo.overlong), "0", 0, 1, NULL,
+     "DAPO's soft overlong penalty: last share of rollout.max_tokens in which the reward falls linearly by up to 1"},
+    {"grpo.truncated", TR_KEY_CHOICE, AT(grpo.truncated), "train", 0, 0, "train|mask",
+     "whether responses cut off at rollout.max_tokens are in the loss (mask: DAPO's overlong filtering)"},
+    {"grpo.off_policy", TR_KEY_CHOICE, AT(grpo.off_policy), "none", 0, 0, "none|joint|scale|anchor|shape",
+     "TempSamp-R1: the last response of each group is the row's target; its reward as it is, scaled, its advantage "
+     "anchored to the best, or all rewards shaped"},
+    {"grpo.off_policy_scale", TR_KEY_NUMBER, AT(grpo.off_policy_scale), "0.8", 0, 1, NULL,
+     "factor on the target's reward (off_policy: scale)"},
+    {"grpo.off_policy_anchor", TR_KEY_NUMBER, AT(grpo.off_policy_anchor), "1.2", 0, 100, NULL,
+     "the target's advantage as a multiple of the largest sampled one (off_policy: anchor)"},
+    {"grpo.difficulty", TR_KEY_CHOICE, AT(grpo.difficulty), "none", 0, 0, "none|gaussian|gaussian-density",
+     "how often a row comes, by its `score`: all alike; a Gaussian (Time-R1); a Gaussian over the density of the "
+     "scores (TimeLens)"},
+    {"grpo.difficulty_gaussian", TR_KEY_PAIR, AT(grpo.difficulty_gaussian), "[0.3, 0.2]", -10, 10, NULL,
+     "[centre, deviation] of that Gaussian"},
+    {"grpo.filter", TR_KEY_CHOICE, AT(grpo.filter), "none", 0, 0, "none|score",
+     "Time-R1's filter: a row whose newest mean score is outside of filter_range comes no more"},
+    {"grpo.filter_range", TR_KEY_PAIR, AT(grpo.filter_range), "[0, 0.7]", -10, 10, NULL,
+     "[low, high]: kept are low < score <= high"},
+    {"grpo.stop_window", TR_KEY_INT, AT(grpo.stop_window), "0", 0, 1000000, NULL,
+     "TimeLens' early stop: steps of each of two windows whose mean reward and deviation in groups are compared; 0: "
+     "off"},
+    {"grpo.stop_change", TR_KEY_NUMBER, AT(grpo.stop_change), "0.01", 0, 1000, NULL,
+     "both have changed by no more than this: the run ends"},
 
     {"optim.lr", TR_KEY_NUMBER, AT(optim.lr), "1.0e-6", 0, 10, NULL, "learning rate of AdamW"},
     {"optim.schedule", TR_KEY_CHOICE, AT(optim.schedule), "constant", 0, 0, "constant|linear|cosine",
@@ -125,7 +165,7 @@ bool tr_key_choice(const tr_key *key, int i, char *out, size_t size)
 
 const char *tr_key_type(const tr_key *key)
 {
-    static _Thread_local char ring[4][160];
+    static _Thread_local char ring[4][192];
     static _Thread_local unsigned next;
     char *out = ring[next++ % 4];
     switch (key->kind) {

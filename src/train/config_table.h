@@ -34,6 +34,16 @@ extern const size_t tr_config_keys_count;
 extern const tr_key tr_data_keys[]; /* of one entry of data: and eval: */
 extern const size_t tr_data_keys_count;
 
+/* preset.c: the names of grpo.preset, and what a preset (or, without one that says it, the way of making
+ * advantages) puts in the place of a key's default; NULL: nothing. */
+#define TR_PRESETS                                                                                                 \
+    "tempr1|grpo|temporal-r1|dr-grpo|dapo|gspo|cispo|gdpo|rloo|reinforce++|reinforce++-baseline|ema-grpo|"         \
+    "tempsamp-r1|time-r1|timelens"
+const char *tr_config_preset_value(const tr_config *config, const char *key);
+/* Refuses settings of grpo that contradict each other: *first and *second are the two keys, the message in `why`
+ * names both. */
+bool tr_config_contradiction(const tr_config *config, const char **first, char *why, size_t size);
+
 /* Number of data entries of a TR_KEY_DATA key. */
 size_t *tr_config_data_count(tr_config *config, const tr_key *key);
 

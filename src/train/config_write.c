@@ -252,7 +252,7 @@ static tr_status add_rows(tr_buffer *out, const tr_key *keys, size_t count, tr_e
 {
     tr_status status = tr_buffer_add_text(out, "| key | default | type | meaning |\n|---|---|---|---|\n", err);
     for (size_t i = 0; !status && i < count; i++) {
-        char type[160];
+        char type[256];
         size_t n = 0;
         for (const char *p = tr_key_type(&keys[i]); *p && n + 3 < sizeof type; p++) {
             if (*p == '|') {

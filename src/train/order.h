@@ -9,6 +9,8 @@
 
 #include "input/sample.h"
 
+typedef enum tr_difficulty { TR_DIFFICULTY_NONE, TR_DIFFICULTY_GAUSSIAN, TR_DIFFICULTY_DENSITY } tr_difficulty;
+
 typedef struct tr_order {
     uint64_t seed;
     int64_t length;   /* rows of one epoch */

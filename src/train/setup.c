@@ -208,6 +208,7 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
         TR_TRY(options->open_source(options->open_context, config, &t->model->config, true, &t->eval_source, err));
     }
     TR_TRY(tr_order_create(&t->order, t->source, (uint64_t)config->train.seed, err));
+    TR_TRY(tr_algorithm_state_create(&t->algorithm, config, t->source->rows, t->source->scores, err));
     fill_limits(t);
     if (is_context_small(t, &need) && !options->quiet) {
         fprintf(stderr, "note: the longest prompt and answer may take %lld tokens, the model was made for %lld\n",
@@ -239,6 +240,7 @@ void tr_trainer_free(tr_trainer *t)
         fclose(t->rollouts);
     }
     tr_order_free(&t->order);
+    tr_algorithm_state_free(&t->algorithm);
     tr_rollout_free(t->rollout);
     tr_features_free(t->features);
     tr_features_free(t->reference_features);

@@ -4,6 +4,7 @@
 
 #include "base/progress.h"
 #include "rl/optimiser.h"
+#include "train/algorithm.h"
 #include "train/order.h"
 #include "train/train.h"
 
@@ -51,6 +52,7 @@ typedef struct tr_trainer {
     tr_optimiser optimiser;
     tr_order order;
     tr_sampling sampling;
+    tr_algorithm_state algorithm; /* saved with the order and the counters */
 
     int64_t step, steps; /* done, in all */
     int64_t skipped_steps, skipped_in_a_row, skipped_rows, first_step /* of this process */;

@@ -121,6 +121,7 @@ static inline tr_status memory_score(tr_source *source, const tr_sample *s, cons
     score->part_count = 2;
     snprintf(score->parts[0].name, sizeof score->parts[0].name, "hits");
     score->parts[0].value = s->row == m->constant || m->constant == ROWS ? 0.5 : hits / count;
+    score->parts[0].weight = 1;
     snprintf(score->parts[1].name, sizeof score->parts[1].name, "stopped");
     score->parts[1].value = stopped;
     score->reward = score->parts[0].value;

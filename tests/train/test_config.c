@@ -111,6 +111,91 @@ static void test_overrides(void **state)
     tr_config_set_free(&set);
 }
 
+/* A preset replaces defaults only, and the resolved text shows and repeats every value. */
+static void test_presets(void **state)
+{
+    (void)state;
+    tr_config_set set, again;
+    tr_error err;
+    tr_buffer yaml = {0};
+    json_t *a, *b;
+    char text[512];
+    snprintf(text, sizeof text, "%sgrpo: {preset: dapo, overlong: 0.5}\n", least);
+    const char *overrides[] = {"grpo.kl=0.02"};
+    assert_int_equal(parse(text, overrides, 1, &set, &err), TR_OK);
+    const tr_config *c = &set.stages[0];
+    assert_true(c->grpo.clip[0] == 0.2 && c->grpo.clip[1] == 0.28 && c->grpo.loss == TR_LOSS_TOKEN);
+    assert_true(c->grpo.kl == 0.02 && c->grpo.overlong == 0.5 && c->grpo.dynamic_rounds == 10);
+    assert_int_equal(tr_config_to_yaml(c, &yaml, &err), TR_OK);
+    assert_non_null(strstr(tr_buffer_text(&yaml), "  preset: \"dapo\"\n"));
+    assert_int_equal(parse(tr_buffer_text(&yaml), NULL, 0, &again, &err), TR_OK);
+    assert_int_equal(tr_config_to_json(c, &a, &err), TR_OK);
+    assert_int_equal(tr_config_to_json(&again.stages[0], &b, &err), TR_OK);
+    assert_true(json_equal(a, b));
+    json_decref(a);
+    json_decref(b);
+    tr_buffer_free(&yaml);
+    tr_config_set_free(&set);
+    tr_config_set_free(&again);
+}
+
+static void test_every_preset_is_taken(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        tr_advantage_kind advantage;
+        tr_std_kind std;
+        tr_ratio_kind ratio;
+        tr_loss_kind loss;
+        tr_kl_place kl_in;
+        double kl;
+    } presets[] = {
+        {"tempr1", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0.04},
+        {"grpo", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0.04},
+        {"temporal-r1", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_IN_LOSS, 0.01},
+        {"dr-grpo", TR_ADVANTAGE_GROUP, TR_STD_NONE, TR_RATIO_TOKEN, TR_LOSS_CONSTANT, TR_KL_IN_LOSS, 0},
+        {"dapo", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_IN_LOSS, 0},
+        {"gspo", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_SEQUENCE, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0},
+        {"cispo", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_CONSTANT, TR_LOSS_TOKEN, TR_KL_IN_LOSS, 0},
+        {"gdpo", TR_ADVANTAGE_GDPO, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0.04},
+        {"rloo", TR_ADVANTAGE_RLOO, TR_STD_NONE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_REWARD, 0.04},
+        {"reinforce++", TR_ADVANTAGE_BATCH, TR_STD_POPULATION, TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_IN_REWARD,
+         0.04},
+        {"reinforce++-baseline", TR_ADVANTAGE_BASELINE, TR_STD_POPULATION, TR_RATIO_TOKEN, TR_LOSS_TOKEN,
+         TR_KL_IN_LOSS, 0.04},
+        {"ema-grpo", TR_ADVANTAGE_EMA, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0.04},
+        {"tempsamp-r1", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0.04},
+        {"time-r1", TR_ADVANTAGE_GROUP, TR_STD_SAMPLE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0.04},
+        {"timelens", TR_ADVANTAGE_GROUP, TR_STD_NONE, TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_IN_LOSS, 0.04},
+    };
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
+        char text[512];
+        tr_config_set set;
+        tr_error err;
+        snprintf(text, sizeof text, "%sgrpo: {preset: %s}\n", least, presets[i].name);
+        assert_int_equal(parse(text, NULL, 0, &set, &err), TR_OK);
+        const tr_config *c = &set.stages[0];
+        assert_int_equal(c->grpo.preset, i);
+        assert_int_equal(c->grpo.advantage, presets[i].advantage);
+        assert_int_equal(c->grpo.std, presets[i].std);
+        assert_int_equal(c->grpo.ratio, presets[i].ratio);
+        assert_int_equal(c->grpo.loss, presets[i].loss);
+        assert_int_equal(c->grpo.kl_in, presets[i].kl_in);
+        assert_true(c->grpo.kl == presets[i].kl);
+        tr_config_set_free(&set);
+    }
+    const char *alone[] = {"grpo.advantage=rloo"}, *both[] = {"grpo.advantage=rloo", "grpo.std=sample"};
+    tr_config_set set;
+    tr_error err;
+    assert_int_equal(parse(least, alone, 1, &set, &err), TR_OK);
+    assert_int_equal(set.stages[0].grpo.std, TR_STD_NONE); /* RLOO divides by nothing */
+    tr_config_set_free(&set);
+    assert_int_equal(parse(least, both, 2, &set, &err), TR_OK);
+    assert_int_equal(set.stages[0].grpo.std, TR_STD_SAMPLE);
+    tr_config_set_free(&set);
+}
+
 static void test_a_prompt_is_a_name_or_a_file(void **state)
 {
     (void)state;
@@ -157,6 +242,23 @@ static const struct {
     {"grpo: {clip: 0.2}\n", NULL, "run.yaml:4", "grpo.clip must be a list of two numbers"},
     {"grpo: {loss: sequences}\n", NULL, "run.yaml:4", "did you mean 'sequence'?"},
     {"grpo: [1]\n", NULL, "run.yaml:4", "grpo must be a mapping, found a list"},
+    {"grpo: {ratio: sequence, loss: token}\n", NULL, "run.yaml:4",
+     "grpo.ratio: sequence contradicts grpo.loss: token"},
+    {"grpo:\n  preset: gspo\n  loss: constant\n", NULL, "run.yaml:4",
+     "grpo.ratio: sequence contradicts grpo.loss: constant"},
+    {"grpo: {preset: reinforce++, ratio: sequence, loss: sequence}\n", NULL, "run.yaml:4",
+     "grpo.ratio: sequence contradicts grpo.advantage: reinforce++"},
+    {"grpo: {advantage: ema, std: none}\n", NULL, "run.yaml:4", "ema contradicts grpo.std: none"},
+    {"grpo: {off_policy: joint, advantage: reinforce++}\n", NULL, "run.yaml:4",
+     "grpo.off_policy contradicts grpo.advantage"},
+    {"grpo: {off_policy: shape, advantage: gdpo}\n", NULL, "run.yaml:4",
+     "grpo.off_policy: shape contradicts grpo.advantage: gdpo"},
+    {"grpo: {off_policy: anchor}\nrollout: {group: 2}\n", NULL, "run.yaml:4", "needs rollout.group of at least 3"},
+    {"grpo: {truncate_ratio: 1.1}\n", NULL, "run.yaml:4", "grpo.truncate_ratio: 1.1 contradicts grpo.clip"},
+    {"grpo: {filter: score, filter_range: [0.7, 0.7]}\n", NULL, "run.yaml:4", "contradicts grpo.filter_range"},
+    {"grpo: {difficulty: gaussian, difficulty_gaussian: [0.3, 0]}\n", NULL, "run.yaml:4",
+     "contradicts grpo.difficulty_gaussian"},
+    {"grpo: {preset: dapo-}\n", NULL, "run.yaml:4", "did you mean 'dapo'?"},
     {"train: {lora: {rank: 16}}\n", NULL, "run.yaml:4", "train.lora must be null"},
     {"train: {freeze: [tower]}\n", NULL, "run.yaml:4", "train.freeze must be a list out of vision"},
     {"train: {freeze: [text, vision, merger]}\n", NULL, "run.yaml:4", "nothing to train"},
@@ -264,6 +366,8 @@ int main(void)
         cmocka_unit_test(test_defaults_are_tempr1s),
         cmocka_unit_test(test_the_whole_design_page_is_understood),
         cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_every_preset_is_taken),
         cmocka_unit_test(test_a_prompt_is_a_name_or_a_file),
         cmocka_unit_test(test_stages),
         cmocka_unit_test(test_refusals_name_place_and_key),

@@ -217,7 +217,7 @@ static void test_non_finite_steps_are_skipped_and_said(void **state)
 static void test_ratio_kinds_and_averagings_run(void **state)
 {
     (void)state;
-    static const char *const settings[] = {"ratio: sequence, loss: token", "ratio: constant, loss: constant",
+    static const char *const settings[] = {"ratio: sequence, loss: sequence", "ratio: constant, loss: constant",
                                            "ratio: token, loss: constant, std: none, kl_form: k1"};
     for (size_t i = 0; i < 3; i++) {
         char extra[512], out[32];
