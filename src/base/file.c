@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -55,9 +56,10 @@ char *tr_path_directory(const char *path)
 
 tr_status tr_file_writer_open(tr_file_writer *writer, const char *path, tr_error *err)
 {
+    static atomic_uint number; /* two threads may write the same file: the last commit stays, whole */
     memset(writer, 0, sizeof *writer);
     writer->path = tr_strdup(path);
-    writer->temporary = tr_format("%s.part-%ld", path, (long)getpid());
+    writer->temporary = tr_format("%s.part-%ld-%u", path, (long)getpid(), atomic_fetch_add(&number, 1));
     if (!writer->path || !writer->temporary) {
         tr_file_writer_abandon(writer);
         return tr_fail(err, TR_MEMORY, path, "out of memory");

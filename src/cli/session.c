@@ -95,7 +95,9 @@ tr_source_options tr_session_source(const tr_session_settings *s, const tr_sessi
                                          .total_pixels = s->total_pixels,
                                          .min_pixels = s->min_pixels,
                                          .cache = s->cache,
-                                         .cache_bytes = 20000000000},
+                                         .cache_bytes = 20000000000,
+                                         .decoders = 2,
+                                         .ahead_bytes = 1000000000},
                                .entries = entry,
                                .entry_count = 1};
 }

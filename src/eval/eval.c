@@ -85,12 +85,35 @@ static void clear_batch(batch *b)
     b->count = 0;
 }
 
+static int64_t row_count(const run *r)
+{
+    int64_t rows = r->source->rows, first = r->options->first_rows;
+    return first > 0 && first < rows ? first : rows;
+}
+
+/* Has the clips of this batch and the next opened meanwhile. A list that finds no memory costs time only. */
+static void look_ahead(const run *r, int64_t row)
+{
+    int64_t left = row_count(r) - row, count = 2 * slots(r) < left ? 2 * slots(r) : left;
+    int64_t *rows = tr_calloc((size_t)count, sizeof *rows);
+    for (int64_t i = 0; rows && i < count; i++) {
+        rows[i] = row + i;
+    }
+    if (rows) {
+        tr_source_ahead(r->source, rows, count);
+    }
+    free(rows);
+}
+
 /* Adds a row to the batch. A row that cannot be read is counted and the evaluation goes on. */
 static tr_status add_row(run *r, int64_t row, tr_error *err)
 {
     batch *b = &r->batch;
     tr_sample *sample = &b->samples[b->count];
     tr_error why = {0};
+    if (!b->count) {
+        look_ahead(r, row);
+    }
     tr_status status = r->source->call->load(r->source, row, false, sample, &why);
     const float *features = NULL;
     if (!status) {
@@ -169,10 +192,7 @@ static tr_status answer_batch(run *r, tr_error *err)
 
 static tr_status answer_all(run *r, tr_error *err)
 {
-    int64_t rows = r->source->rows;
-    if (r->options->first_rows > 0 && r->options->first_rows < rows) {
-        rows = r->options->first_rows;
-    }
+    int64_t rows = row_count(r);
     tr_progress_begin(&r->progress, r->options->label ? r->options->label : "evaluation", rows);
     double began = tr_time_s();
     tr_status status = TR_OK;

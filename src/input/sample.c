@@ -38,3 +38,10 @@ void tr_source_free(tr_source *source)
         source->call->free(source);
     }
 }
+
+void tr_source_ahead(tr_source *source, const int64_t *rows, int64_t count)
+{
+    if (source->call->ahead) {
+        source->call->ahead(source, rows, count);
+    }
+}

@@ -28,6 +28,8 @@ typedef struct tr_video_settings {
     int64_t min_frames, max_frames, total_pixels, min_pixels;
     const char *cache; /* folder; NULL: no cache on disk */
     uint64_t cache_bytes;
+    int64_t decoders;     /* clips opened at once ahead of their use; 0: none */
+    uint64_t ahead_bytes; /* memory for clips that wait to be used */
 } tr_video_settings;
 
 typedef struct tr_source_options {
@@ -82,9 +84,10 @@ void tr_sample_clear(tr_sample *sample);
 /* Gives the patches back (they are the large part). */
 void tr_sample_drop_patches(tr_sample *sample);
 
-/* Upper bounds over all rows, for planning memory before a run. */
+/* Upper bounds over all rows, for planning memory before a run. pair_tokens: of what follows the clip in one row,
+ * question and target together. */
 typedef struct tr_source_limits {
-    int64_t patches, largest_grid, prompt_tokens, target_tokens;
+    int64_t patches, largest_grid, prompt_tokens, target_tokens, pair_tokens;
 } tr_source_limits;
 
 typedef struct tr_source tr_source;
@@ -101,6 +104,9 @@ typedef struct tr_source_functions {
     tr_status (*score)(tr_source *source, const tr_sample *sample, const char *text, size_t length, bool stopped,
                        tr_score *score, tr_error *err);
     void (*free)(tr_source *source);
+    /* The rows that will be loaded next, in this order (it replaces the list given before): their clips are opened
+     * meanwhile by other threads. What goes wrong there is said when the row is loaded. NULL: nothing is done. */
+    void (*ahead)(tr_source *source, const int64_t *rows, int64_t count);
 } tr_source_functions;
 
 struct tr_source {
@@ -112,10 +118,13 @@ struct tr_source {
     const double *scores;  /* [rows] the rows' own "score" (how well a model answered it before), NaN where there is
                               none; NULL: no row has one */
     int64_t entries;
-    const uint8_t *banned; /* [model vocab] 1 for ids that must never be sampled: vision specials, ids without a
-                              token; NULL bans nothing */
+    const uint64_t *shared; /* [rows] rows with equal numbers have the same clip behind the same prompt tokens, so
+                             * that one forward can serve them all; NULL where no targets were asked for */
+    const uint8_t *banned;  /* [model vocab] 1 for ids that must never be sampled: vision specials, ids without a
+                               token; NULL bans nothing */
     tr_source_limits limits;
-    double decode_s; /* seconds spent so far in decoding clips; grows, the loops read differences */
+    double decode_s; /* seconds that opening the clips of loaded rows took so far, also ahead and beside the
+                      * computing; grows, the loops read differences */
 };
 
 /* Opens the rows of all entries: every row is read and checked (file:line in errors), videos must exist, the
@@ -126,6 +135,8 @@ tr_status tr_source_open(const tr_source_options *options, tr_source **source, t
 tr_status tr_source_open_row(const tr_source_options *options, const json_t *row, tr_source **source,
                              tr_error *err);
 void tr_source_free(tr_source *source);
+/* `ahead` where the source has one. */
+void tr_source_ahead(tr_source *source, const int64_t *rows, int64_t count);
 
 /* ---- features: the vision tower's output, kept per clip and weight version (input/features.c) ---- */
 

@@ -1,7 +1,8 @@
 /* source.c: corpus rows as model inputs: clip, prompt, positions, reward.
  *
  * A source reads and checks every row when it is opened, so that a bad row stops a run before its first step; clips
- * are opened one at a time, when their row is loaded, through the cache on disk. Never runs the network. */
+ * are opened when their row is loaded, or before by other threads when the rows to come are known, through the
+ * cache on disk. Never runs the network. */
 #include "input/sample.h"
 
 #include "base/file.h"
@@ -11,6 +12,7 @@
 #include "task/prompt.h"
 #include "task/row.h"
 #include "text/chat.h"
+#include "video/ahead.h"
 #include "video/cache.h"
 #include "video/clip.h"
 
@@ -37,6 +39,7 @@ typedef struct self {
     size_t entry_count;
     int32_t *entry_of; /* [rows] */
     int64_t *row_of;   /* [rows] index within the entry */
+    uint64_t *shared;  /* [rows] */
     double *weights, *scores;
     uint8_t *banned;
     tr_truth_holder truth;
@@ -44,6 +47,7 @@ typedef struct self {
     tr_arena arena;
     tr_clip *clip; /* the one opened last: load and patches of a row come one after the other */
     uint64_t clip_key;
+    tr_clip_queue *queue; /* clips opened ahead; NULL: none are */
 } self;
 
 static self *of(tr_source *source)
@@ -124,36 +128,81 @@ done:
 
 /* ---- the functions of a source ---- */
 
-static tr_status open_clip(self *s, int64_t row, tr_error *err)
+/* The clip of a row: its file (free() frees the path), its part of the video, and its key. */
+static tr_status wish_for(const self *s, int64_t row, char **path, tr_clip_wish *wish, tr_error *err)
 {
     const tr_row *r = row_at(s, row);
-    const entry *e = &s->entries[s->entry_of[row]];
-    char *path = tr_row_video_path(r, e->videos);
-    if (!path) {
+    *path = tr_row_video_path(r, s->entries[s->entry_of[row]].videos);
+    if (!*path) {
         return tr_fail(err, TR_MEMORY, r->id, "out of memory");
     }
-    uint64_t parts[3] = {tr_hash_text(path)};
+    uint64_t parts[3] = {tr_hash_text(*path)};
     memcpy(parts + 1, r->clip_s, sizeof r->clip_s);
-    uint64_t key = tr_hash(parts, sizeof parts);
-    tr_status status = TR_OK;
-    if (!s->clip || s->clip_key != key) {
+    *wish = (tr_clip_wish){.path = *path, .options = s->video, .key = tr_hash(parts, sizeof parts)};
+    if (r->clip_s[1] > 0) {
+        wish->options.start_s = r->clip_s[0];
+        wish->options.end_s = r->clip_s[1];
+    }
+    return TR_OK;
+}
+
+static tr_status open_clip(self *s, int64_t row, tr_error *err)
+{
+    char *path;
+    tr_clip_wish wish;
+    tr_status status = wish_for(s, row, &path, &wish, err);
+    if (!status && (!s->clip || s->clip_key != wish.key)) {
+        bool found = false;
         tr_clip_free(s->clip);
         s->clip = NULL;
-        tr_video_options options = s->video;
-        if (r->clip_s[1] > 0) {
-            options.start_s = r->clip_s[0];
-            options.end_s = r->clip_s[1];
+        if (s->queue) {
+            status = tr_clip_queue_take(s->queue, wish.key, &found, &s->clip, &s->source.decode_s, err);
         }
-        double start = tr_time_s();
-        status = tr_clip_open(path, &options, s->caching ? &s->cache : NULL, &s->clip, err);
-        s->source.decode_s += tr_time_s() - start;
-        s->clip_key = key;
+        if (!found) {
+            double start = tr_time_s();
+            status = tr_clip_open(path, &wish.options, s->caching ? &s->cache : NULL, &s->clip, err);
+            s->source.decode_s += tr_time_s() - start;
+        }
+        s->clip_key = wish.key;
         if (status) {
-            tr_fail_context(err, status, "row %s", r->id);
+            tr_fail_context(err, status, "row %s", row_at(s, row)->id);
         }
     }
     free(path);
     return status;
+}
+
+/* Neighbours with the same clip, and the clip that is open now, need no second one. A list that finds no memory
+ * costs time, not the run. */
+static void ahead(tr_source *source, const int64_t *rows, int64_t count)
+{
+    self *s = of(source);
+    size_t used = 0;
+    tr_clip_wish *wishes = s->queue ? tr_calloc((size_t)count, sizeof *wishes) : NULL;
+    char **paths = wishes ? tr_calloc((size_t)count, sizeof *paths) : NULL;
+    uint64_t before = s->clip_key;
+    bool open = s->clip != NULL;
+    for (int64_t i = 0; paths && i < count; i++) {
+        if (wish_for(s, rows[i], &paths[used], &wishes[used], NULL)) {
+            break;
+        }
+        bool again = open && wishes[used].key == before;
+        before = wishes[used].key;
+        open = true;
+        if (again) {
+            free(paths[used]);
+        } else {
+            used++;
+        }
+    }
+    if (paths) {
+        (void)tr_clip_queue_wish(s->queue, wishes, used, NULL);
+    }
+    for (size_t i = 0; paths && i < used; i++) {
+        free(paths[i]);
+    }
+    free(paths);
+    free(wishes);
 }
 
 static tr_status set_positions(const self *s, tr_sample *sample, tr_error *err)
@@ -310,9 +359,11 @@ static void free_source(tr_source *source)
     free(s->entry_of);
     free(s->row_of);
     free(s->scores);
+    free(s->shared);
     free(s->weights);
     free(s->banned);
     tr_clip_free(s->clip);
+    tr_clip_queue_free(s->queue);
     if (s->caching) {
         tr_video_cache_close(&s->cache);
     }
@@ -323,7 +374,7 @@ static void free_source(tr_source *source)
     free(s);
 }
 
-static const tr_source_functions functions = {load, patches, text_of, score, free_source};
+static const tr_source_functions functions = {load, patches, text_of, score, free_source, ahead};
 
 /* ---- opening ---- */
 
@@ -358,6 +409,21 @@ done:
     return status;
 }
 
+/* What rows must have in common to share a forward: the clip, and the prompt up to its end. Returns the number of
+ * the prompt's tokens behind that. ids: the prompt with one placeholder. */
+static int64_t note_shared(self *s, int64_t row, const char *path, const tr_ids *ids)
+{
+    const tr_row *r = row_at(s, row);
+    size_t end = ids->count;
+    while (end > 0 && ids->data[end - 1] != s->model->video_id) {
+        end--;
+    }
+    uint64_t parts[4] = {tr_hash_text(path), tr_hash(ids->data, end * sizeof *ids->data)};
+    memcpy(parts + 2, r->clip_s, sizeof r->clip_s);
+    s->shared[row] = tr_hash(parts, sizeof parts);
+    return (int64_t)(ids->count - end);
+}
+
 /* Every row must be one that its scheme and prompts can serve, with a clip that is there. */
 static tr_status check_row(self *s, int64_t row, bool targets, tr_error *err)
 {
@@ -384,11 +450,13 @@ static tr_status check_row(self *s, int64_t row, bool targets, tr_error *err)
     s->source.limits.prompt_tokens =
         prompt > s->source.limits.prompt_tokens ? prompt : s->source.limits.prompt_tokens;
     if (targets) {
+        tr_source_limits *limits = &s->source.limits;
+        int64_t rest = note_shared(s, row, path, &ids);
         ids.count = 0;
         TR_TRY(build_target(s, row, &text, &ids, err));
         int64_t count = (int64_t)ids.count;
-        s->source.limits.target_tokens =
-            count > s->source.limits.target_tokens ? count : s->source.limits.target_tokens;
+        limits->target_tokens = count > limits->target_tokens ? count : limits->target_tokens;
+        limits->pair_tokens = rest + count > limits->pair_tokens ? rest + count : limits->pair_tokens;
     }
 done:
     free(path);
@@ -443,7 +511,8 @@ static tr_status index_rows(self *s, tr_error *err)
     }
     s->entry_of = tr_calloc((size_t)total, sizeof *s->entry_of);
     s->row_of = tr_calloc((size_t)total, sizeof *s->row_of);
-    if (!s->entry_of || !s->row_of) {
+    s->shared = tr_calloc((size_t)total, sizeof *s->shared);
+    if (!s->entry_of || !s->row_of || !s->shared) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory for an index of %lld rows", (long long)total);
     }
     for (size_t i = 0; i < s->entry_count; i++) {
@@ -493,6 +562,10 @@ static tr_status prepare(const tr_source_options *options, self **out, tr_error 
         TR_TRY(tr_video_cache_open(&s->cache, options->video.cache, (int64_t)options->video.cache_bytes, err));
         s->caching = true;
     }
+    if (options->video.decoders > 0) {
+        TR_TRY(tr_clip_queue_create((int)options->video.decoders, options->video.ahead_bytes,
+                                    s->caching ? &s->cache : NULL, &s->queue, err));
+    }
     TR_TRY(tr_arena_init(&s->arena, 2 * tr_reward_arena_bytes(64), err));
     video_limits(&options->video, &s->source.limits);
     for (size_t i = 0; i < options->entry_count; i++) {
@@ -516,6 +589,7 @@ tr_status tr_source_open(const tr_source_options *options, tr_source **source, t
         TR_TRY(tr_row_list_read(options->entries[i].rows, &s->entries[i].rows, err));
     }
     TR_TRY(index_rows(s, err));
+    s->source.shared = options->targets ? s->shared : NULL;
     for (int64_t row = 0; row < s->source.rows; row++) {
         status = check_row(s, row, options->targets, err);
         if (status) {

@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 
 #include "base/file.h"
+#include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,11 +94,25 @@ static tr_status take_one(tr_trainer *t, int64_t i, tr_step_report *report)
                    (long long)t->order.length);
 }
 
+/* Has the clips of this step and the next opened meanwhile: the next step's while this one computes. */
+static tr_status look_ahead(tr_trainer *t)
+{
+    int64_t left = (t->steps - t->step) * t->prompts, count = 2 * t->prompts < left ? 2 * t->prompts : left;
+    int64_t *rows = tr_calloc((size_t)count, sizeof *rows);
+    tr_status status = rows ? tr_order_peek(&t->order, rows, count, t->err)
+                            : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the rows to come");
+    if (!status) {
+        tr_source_ahead(t->source, rows, count);
+    }
+    free(rows);
+    return status;
+}
+
 tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report)
 {
     double decode_s = t->source->decode_s;
-    tr_status status = TR_OK;
     tr_trainer_clear(t);
+    tr_status status = look_ahead(t);
     for (int64_t i = 0; !status && i < t->prompts; i++) {
         status = take_one(t, i, report);
         report->prompt_tokens += status ? 0 : t->samples[i].prompt;

@@ -39,6 +39,8 @@ typedef struct tr_config {
         int64_t min_frames, max_frames, total_pixels, min_pixels;
         char *cache; /* NULL: OUT/cache */
         uint64_t cache_bytes;
+        int64_t decoders; /* clips opened ahead at once; 0: none */
+        uint64_t ahead_bytes;
     } video;
     struct {
         int64_t group, top_k, max_tokens;

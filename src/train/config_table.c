@@ -28,6 +28,10 @@ const tr_key tr_config_keys[] = {
     {"video.cache", TR_KEY_PATH, AT(video.cache), "null", 0, 0, NULL,
      "folder where decoded, resized frames are kept; null: OUT/cache"},
     {"video.cache_bytes", TR_KEY_BYTES, AT(video.cache_bytes), "20G", 0, 0, NULL, "size limit of that folder"},
+    {"video.decoders", TR_KEY_INT, AT(video.decoders), "2", 0, 64, NULL,
+     "processes that decode the next clips while the present ones are computed with; 0: none"},
+    {"video.ahead_bytes", TR_KEY_BYTES, AT(video.ahead_bytes), "1G", 0, 0, NULL,
+     "memory for decoded clips that wait to be used"},
 
     {"rollout.group", TR_KEY_INT, AT(rollout.group), "8", 1, 4096, NULL, "responses to each prompt"},
     {"rollout.temperature", TR_KEY_NUMBER, AT(rollout.temperature), "1.0", 0.01, 100, NULL,

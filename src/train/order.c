@@ -39,18 +39,22 @@ tr_status tr_order_create(tr_order *order, const tr_source *source, uint64_t see
                        (long long)source->rows);
     }
     order->seed = seed;
-    order->epoch = -1;
     order->source = source;
-    order->rows = tr_calloc((size_t)order->length, sizeof *order->rows);
-    return order->rows ? TR_OK : tr_fail(err, TR_MEMORY, "data", "out of memory");
+    for (int i = 0; i < 2; i++) {
+        order->epoch[i] = -1;
+        order->rows[i] = tr_calloc((size_t)order->length, sizeof *order->rows[i]);
+    }
+    return order->rows[0] && order->rows[1] ? TR_OK : tr_fail(err, TR_MEMORY, "data", "out of memory");
 }
 
 void tr_order_free(tr_order *order)
 {
-    free(order->rows);
+    free(order->rows[0]);
+    free(order->rows[1]);
     memset(order, 0, sizeof *order);
 }
 
+/* Fills the list that epochs of this parity use. */
 static tr_status fill_epoch(tr_order *order, int64_t epoch, tr_error *err)
 {
     const tr_source *s = order->source;
@@ -79,20 +83,36 @@ static tr_status fill_epoch(tr_order *order, int64_t epoch, tr_error *err)
     }
     tr_random_shuffle(order->seed, (uint32_t)epoch, 0, (size_t)order->length, shuffled);
     for (int64_t i = 0; i < order->length; i++) {
-        order->rows[i] = rows[shuffled[i]];
+        order->rows[epoch % 2][i] = rows[shuffled[i]];
     }
-    order->epoch = epoch;
+    order->epoch[epoch % 2] = epoch;
     free(shuffled);
     free(rows);
     return TR_OK;
 }
 
+static tr_status row_at(tr_order *order, int64_t position, int64_t *row, tr_error *err)
+{
+    int64_t epoch = position / order->length;
+    tr_status status = epoch == order->epoch[epoch % 2] ? TR_OK : fill_epoch(order, epoch, err);
+    if (!status) {
+        *row = order->rows[epoch % 2][position % order->length];
+    }
+    return status;
+}
+
 tr_status tr_order_next(tr_order *order, int64_t *row, tr_error *err)
 {
-    int64_t epoch = order->position / order->length;
-    tr_status status = epoch == order->epoch ? TR_OK : fill_epoch(order, epoch, err);
-    if (!status) {
-        *row = order->rows[order->position++ % order->length];
+    tr_status status = row_at(order, order->position, row, err);
+    order->position += !status;
+    return status;
+}
+
+tr_status tr_order_peek(tr_order *order, int64_t *rows, int64_t count, tr_error *err)
+{
+    tr_status status = TR_OK;
+    for (int64_t i = 0; !status && i < count; i++) {
+        status = row_at(order, order->position + i, &rows[i], err);
     }
     return status;
 }

@@ -15,8 +15,8 @@ typedef struct tr_order {
     uint64_t seed;
     int64_t length;   /* rows of one epoch */
     int64_t position; /* rows taken so far, over all epochs */
-    int64_t epoch;    /* of `rows`; -1: none yet */
-    int64_t *rows;    /* [length] of that epoch */
+    int64_t epoch[2]; /* of the two lists: the present one and one that was looked at ahead; -1: none yet */
+    int64_t *rows[2]; /* [length] of that epoch */
     const tr_source *source;
 } tr_order;
 
@@ -26,5 +26,8 @@ void tr_order_free(tr_order *order);
 
 /* The next row, and one step on. */
 tr_status tr_order_next(tr_order *order, int64_t *row, tr_error *err);
+
+/* The next `count` rows without a step. */
+tr_status tr_order_peek(tr_order *order, int64_t *rows, int64_t count, tr_error *err);
 
 #endif

@@ -25,7 +25,8 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
                      : model_dir       ? model_dir
                                        : config->model,
         .video = {config->video.fps, config->video.min_frames, config->video.max_frames, config->video.total_pixels,
-                  config->video.min_pixels, config->video.cache, config->video.cache_bytes},
+                  config->video.min_pixels, config->video.cache, config->video.cache_bytes,
+                  config->video.decoders, config->video.ahead_bytes},
         .entries = eval ? config->eval : config->data,
         .entry_count = eval ? config->eval_count : config->data_count,
         .targets = !eval && config->algorithm == TR_ALGORITHM_SFT,

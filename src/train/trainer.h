@@ -8,7 +8,8 @@
 #include "train/order.h"
 #include "train/train.h"
 
-/* Seconds of one step, by part. `decode` is the clips', and part of `stall`, the waiting for input. */
+/* Seconds of one step, by part. `decode` is what opening its clips took, mostly beside the computing; `stall` the
+ * waiting for input. */
 typedef struct tr_step_seconds {
     double decode, vision, prefill, rollout, reference, update, save, stall, total;
 } tr_step_seconds;

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,8 +26,8 @@ tr_video_options tr_video_options_default(void)
                               .memory_limit_bytes = INT64_C(16) << 30};
 }
 
-static tr_status decode(const char *path, const tr_video_options *options, void **bytes, size_t *size,
-                        tr_error *err)
+static tr_status decode(const char *path, const tr_video_options *options, const atomic_bool *cancel, void **bytes,
+                        size_t *size, tr_error *err)
 {
     tr_status status = TR_OK;
     struct stat info;
@@ -45,7 +44,7 @@ static tr_status decode(const char *path, const tr_video_options *options, void 
     request->version = TR_WIRE_VERSION;
     request->options = *options;
     memcpy(request->path, path, strlen(path)); /* the caller has checked the length */
-    TR_TRY(tr_video_pool_run(request, memory, err));
+    TR_TRY(tr_video_pool_run(request, memory, cancel, err));
     if (fstat(memory, &info) || (size_t)info.st_size < sizeof(tr_wire_reply)) {
         status = tr_fail(err, TR_CHILD, path, "its decoder process left no answer");
         goto done;
@@ -150,8 +149,8 @@ static tr_status check(const char *path, const tr_video_options *o, tr_error *er
     return S_ISREG(info.st_mode) && !info.st_size ? tr_fail(err, TR_FORMAT, path, "the file is empty") : TR_OK;
 }
 
-tr_status tr_clip_open(const char *path, const tr_video_options *options, struct tr_video_cache *cache,
-                       tr_clip **clip, tr_error *err)
+tr_status tr_clip_open_unless(const char *path, const tr_video_options *options, struct tr_video_cache *cache,
+                              const atomic_bool *cancel, tr_clip **clip, tr_error *err)
 {
     tr_status status = TR_OK;
     tr_video_options defaults = tr_video_options_default();
@@ -170,7 +169,7 @@ tr_status tr_clip_open(const char *path, const tr_video_options *options, struct
         }
     }
     if (!bytes) {
-        TR_TRY(decode(path, o, &bytes, &size, err));
+        TR_TRY(decode(path, o, cancel, &bytes, &size, err));
         if (cache) {
             tr_video_cache_put(cache, key, bytes, size, NULL); /* a full disk costs time, not the run */
         }
@@ -182,6 +181,12 @@ done:
     return status;
 }
 
+tr_status tr_clip_open(const char *path, const tr_video_options *options, struct tr_video_cache *cache,
+                       tr_clip **clip, tr_error *err)
+{
+    return tr_clip_open_unless(path, options, cache, NULL, clip, err);
+}
+
 void tr_clip_free(tr_clip *clip)
 {
     if (clip) {
@@ -190,59 +195,4 @@ void tr_clip_free(tr_clip *clip)
         free(clip->storage);
         free(clip);
     }
-}
-
-struct tr_clip_ahead {
-    pthread_t thread;
-    tr_video_options options;
-    struct tr_video_cache *cache;
-    char *path;
-    tr_clip *clip;
-    tr_status status;
-    tr_error err;
-};
-
-static void *open_ahead(void *argument)
-{
-    tr_clip_ahead *ahead = argument;
-    ahead->status = tr_clip_open(ahead->path, &ahead->options, ahead->cache, &ahead->clip, &ahead->err);
-    return NULL;
-}
-
-tr_status tr_clip_ahead_start(const char *path, const tr_video_options *options, struct tr_video_cache *cache,
-                              tr_clip_ahead **ahead, tr_error *err)
-{
-    tr_clip_ahead *a = tr_calloc(1, sizeof *a);
-    *ahead = NULL;
-    if (!a || !(a->path = tr_strdup(path))) {
-        free(a);
-        return tr_fail(err, TR_MEMORY, path, "no memory to open it ahead");
-    }
-    a->options = options ? *options : tr_video_options_default();
-    a->cache = cache;
-    int result = pthread_create(&a->thread, NULL, open_ahead, a);
-    if (result) {
-        free(a->path);
-        free(a);
-        return tr_fail(err, TR_IO, path, "cannot start a thread to open it ahead: %s", strerror(result));
-    }
-    *ahead = a;
-    return TR_OK;
-}
-
-tr_status tr_clip_ahead_finish(tr_clip_ahead *ahead, tr_clip **clip, tr_error *err)
-{
-    pthread_join(ahead->thread, NULL);
-    tr_status status = ahead->status;
-    if (status != TR_OK && err) {
-        *err = ahead->err;
-    }
-    if (clip) {
-        *clip = ahead->clip;
-    } else {
-        tr_clip_free(ahead->clip);
-    }
-    free(ahead->path);
-    free(ahead);
-    return status;
 }

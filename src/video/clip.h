@@ -8,6 +8,8 @@
 
 #include "base/status.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct tr_video_options {
@@ -51,13 +53,10 @@ tr_status tr_clip_open(const char *path, const tr_video_options *options, struct
                        tr_clip **clip, tr_error *err);
 void tr_clip_free(tr_clip *clip);
 
-/* The same in a thread of its own, so that the next clip is decoded while this one is computed with. Every start
- * needs one finish, which waits and gives what tr_clip_open would have given (clip NULL: drops it). The cache must
- * live. */
-typedef struct tr_clip_ahead tr_clip_ahead;
-tr_status tr_clip_ahead_start(const char *path, const tr_video_options *options, struct tr_video_cache *cache,
-                              tr_clip_ahead **ahead, tr_error *err);
-tr_status tr_clip_ahead_finish(tr_clip_ahead *ahead, tr_clip **clip, tr_error *err);
+/* The same, given up soon after *cancel becomes true (TR_INTERRUPTED; its decoder is stopped). cancel NULL: never.
+ */
+tr_status tr_clip_open_unless(const char *path, const tr_video_options *options, struct tr_video_cache *cache,
+                              const atomic_bool *cancel, tr_clip **clip, tr_error *err);
 
 /* Normalised patches, out: (patches, 1176) in the model's order; an odd last frame is repeated. */
 tr_status tr_clip_patches(const tr_clip *clip, float *out, tr_error *err);

@@ -219,17 +219,24 @@ static bool send_request(const worker *w, const tr_wire_request *request, int me
     return sendmsg(w->socket, &message, MSG_NOSIGNAL) == (ssize_t)sizeof *request;
 }
 
-/* Waits for the word that the reply is there: 1 it came, 0 the process is gone, -1 the time is up. */
-static int await_word(const worker *w, double limit_s)
+static bool is_true(const atomic_bool *flag)
 {
+    return flag && atomic_load(flag);
+}
+
+/* Waits for the word that the reply is there: 1 it came, 0 the process is gone, -1 the time is up or nobody waits
+ * any more. */
+static int await_word(const worker *w, double limit_s, const atomic_bool *cancel)
+{
+    const double look_s = cancel ? 0.05 : 1e6; /* how often the flag is looked at */
     double end_s = tr_time_s() + limit_s;
     for (;;) {
         double left_s = limit_s > 0 ? end_s - tr_time_s() : 1e6;
         struct pollfd wait_for = {.fd = w->socket, .events = POLLIN};
-        if (left_s <= 0) {
+        if (left_s <= 0 || is_true(cancel)) {
             return -1;
         }
-        int ready = poll(&wait_for, 1, (int)fmin(ceil(left_s * 1000), 1e9));
+        int ready = poll(&wait_for, 1, (int)fmin(ceil(fmin(left_s, look_s) * 1000), 1e9));
         if (ready > 0) {
             uint32_t word = 0;
             return recv(w->socket, &word, sizeof word, MSG_DONTWAIT) == (ssize_t)sizeof word &&
@@ -241,7 +248,7 @@ static int await_word(const worker *w, double limit_s)
     }
 }
 
-tr_status tr_video_pool_run(const tr_wire_request *request, int memory, tr_error *err)
+tr_status tr_video_pool_run(const tr_wire_request *request, int memory, const atomic_bool *cancel, tr_error *err)
 {
     worker w = {0};
     int result;
@@ -254,7 +261,7 @@ tr_status tr_video_pool_run(const tr_wire_request *request, int memory, tr_error
                 return status;
             }
         }
-        int word = send_request(&w, request, memory) ? await_word(&w, limit_s) : 0;
+        int word = send_request(&w, request, memory) ? await_word(&w, limit_s, cancel) : 0;
         if (word > 0) {
             w.served++;
             keep(&w);
@@ -263,6 +270,9 @@ tr_status tr_video_pool_run(const tr_wire_request *request, int memory, tr_error
         if (word < 0) {
             kill(w.pid, SIGKILL);
             bury(&w);
+            if (is_true(cancel)) {
+                return tr_fail(err, TR_INTERRUPTED, request->path, "it is not wanted any more");
+            }
             return tr_fail(err, TR_TIMEOUT, request->path, "its decoder did not finish within %g s and was stopped",
                            limit_s);
         }

@@ -8,8 +8,11 @@
 
 #include "video/wire.h"
 
+#include <stdatomic.h>
+
 /* Has a decoder process serve the request; its reply is then in the shared memory file `memory`. TR_TIMEOUT when it
- * took longer than the request's time limit, TR_CHILD when it died or cannot be started. */
-tr_status tr_video_pool_run(const tr_wire_request *request, int memory, tr_error *err);
+ * took longer than the request's time limit, TR_CHILD when it died or cannot be started, TR_INTERRUPTED when
+ * *cancel (may be NULL) became true: the process is then killed. */
+tr_status tr_video_pool_run(const tr_wire_request *request, int memory, const atomic_bool *cancel, tr_error *err);
 
 #endif

@@ -139,7 +139,7 @@ static inline tr_status memory_open(void *context, const tr_config *config, cons
                                     tr_source **source, tr_error *err)
 {
     static const tr_source_functions functions = {memory_load, memory_patches, memory_text, memory_score,
-                                                  memory_free};
+                                                  memory_free, NULL};
     memory_rows *m = malloc(sizeof *m);
     (void)context;
     (void)config;

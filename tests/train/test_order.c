@@ -76,6 +76,37 @@ static void test_position_is_the_whole_state(void **state)
     tr_order_free(&b);
 }
 
+/* Looking ahead, also into epochs to come, shows what will be taken and takes nothing. */
+static void test_looking_ahead_changes_nothing(void **state)
+{
+    (void)state;
+    const double weights[2] = {1, 1.5};
+    tr_source source = source_of(4, weights);
+    tr_order a, b;
+    assert_int_equal(tr_order_create(&a, &source, 9, NULL), TR_OK);
+    assert_int_equal(tr_order_create(&b, &source, 9, NULL), TR_OK);
+    assert_true(a.length < 8);
+    for (int i = 0; i < 40; i++) {
+        int64_t seen[17], row, same;
+        assert_int_equal(tr_order_peek(&a, seen, i % 18, NULL), TR_OK);
+        assert_int_equal(a.position, i);
+        assert_int_equal(tr_order_next(&a, &row, NULL), TR_OK);
+        assert_int_equal(tr_order_next(&b, &same, NULL), TR_OK);
+        assert_int_equal(row, same);
+        assert_true(!(i % 18) || seen[0] == row);
+        tr_order c = {0};
+        assert_int_equal(tr_order_create(&c, &source, 9, NULL), TR_OK);
+        c.position = i;
+        for (int k = 0; k < i % 18; k++) {
+            assert_int_equal(tr_order_next(&c, &row, NULL), TR_OK);
+            assert_int_equal(row, seen[k]);
+        }
+        tr_order_free(&c);
+    }
+    tr_order_free(&a);
+    tr_order_free(&b);
+}
+
 static void test_no_rows_is_an_error(void **state)
 {
     (void)state;
@@ -94,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_weights_decide_how_often),
         cmocka_unit_test(test_position_is_the_whole_state),
+        cmocka_unit_test(test_looking_ahead_changes_nothing),
         cmocka_unit_test(test_no_rows_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

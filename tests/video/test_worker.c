@@ -1,6 +1,6 @@
 /* test_worker.c: the decoder processes: kept, replaced, killed on time, reported when they die; the rules of the
  * wire; the plan of packets. Clips are written by our own encoder. */
-#include "support/shared.h"
+#include "processes.h"
 
 #include "base/file.h"
 #include "video/clip.h"
@@ -8,7 +8,6 @@
 #include "video/plan.h"
 #include "video/wire.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,48 +17,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { SIDE = 64 };
-
-/* A clip of so many frames whose gray level follows the frame's number. */
-static const char *write_clip(const char *name, int frames)
-{
-    static char path[600];
-    uint8_t rgb[SIDE * SIDE * 3];
-    tr_video_writer *writer;
-    snprintf(path, sizeof path, "%s", scratch_path(name));
-    assert_int_equal(tr_video_writer_open(path, SIDE, SIDE, 10, 1, NULL, &writer, NULL), TR_OK);
-    for (int i = 0; i < frames; i++) {
-        memset(rgb, 20 + i % 200, sizeof rgb);
-        assert_int_equal(tr_video_writer_add(writer, rgb, NULL), TR_OK);
-    }
-    assert_int_equal(tr_video_writer_close(writer, NULL), TR_OK);
-    return path;
-}
-
-/* The process ids of this process's children that are alive, as one number each; how many. */
-static int children(pid_t *ids, int most)
-{
-    char line[400];
-    int count = 0;
-    DIR *proc = opendir("/proc");
-    assert_non_null(proc);
-    for (struct dirent *one; (one = readdir(proc));) {
-        snprintf(line, sizeof line, "/proc/%.20s/stat", one->d_name);
-        FILE *file = atoi(one->d_name) > 0 ? fopen(line, "r") : NULL;
-        int id, parent;
-        char state;
-        if (file && fscanf(file, "%d (%*[^)]) %c %d", &id, &state, &parent) == 3 && parent == getpid() &&
-            state != 'Z' && count < most) {
-            ids[count++] = id;
-        }
-        if (file) {
-            fclose(file);
-        }
-    }
-    closedir(proc);
-    return count;
-}
 
 static void one_process_serves_many(void **state)
 {
@@ -189,7 +146,7 @@ static void *open_some(void *path)
     return (void *)bad;
 }
 
-static void threads_and_ahead(void **state)
+static void threads(void **state)
 {
     (void)state;
     char path[600];
@@ -203,22 +160,6 @@ static void threads_and_ahead(void **state)
         pthread_join(threads[i], &bad);
         assert_null(bad);
     }
-    tr_clip_ahead *ahead, *dropped;
-    tr_clip *clip = NULL, *same = NULL;
-    tr_error err = {0};
-    assert_int_equal(tr_clip_ahead_start(path, NULL, NULL, &ahead, &err), TR_OK);
-    assert_int_equal(tr_clip_ahead_start(path, NULL, NULL, &dropped, &err), TR_OK);
-    assert_int_equal(tr_clip_ahead_finish(ahead, &clip, &err), TR_OK);
-    assert_int_equal(tr_clip_ahead_finish(dropped, NULL, NULL), TR_OK);
-    assert_int_equal(tr_clip_open(path, NULL, NULL, &same, &err), TR_OK);
-    assert_int_equal(clip->storage_bytes, same->storage_bytes);
-    assert_memory_equal(clip->storage, same->storage, clip->storage_bytes);
-    tr_clip_free(clip);
-    tr_clip_free(same);
-    assert_int_equal(tr_clip_ahead_start("/nonexistent.mp4", NULL, NULL, &ahead, &err), TR_OK);
-    assert_int_equal(tr_clip_ahead_finish(ahead, &clip, &err), TR_NOT_FOUND);
-    assert_null(clip);
-    assert_non_null(strstr(err.where, "nonexistent"));
     tr_video_workers_stop();
 }
 
@@ -413,7 +354,7 @@ int main(void)
                                        cmocka_unit_test(absent_program),
                                        cmocka_unit_test(memory_limit),
                                        cmocka_unit_test(after_a_fork),
-                                       cmocka_unit_test(threads_and_ahead),
+                                       cmocka_unit_test(threads),
                                        cmocka_unit_test(wire_replies),
                                        cmocka_unit_test(wire_requests),
                                        cmocka_unit_test(nonsense_to_the_worker),
