@@ -36,7 +36,7 @@ static void group(const tr_ops *ops, int64_t prompt, int64_t heads, int64_t kv_h
     int64_t wide = rows * heads * head_dim, narrow = rows * kv_heads * head_dim;
     float *q = noise(wide), *k = noise(narrow), *v = noise(narrow), *o = noise(wide), *lse = noise(rows * heads);
     float *dq = noise(wide), *dk = noise(narrow), *dv = noise(narrow), *dout = noise(wide);
-    float *work = noise(ops->group_attention_work(&shape, &layout));
+    float *work = noise(ops->group_attention_work(&shape, &layout, true));
     double best[2] = {1e9, 1e9};
     for (int repeat = 0; repeat < 5; repeat++) {
         double t0 = now_s();

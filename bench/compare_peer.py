@@ -21,7 +21,8 @@ def run(command):
 
 def ours(a, shape, folder, dtype):
     return run([a.tempr1, "bench", "--model", folder, "--grid", GRIDS[shape], "--text", "64", "--group", "8", "--response",
-                str(RESPONSE[shape]), "--seed", "1", "--dtype", dtype, "--recompute", a.recompute, "--repeats", str(a.repeats)])
+                str(RESPONSE[shape]), "--seed", "1", "--dtype", dtype, "--recompute", a.recompute, "--repeats", str(a.repeats),
+                *(["--offload", a.offload] if a.offload else [])])
 
 
 def peer(a, shape, folder, phases, *more):
@@ -69,6 +70,7 @@ def main():
     p.add_argument("--no-kindest", action="store_true", help="leave out the peer's kindest form (one more step)")
     p.add_argument("--dtype", default="f32", help="of tempr1; the peer computes in float32")
     p.add_argument("--recompute", choices=["none", "layer"], default="none", help="of tempr1: activations kept, or computed again")
+    p.add_argument("--offload", help="folder where tempr1 keeps moments and reference; none: in memory")
     a = p.parse_args()
     os.makedirs(a.out, exist_ok=True)
     for shape in a.shapes.split(","):

@@ -3,6 +3,7 @@
 
 #include "eval/score.h"
 #include "rl/rollout.h"
+#include "model/windows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,8 @@ static tr_status ask(tempr1_model *m, tr_source *source, const tr_sampling *samp
     TR_TRY(source->call->load(source, 0, false, &sample, err));
     const tr_network_limits limits = {.patches = sample.visual.rows,
                                       .largest_grid = (int64_t)sample.grids[0][1] * sample.grids[0][2],
+                                      .windows = tr_windows_count(&m->model->config.vision, sample.grids[0][0],
+                                                                  sample.grids[0][1], sample.grids[0][2]),
                                       .prompt_tokens = sample.prompt,
                                       .decode_rows = answers,
                                       .decode_groups = 1,

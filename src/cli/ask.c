@@ -2,6 +2,7 @@
 #include "cli/session.h"
 
 #include "base/file.h"
+#include "model/windows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,8 @@ static tr_status answer(const settings *s, tr_session *session, tr_source *sourc
     TR_TRY(source->call->load(source, 0, false, &sample, err));
     tr_network_limits limits = {.patches = sample.visual.rows,
                                 .largest_grid = (int64_t)sample.grids[0][1] * sample.grids[0][2],
+                                .windows = tr_windows_count(&session->model->config.vision, sample.grids[0][0],
+                                                            sample.grids[0][1], sample.grids[0][2]),
                                 .prompt_tokens = sample.prompt,
                                 .decode_rows = s->answers,
                                 .decode_groups = 1,

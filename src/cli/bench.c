@@ -289,7 +289,7 @@ static tr_status make_networks(tr_bench_work *w, const struct phase *phase, tr_e
     TR_TRY(tr_network_create(w->model, &limits, &w->network, err));
     if (step) {
         if (!w->reference) {
-            TR_TRY(tr_model_clone_frozen(w->model, &w->reference, err));
+            TR_TRY(tr_model_clone_frozen(w->model, w->r->offload, &w->reference, err));
         }
         TR_TRY(tr_network_create(w->reference, &forward, &w->reference_network, err));
     }
@@ -365,6 +365,7 @@ static void describe(const tr_bench_request *r, json_t *out)
     json_object_set_new(out, "R", json_integer(r->response));
     json_object_set_new(out, "seed", json_integer(r->seed));
     json_object_set_new(out, "recompute", json_string(r->recompute));
+    json_object_set_new(out, "offload", json_boolean(r->offload != NULL));
     json_object_set_new(out, "threads", json_integer(tr_threads_count()));
 }
 
@@ -441,6 +442,11 @@ static int run(int argc, char **argv)
          .value = &r.recompute,
          .argument = "none|layer",
          .help = "Activations in backward: kept, or computed again layer by layer (default none)."},
+        {.name = "offload",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.offload,
+         .argument = "DIR",
+         .help = "Keeps moments and reference weights in files of this folder instead of memory (train.offload)."},
         {.name = "isa",
          .kind = TR_OPTION_TEXT,
          .value = &r.isa,

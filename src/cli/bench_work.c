@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/random.h"
+#include "model/windows.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -154,6 +155,8 @@ tr_network_limits tr_bench_limits_of(const tr_bench_work *w, bool train, bool de
     const tr_bench_request *r = w->r;
     tr_network_limits l = {.patches = w->visual.rows,
                            .largest_grid = (int64_t)r->thw[0][1] * r->thw[0][2],
+                           .windows =
+                               tr_windows_count(&w->model->config.vision, r->thw[0][0], r->thw[0][1], r->thw[0][2]),
                            .prompt_tokens = w->group.prompt,
                            .response_tokens = r->group * r->response,
                            .responses = r->group,
@@ -190,7 +193,8 @@ void tr_bench_free_networks(tr_bench_work *w)
 /* Working memory as the phase needs it: nothing for backward before the first phase that trains. */
 tr_status tr_bench_load(tr_bench_work *w, bool train, tr_error *err)
 {
-    const tr_model_options options = {.dtype = w->r->kind, .train = train, .isa = w->r->isa};
+    const tr_model_options options = {
+        .dtype = w->r->kind, .train = train, .moments_folder = w->r->offload, .isa = w->r->isa};
     tr_model_free(w->model);
     w->model = NULL;
     return tr_model_load(w->r->model, &options, &w->model, err);

@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "model/checkpoint.h"
 #include "model/network.h"
+#include "model/windows.h"
 #include "train/config.h"
 
 #include <stdio.h>
@@ -24,7 +25,7 @@ extern const tr_command tr_command_model_plan;
 typedef struct work {
     const char *model_dir;
     tr_model_options options;
-    bool reference, trains_vision, grpo, answers_only;
+    bool reference, reference_offloaded, trains_vision, grpo, answers_only;
     int64_t grid[3], text, group, response, prompts, updates;
     tr_recompute recompute;
 } work;
@@ -57,7 +58,7 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
         p->state += state;
         /* the reference is a copy of the compute values; what came from bf16 is held as bf16 */
         bool half = param->matrix && (w->options.dtype == TR_BF16 || param->stored != TR_F32);
-        p->reference += w->reference ? (uint64_t)param->elements * (half ? 2 : 4) : 0;
+        p->reference += w->reference && !w->reference_offloaded ? (uint64_t)param->elements * (half ? 2 : 4) : 0;
     }
 done:
     free(found);
@@ -72,6 +73,7 @@ static tr_status plan_working(const work *w, plan *p, tr_error *err)
     const bool train = !w->answers_only;
     tr_network_limits limits = {.patches = patches,
                                 .largest_grid = area,
+                                .windows = tr_windows_count(&p->config.vision, w->grid[0], w->grid[1], w->grid[2]),
                                 .prompt_tokens = patches / 4 + w->text,
                                 .responses = w->group,
                                 .response_tokens = train ? w->group * w->response : 0,
@@ -265,11 +267,13 @@ static void from_config(const tr_config *c, work *w)
     w->grpo = c->algorithm == TR_ALGORITHM_GRPO;
     w->options = (tr_model_options){.dtype = (tr_dtype)c->train.dtype,
                                     .train = true,
+                                    .moments_folder = c->train.offload & TR_OFFLOAD_MOMENTS ? c->out : NULL,
                                     .freeze_text = freeze & TR_FREEZE_TEXT,
                                     .freeze_vision = freeze & TR_FREEZE_VISION,
                                     .freeze_merger = freeze & TR_FREEZE_MERGER};
     w->trains_vision = !w->options.freeze_vision || !w->options.freeze_merger;
     w->reference = w->grpo && c->grpo.kl > 0;
+    w->reference_offloaded = c->train.offload & TR_OFFLOAD_REFERENCE;
     w->group = w->grpo ? c->rollout.group : 1;
     w->response = c->rollout.max_tokens;
     w->prompts = c->grpo.prompts_per_step;

@@ -31,7 +31,11 @@ void tr_param_plan(const tr_param *param, const tr_model_options *options, uint6
 
 /* Makes a parameter's memory (compute copy, and master, gradient, moments when trainable) as the options ask.
  * param->stored must be set. */
-tr_status tr_param_allocate(tr_param *param, const tr_model_options *options, tr_error *err);
+tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options *options, tr_error *err);
+
+/* Sets the file aside that holds the moments of all trainable parameters, where options->moments_folder asks for
+ * one. Before the first tr_param_allocate. */
+tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *options, tr_error *err);
 
 /* Fills a parameter's master and compute copy from a source, in parallel. */
 tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, const void *context, tr_error *err);

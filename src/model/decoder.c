@@ -129,7 +129,7 @@ tr_status tr_decoder_prepare(tr_network *n, const tr_group *group, tr_layout *la
     int64_t targets = tokens + (group->prompt_targets ? group->prompt : 0);
     int64_t planned = n->limits.targets > n->limits.response_tokens ? n->limits.targets : n->limits.response_tokens;
     tr_attention_shape shape = shape_of(&n->model->config);
-    int64_t work = n->ops->group_attention_work(&shape, layout);
+    int64_t work = n->ops->group_attention_work(&shape, layout, n->limits.train_text);
     if (targets > planned || work > m->work_floats) {
         status = tr_fail(err, TR_MEMORY, "group",
                          "%lld targets and %lld floats of working memory, planned %lld and %lld",
@@ -172,6 +172,7 @@ static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_l
     ops->swiglu_forward(m->act, m->gate, m->up, rows * c->intermediate);
     ops->linear_forward(out, m->act, matrix(n, p->down), NULL, rows);
     ops->add(out, m->middle, rows * c->hidden);
+    tr_params_release(&n->model->params, p->norm1, p->down + 1);
 }
 
 void tr_decoder_forward(tr_network *n, const tr_group *group, const tr_layout *layout, tr_kv *kv)
@@ -222,6 +223,7 @@ tr_status tr_network_group_forward(tr_network *n, const tr_group *group, float t
     tr_tap(n, "target_hidden", -1, m->hidden, targets, c->hidden);
     n->ops->head_forward(logp, m->entropy, m->lse, m->hidden, matrix(n, n->model->params.head), m->target_ids,
                          targets, temperature, m->head_tile, m->head_work);
+    tr_params_release(&n->model->params, n->model->params.head, n->model->params.head + 1);
     if (entropy) {
         memcpy(entropy, m->entropy, (size_t)targets * sizeof *entropy);
     }

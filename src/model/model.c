@@ -63,21 +63,39 @@ void tr_param_plan(const tr_param *param, const tr_model_options *options, uint6
     *compute = elements * tr_dtype_size(value_dtype(param, trainable, options->dtype));
     *state = 0;
     if (trainable) {
-        *state = elements * 4 * sizeof(float);
+        *state = elements * (options->moments_folder ? 2 : 4) * sizeof(float);
         *compute = options->dtype == TR_F32 ? 0 : *compute;
     }
 }
 
-tr_status tr_param_allocate(tr_param *param, const tr_model_options *options, tr_error *err)
+tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *options, tr_error *err)
 {
+    size_t bytes = 0;
+    for (int i = 0; i < params->count; i++) {
+        const tr_param *p = &params->items[i];
+        bytes += is_frozen(options, p->part) ? 0 : 2 * tr_spill_need((size_t)p->elements * sizeof(float));
+    }
+    return options->moments_folder && bytes ? tr_spill_open(&params->spill, options->moments_folder, bytes, err)
+                                            : TR_OK;
+}
+
+static float *take_moment(tr_params *params, const tr_param *param)
+{
+    return params->spill.block ? tr_spill_take(&params->spill, (size_t)param->elements * sizeof(float))
+                               : tr_calloc_aligned((size_t)param->elements, sizeof(float));
+}
+
+tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options *options, tr_error *err)
+{
+    tr_param *param = &params->items[index];
     param->trainable = !is_frozen(options, param->part);
     param->value.dtype = value_dtype(param, param->trainable, options->dtype);
     bool made = true;
     if (param->trainable) {
         param->master = take(param->elements, TR_F32);
         param->gradient = tr_calloc_aligned((size_t)param->elements, sizeof(float));
-        param->m = tr_calloc_aligned((size_t)param->elements, sizeof(float));
-        param->v = tr_calloc_aligned((size_t)param->elements, sizeof(float));
+        param->m = take_moment(params, param);
+        param->v = take_moment(params, param);
         made = param->master && param->gradient && param->m && param->v;
     }
     if (param->trainable && options->dtype == TR_F32) {
@@ -262,9 +280,10 @@ tr_status tr_model_create(const tr_model_config *config, const tr_model_options 
     m->dtype = options->dtype;
     TR_TRY(tr_ops_cpu(options->isa, &m->ops, err));
     TR_TRY(tr_params_build(config, &m->params, err));
+    TR_TRY(tr_params_offload_moments(&m->params, options, err));
     for (int i = 0; i < m->params.count; i++) {
         m->params.items[i].stored = TR_F32;
-        TR_TRY(tr_param_allocate(&m->params.items[i], options, err));
+        TR_TRY(tr_param_allocate(&m->params, i, options, err));
         TR_TRY(tr_param_fill(&m->params.items[i], options->dtype, tr_rows_random, &seed, err));
     }
     *model = m;
@@ -296,14 +315,11 @@ static bool fits_bf16(const tr_matrix *matrix, int64_t elements)
     return !low;
 }
 
-static tr_status clone_param(tr_param *to, const tr_param *from, tr_error *err)
+static tr_status clone_param(tr_params *params, tr_param *to, const tr_param *from, tr_error *err)
 {
-    to->stored = from->stored;
-    to->value = from->value;
-    if (from->matrix && from->value.dtype == TR_F32 && fits_bf16(&from->value, from->elements)) {
-        to->value.dtype = TR_BF16;
-    }
-    to->value.panels = take(to->elements, to->value.dtype);
+    const size_t bytes = (size_t)to->elements * tr_dtype_size(to->value.dtype);
+    to->value.panels =
+        params->spill.block ? tr_spill_take(&params->spill, bytes) : take(to->elements, to->value.dtype);
     if (!to->value.panels) {
         return tr_fail(err, TR_MEMORY, to->name, "out of memory for a frozen copy of parameter %s", to->name);
     }
@@ -315,10 +331,29 @@ static tr_status clone_param(tr_param *to, const tr_param *from, tr_error *err)
         tr_convert((char *)to->value.panels + (size_t)i * size, to->value.dtype,
                    (const char *)from->value.panels + (size_t)i * from_size, from->value.dtype, n);
     }
+    tr_spill_release(&params->spill, to->value.panels, bytes);
     return TR_OK;
 }
 
-tr_status tr_model_clone_frozen(const tr_model *model, tr_model **copy, tr_error *err)
+/* Forms of the copies; opens the file that holds them where a folder is given. */
+static tr_status prepare_clone(tr_params *params, const tr_params *from, const char *folder, tr_error *err)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < params->count; i++) {
+        tr_param *to = &params->items[i];
+        const tr_param *p = &from->items[i];
+        to->stored = p->stored;
+        to->value = p->value;
+        to->value.panels = NULL;
+        if (p->matrix && p->value.dtype == TR_F32 && fits_bf16(&p->value, p->elements)) {
+            to->value.dtype = TR_BF16;
+        }
+        bytes += tr_spill_need((size_t)to->elements * tr_dtype_size(to->value.dtype));
+    }
+    return folder ? tr_spill_open(&params->spill, folder, bytes, err) : TR_OK;
+}
+
+tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_model **copy, tr_error *err)
 {
     tr_status status = TR_OK;
     tr_model *m = tr_calloc(1, sizeof *m);
@@ -333,8 +368,9 @@ tr_status tr_model_clone_frozen(const tr_model *model, tr_model **copy, tr_error
         goto done;
     }
     TR_TRY(tr_params_build(&m->config, &m->params, err));
+    TR_TRY(prepare_clone(&m->params, &model->params, folder, err));
     for (int i = 0; i < m->params.count; i++) {
-        TR_TRY(clone_param(&m->params.items[i], &model->params.items[i], err));
+        TR_TRY(clone_param(&m->params, &m->params.items[i], &model->params.items[i], err));
     }
     *copy = m;
     m = NULL;

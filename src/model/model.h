@@ -23,6 +23,7 @@ typedef struct tr_model_options {
     tr_dtype dtype;                               /* TR_F32 or TR_BF16 */
     bool train;                                   /* make masters, gradients and moments */
     bool freeze_text, freeze_vision, freeze_merger;
+    const char *moments_folder;                   /* the moments live in a file of this folder; NULL: in memory */
     const char *isa;                              /* of tr_ops_cpu; NULL: the default */
 } tr_model_options;
 
@@ -35,8 +36,9 @@ tr_status tr_model_create(const tr_model_config *config, const tr_model_options 
                           tr_model **model, tr_error *err);
 void tr_model_free(tr_model *model);
 
-/* A frozen copy sharing nothing (KL reference): compute copies only, dtype as the model's. */
-tr_status tr_model_clone_frozen(const tr_model *model, tr_model **copy, tr_error *err);
+/* A frozen copy sharing nothing (KL reference): compute copies only, dtype as the model's. With a folder the values
+ * live in a file there, and a network that reads them lets each layer go again. */
+tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_model **copy, tr_error *err);
 
 /* After masters changed: refreshes the compute copies (bf16; nothing to do in f32). */
 void tr_model_refresh(tr_model *model);

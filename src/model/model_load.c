@@ -190,10 +190,11 @@ tr_status tr_model_load(const char *dir, const tr_model_options *options, tr_mod
     m->dtype = options->dtype;
     TR_TRY(tr_ops_cpu(options->isa, &m->ops, err));
     TR_TRY(open_checkpoint(dir, &m->config, &m->params, &tensors, &found, err));
+    TR_TRY(tr_params_offload_moments(&m->params, options, err));
     for (int i = 0; i < m->params.count; i++) {
         tr_param *param = &m->params.items[i];
         param->stored = found[i]->dtype;
-        TR_TRY(tr_param_allocate(param, options, err));
+        TR_TRY(tr_param_allocate(&m->params, i, options, err));
         TR_TRY(tr_param_fill(param, options->dtype, fill_from_tensor, found[i], err));
         release(found[i]);
     }

@@ -22,6 +22,15 @@ static void *piece(planner *p, int64_t count, size_t size)
     return p->arena ? tr_arena_take(p->arena, (size_t)count, size) : NULL;
 }
 
+/* Goes on `bytes` behind the beginning. */
+static void go_to(planner *p, uint64_t bytes)
+{
+    p->bytes = bytes;
+    if (p->arena) {
+        tr_arena_reset(p->arena, (size_t)bytes);
+    }
+}
+
 static float *floats(planner *p, int64_t a, int64_t b)
 {
     int64_t count;
@@ -39,29 +48,34 @@ static int64_t largest(int64_t a, int64_t b)
 
 /* ---- vision ---- */
 
-/* One block's pieces; `in` is separate because recomputation keeps it for every block. */
-static void plan_block(planner *p, const tr_vision_config *v, int64_t patches, tr_block_memory *m)
+/* One block's pieces; `in` is separate because recomputation keeps it for every block. Where no backward reads
+ * them, values share a piece with those that are not needed any more. */
+static void plan_block(planner *p, const tr_vision_config *v, int64_t patches, bool backward, tr_block_memory *m)
 {
     m->rstd1 = floats(p, patches, 1);
     m->norm1 = floats(p, patches, v->hidden);
     m->qkv = floats(p, patches, 3 * v->hidden);
-    m->attention = floats(p, patches, v->hidden);
+    m->attention = backward ? floats(p, patches, v->hidden) : m->norm1;
     m->lse = floats(p, patches, v->heads);
     m->middle = floats(p, patches, v->hidden);
     m->rstd2 = floats(p, patches, 1);
-    m->norm2 = floats(p, patches, v->hidden);
+    m->norm2 = backward ? floats(p, patches, v->hidden) : m->norm1;
     m->gate = floats(p, patches, v->intermediate);
     m->up = floats(p, patches, v->intermediate);
-    m->act = floats(p, patches, v->intermediate);
+    m->act = backward ? floats(p, patches, v->intermediate) : m->gate;
 }
 
-/* Attention's working memory grows with segments padded to tiles; small windows pad most. The bound takes segments
- * of 12 patches (or 4, where a whole grid is smaller than one window), which no mixture of clipped windows exceeds.
- */
+/* Attention's working memory grows with segments padded to tiles; small windows pad most. Where their number is not
+ * given, the bound takes segments of 12 patches (or 4, where a whole grid is smaller than one window), which no
+ * mixture of clipped windows exceeds. */
 static int64_t vision_work(const tr_ops *ops, const tr_vision_config *v, const tr_network_limits *limits,
                            tr_error *err)
 {
     int64_t unit = limits->largest_grid >= 64 ? 12 : 4, segments = (limits->patches + unit - 1) / unit;
+    if (limits->windows) {
+        segments = limits->windows;
+        unit = limits->patches / segments;
+    }
     int32_t *cu = tr_calloc((size_t)segments + 1, sizeof *cu);
     if (!cu) {
         tr_fail(err, TR_MEMORY, NULL, "out of memory while planning");
@@ -70,8 +84,9 @@ static int64_t vision_work(const tr_ops *ops, const tr_vision_config *v, const t
     for (int64_t i = 1; i <= segments; i++) {
         cu[i] = (int32_t)(i * unit);
     }
+    cu[segments] = (int32_t)limits->patches;
     tr_attention_shape shape = {v->heads, v->heads, v->hidden / v->heads, 1};
-    int64_t count = ops->segment_attention_work(&shape, cu, segments);
+    int64_t count = ops->segment_attention_work(&shape, cu, segments, limits->train_vision);
     free(cu);
     return count;
 }
@@ -94,7 +109,7 @@ static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_confi
     bool keep_all = limits->train_vision && limits->recompute == TR_RECOMPUTE_NONE;
     tr_block_memory shared = {0};
     if (!keep_all) {
-        plan_block(p, v, patches, &shared);
+        plan_block(p, v, patches, limits->train_vision, &shared);
     }
     float *ping = NULL, *pong = NULL;
     for (int64_t i = 0; i < v->depth; i++) {
@@ -106,7 +121,7 @@ static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_confi
             one.in = *slot ? *slot : (*slot = floats(p, patches, v->hidden));
         }
         if (keep_all) {
-            plan_block(p, v, patches, &one);
+            plan_block(p, v, patches, true, &one);
         }
         if (m->blocks) {
             m->blocks[i] = one;
@@ -114,9 +129,9 @@ static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_confi
     }
     m->out = floats(p, patches, v->hidden);
     m->merger_rstd = floats(p, patches, 1);
-    m->merger_norm = floats(p, patches, v->hidden);
-    m->merger_hidden = floats(p, merged, wide);
-    m->merger_act = floats(p, merged, wide);
+    m->merger_norm = limits->train_vision ? floats(p, patches, v->hidden) : shared.norm1;
+    m->merger_hidden = limits->train_vision ? floats(p, merged, wide) : shared.middle;
+    m->merger_act = limits->train_vision ? floats(p, merged, wide) : shared.middle;
     m->merger_out = floats(p, merged, v->out_hidden);
     if (limits->train_vision) {
         m->dx = floats(p, patches, v->hidden);
@@ -132,22 +147,22 @@ static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_confi
 
 /* ---- text ---- */
 
-static void plan_layer(planner *p, const tr_model_config *c, int64_t rows, tr_layer_memory *m)
+static void plan_layer(planner *p, const tr_model_config *c, int64_t rows, bool backward, tr_layer_memory *m)
 {
     int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
     m->rstd1 = floats(p, rows, 1);
-    m->norm1 = floats(p, rows, c->hidden);
+    m->norm1 = floats(p, rows, backward ? c->hidden : largest(c->hidden, wide));
     m->q = floats(p, rows, wide);
     m->k = floats(p, rows, narrow);
     m->v = floats(p, rows, narrow);
-    m->attention = floats(p, rows, wide);
+    m->attention = backward ? floats(p, rows, wide) : m->norm1;
     m->lse = floats(p, rows, c->heads);
     m->middle = floats(p, rows, c->hidden);
     m->rstd2 = floats(p, rows, 1);
-    m->norm2 = floats(p, rows, c->hidden);
+    m->norm2 = backward ? floats(p, rows, c->hidden) : m->norm1;
     m->gate = floats(p, rows, c->intermediate);
     m->up = floats(p, rows, c->intermediate);
-    m->act = floats(p, rows, c->intermediate);
+    m->act = backward ? floats(p, rows, c->intermediate) : m->gate;
 }
 
 /* Each response's keys start a tile of their own: the bound gives every response one tile more than its share. */
@@ -166,7 +181,7 @@ static int64_t text_work(const tr_ops *ops, const tr_model_config *c, const tr_n
     }
     tr_attention_shape shape = {c->heads, c->kv_heads, c->head_dim, 1};
     tr_layout layout = {limits->prompt_tokens, responses, starts};
-    int64_t count = ops->group_attention_work(&shape, &layout);
+    int64_t count = ops->group_attention_work(&shape, &layout, limits->train_text);
     free(starts);
     return count;
 }
@@ -209,7 +224,7 @@ static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config 
     bool keep_all = limits->train_text && limits->recompute == TR_RECOMPUTE_NONE;
     tr_layer_memory shared = {0};
     if (!keep_all) {
-        plan_layer(p, c, rows, &shared);
+        plan_layer(p, c, rows, limits->train_text, &shared);
     }
     float *ping = NULL, *pong = NULL;
     for (int64_t i = 0; i < c->layers; i++) {
@@ -221,7 +236,7 @@ static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config 
             one.in = *slot ? *slot : (*slot = floats(p, rows, c->hidden));
         }
         if (keep_all) {
-            plan_layer(p, c, rows, &one);
+            plan_layer(p, c, rows, true, &one);
         }
         if (m->layers) {
             m->layers[i] = one;
@@ -300,8 +315,16 @@ static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *
         return tr_fail(err, TR_INVALID, "network limits", "sizes must not be negative and patches a multiple of 4");
     }
     tr_status status;
+    const uint64_t start = p->bytes;
     TR_TRY(plan_vision(p, ops, config, limits, &n->vision, err));
+    const uint64_t vision = p->bytes;
+    if (!limits->train_vision) { /* nothing of a vision forward outlives it: the decoder works in the same memory */
+        go_to(p, start);
+    }
     TR_TRY(plan_text(p, ops, config, limits, &n->text, err));
+    if (p->bytes < vision) {
+        go_to(p, vision);
+    }
     plan_decode(p, ops, config, limits, &n->decode);
     if (p->overflow) {
         status = tr_fail(err, TR_MEMORY, "network limits", "the working memory of these sizes overflows 64 bits");

@@ -44,6 +44,7 @@ typedef enum tr_recompute { TR_RECOMPUTE_NONE, TR_RECOMPUTE_LAYER } tr_recompute
 typedef struct tr_network_limits {
     int64_t patches;      /* visual rows of one prompt */
     int64_t largest_grid; /* h * w of one temporal grid, for attention working memory; 0: patches */
+    int64_t windows;      /* attention windows (tr_windows_count); 0: as many as such patches can have */
     int64_t prompt_tokens, response_tokens /* all of one group */, responses;
     int64_t targets;               /* rows with a log-prob: response_tokens, or more with prompt_targets */
     bool train_text, train_vision; /* keep activations for backward */
@@ -64,7 +65,8 @@ tr_status tr_network_plan_config(const tr_model_config *config, const tr_network
 tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err);
 void tr_network_free(tr_network *network);
 
-/* features[rows/4][hidden]. keep: activations are kept for vision_backward (needs limits.train_vision). */
+/* features[rows/4][hidden]. keep: activations are kept for vision_backward (needs limits.train_vision). Without
+ * limits.train_vision it may write over the activations that group_forward kept. */
 tr_status tr_network_vision_forward(tr_network *network, const tr_visual *visual, bool keep, float *features,
                                     tr_error *err);
 /* Adds the gradients of vision tower and merger, as far as they are trainable. */

@@ -136,6 +136,13 @@ tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_e
     return TR_OK;
 }
 
+static void drop(const tr_params *params, void *values)
+{
+    if (!tr_spill_holds(&params->spill, values)) {
+        free(values);
+    }
+}
+
 void tr_params_free(tr_params *params)
 {
     if (!params) {
@@ -144,15 +151,24 @@ void tr_params_free(tr_params *params)
     for (int i = 0; params->items && i < params->count; i++) {
         tr_param *p = &params->items[i];
         if (p->value.panels != p->master) {
-            free(p->value.panels);
+            drop(params, p->value.panels);
         }
         free(p->master);
         free(p->gradient);
-        free(p->m);
-        free(p->v);
+        drop(params, p->m);
+        drop(params, p->v);
     }
+    tr_spill_close(&params->spill);
     free(params->items);
     free(params->layers);
     free(params->blocks);
     *params = (tr_params){0};
+}
+
+void tr_params_release(const tr_params *params, int first, int last)
+{
+    for (int i = first; params->spill.block && i < last; i++) {
+        const tr_param *p = &params->items[i];
+        tr_spill_release(&params->spill, p->value.panels, (size_t)p->elements * tr_dtype_size(p->value.dtype));
+    }
 }

@@ -2,11 +2,12 @@
  * all walk it.
  *
  * Order: embed, layers 0.., final norm, head (when untied), vision patch embed, blocks 0.., merger: the published
- * (legacy) names. Linear weights, the embedding and the patch embedding are tr_matrix (panels); norms and biases are
- * flat f32 vectors. */
+ * (legacy) names. Linear weights, the embedding and the patch embedding are tr_matrix (panels); norms and biases
+ * are flat f32 vectors. */
 #ifndef TR_MODEL_PARAMS_H
 #define TR_MODEL_PARAMS_H
 
+#include "base/spill.h"
 #include "model/config.h"
 #include "tensor/matrix.h"
 
@@ -22,9 +23,10 @@ typedef struct tr_param {
     int64_t out, in;  /* in is 1 for vectors */
     int64_t elements; /* as stored here, padding lanes included */
 
-    tr_dtype stored;  /* dtype in the checkpoint it came from */
+    tr_dtype stored; /* dtype in the checkpoint it came from */
     bool trainable;
-    /* The compute copy that operations read. f32 training: value.panels == master. Vectors: panels is float[out]. */
+    /* The compute copy that operations read. f32 training: value.panels == master. Vectors: panels is float[out].
+     */
     tr_matrix value;
     float *master, *gradient, *m, *v; /* only where trainable and asked for; else NULL */
 } tr_param;
@@ -43,10 +45,15 @@ typedef struct tr_params {
     int patch, merger_norm, merger_fc1, merger_fc1_bias, merger_fc2, merger_fc2_bias;
     tr_layer_params *layers; /* [config.layers] */
     tr_block_params *blocks; /* [config.vision.depth] */
+    tr_spill spill;          /* holds what is offloaded: moments, or a reference model's values */
 } tr_params;
 
 /* Fills names, shapes and indices; no values. tr_params_free frees the table and the values it owns. */
 tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_error *err);
 void tr_params_free(tr_params *params);
+
+/* Offloaded values of the parameters [first, last) leave the resident set until they are read again. Nothing
+ * happens where values are not offloaded. */
+void tr_params_release(const tr_params *params, int first, int last);
 
 #endif

@@ -55,6 +55,7 @@ static void block_forward(tr_network *n, int64_t index, int64_t rows, float *out
     ops->swiglu_forward(m->act, m->gate, m->up, rows * v->intermediate);
     ops->linear_forward(out, m->act, matrix(n, p->down), vector(n, p->down_bias), rows);
     ops->add(out, m->middle, rows * d);
+    tr_params_release(&n->model->params, p->norm1, p->down_bias + 1);
 }
 
 /* dx: in d(out), out d(in). Expects the block's activations. */
@@ -129,8 +130,8 @@ static tr_status check_work(const tr_network *n, tr_error *err)
 {
     tr_attention_shape shape = shape_of(&n->model->config.vision);
     const tr_windows *w = &n->vision.windows;
-    int64_t a = n->ops->segment_attention_work(&shape, w->cu_window, w->windows);
-    int64_t b = n->ops->segment_attention_work(&shape, w->cu_full, w->grids);
+    int64_t a = n->ops->segment_attention_work(&shape, w->cu_window, w->windows, n->limits.train_vision);
+    int64_t b = n->ops->segment_attention_work(&shape, w->cu_full, w->grids, n->limits.train_vision);
     int64_t need = a > b ? a : b;
     if (need > n->vision.work_floats) {
         return tr_fail(err, TR_MEMORY, "vision",
@@ -161,6 +162,9 @@ tr_status tr_network_vision_forward(tr_network *n, const tr_visual *visual, bool
     if (keep && !n->limits.train_vision) {
         return tr_fail(err, TR_INVALID, "vision",
                        "activations cannot be kept: the network was not planned to train vision");
+    }
+    if (!n->limits.train_vision) {
+        n->kept_group = NULL; /* the decoder's memory is written over */
     }
     TR_TRY(tr_windows_build(v, visual->grids, visual->grid_count, visual->rows, &m->windows, err));
     TR_TRY(check_work(n, err));

@@ -20,4 +20,11 @@ typedef struct tr_windows {
 tr_status tr_windows_build(const tr_vision_config *config, const int32_t (*grids)[3], int64_t grid_count,
                            int64_t patches, tr_windows *windows, tr_error *err);
 
+/* Windows of one grid (t, h, w). */
+static inline int64_t tr_windows_count(const tr_vision_config *config, int64_t t, int64_t h, int64_t w)
+{
+    const int64_t side = config->window / config->patch;
+    return t * ((h + side - 1) / side) * ((w + side - 1) / side);
+}
+
 #endif

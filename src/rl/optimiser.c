@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+enum { PIECE = 1 << 24 }; /* elements stepped at once: bounds how much of offloaded moments is resident */
+
 double tr_optimiser_norm(const tr_model *model)
 {
     double sum = 0;
@@ -43,9 +45,15 @@ void tr_optimiser_step(tr_optimiser *o, tr_model *model, double lr, double norm)
     };
     for (int i = 0; i < model->params.count; i++) {
         const tr_param *p = &model->params.items[i];
-        if (p->trainable && p->gradient) {
-            adamw.weight_decay = p->decay ? o->weight_decay : 0;
-            model->ops->adamw_step(p->master, p->gradient, p->m, p->v, p->elements, &adamw);
+        if (!p->trainable || !p->gradient) {
+            continue;
+        }
+        adamw.weight_decay = p->decay ? o->weight_decay : 0;
+        for (int64_t at = 0; at < p->elements; at += PIECE) {
+            int64_t n = p->elements - at < PIECE ? p->elements - at : PIECE;
+            model->ops->adamw_step(p->master + at, p->gradient + at, p->m + at, p->v + at, n, &adamw);
+            tr_spill_release(&model->params.spill, p->m + at, (size_t)n * sizeof(float));
+            tr_spill_release(&model->params.spill, p->v + at, (size_t)n * sizeof(float));
         }
     }
     tr_model_refresh(model);

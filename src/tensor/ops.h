@@ -106,8 +106,10 @@ typedef struct tr_ops {
 
     /* ---- vision attention: bidirectional within segments [cu[s], cu[s+1]) ----
      * q, k, v: row strides (views of one qkv buffer are fine); o [rows, heads*head_dim] dense; lse [heads][rows] kept
-     * for backward (may be NULL in inference). work: segment_attention_work(...) floats. dq, dk, dv as q, k, v. */
-    int64_t (*segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments);
+     * for backward (may be NULL in inference). work: segment_attention_work(...) floats: of
+     * the forward alone, or of both. dq, dk, dv as q, k, v. */
+    int64_t (*segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
+                                      bool backward);
     void (*segment_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
                                       int64_t stride, const tr_attention_shape *shape, const int32_t *cu,
                                       int64_t segments, float *work);
@@ -119,7 +121,7 @@ typedef struct tr_ops {
     /* ---- text attention over a packed group ----
      * q [rows, heads*head_dim], k, v [rows, kv_heads*head_dim] dense; lse [heads][rows]. Key tiles start at the
      * prompt's first token and again at each response's first token. work: group_attention_work(...) floats. */
-    int64_t (*group_attention_work)(const tr_attention_shape *shape, const tr_layout *layout);
+    int64_t (*group_attention_work)(const tr_attention_shape *shape, const tr_layout *layout, bool backward);
     void (*group_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
                                     const tr_attention_shape *shape, const tr_layout *layout, float *work);
     void (*group_attention_backward)(float *dq, float *dk, float *dv, const float *dout, const float *o,

@@ -367,6 +367,7 @@ static const char *const harmless[] = {"out",
                                        "train.keep",
                                        "train.eval_every",
                                        "train.recompute",
+                                       "train.offload",
                                        NULL};
 
 static tr_status check_config(const tr_trainer *t, const json_t *before, const char *checkpoint)

@@ -15,6 +15,7 @@
 
 typedef enum tr_algorithm { TR_ALGORITHM_GRPO, TR_ALGORITHM_SFT } tr_algorithm;
 enum { TR_FREEZE_VISION = 1, TR_FREEZE_MERGER = 2, TR_FREEZE_TEXT = 4 };
+enum { TR_OFFLOAD_MOMENTS = 1, TR_OFFLOAD_REFERENCE = 2 };
 
 typedef enum tr_kl_place { TR_KL_IN_LOSS, TR_KL_IN_REWARD } tr_kl_place;
 typedef enum tr_off_policy {
@@ -67,6 +68,7 @@ typedef struct tr_config {
         int dtype, recompute; /* tr_dtype values TR_F32, TR_BF16; tr_recompute */
         int arithmetic;       /* TR_F32, TR_BF16: of the products with bf16 weights */
         unsigned freeze;      /* TR_FREEZE_... */
+        unsigned offload;     /* TR_OFFLOAD_... */
         int64_t steps, seed, save_every, keep, eval_every;
         double epochs;
     } train;

@@ -55,6 +55,7 @@ static void fill_limits(tr_trainer *t)
 /* Fewer prompts at once until the plan leaves a third of the machine's memory to weights and the rest. */
 static tr_status fit_memory(tr_trainer *t)
 {
+    const tr_config *c = t->config;
     uint64_t bytes = 0, room = machine_bytes() / 3 * 2;
     tr_status status;
     while (!(status = tr_network_plan(t->model, &t->limits, &bytes, t->err)) && bytes > room &&
@@ -68,13 +69,18 @@ static tr_status fit_memory(tr_trainer *t)
             const tr_param *p = &t->model->params.items[i];
             bool shared = p->master && (void *)p->master == p->value.panels;
             weights += shared ? 0 : (uint64_t)p->elements * tr_dtype_size(p->value.dtype);
-            state += p->master ? (uint64_t)p->elements * 16 : 0;
+            state += p->master ? (uint64_t)p->elements * (t->model->params.spill.block ? 8 : 16) : 0;
         }
         const double gib = 1u << 30;
         fprintf(stderr,
                 "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB\n",
                 (double)weights / gib, t->reference ? " (and a reference copy)" : "", (double)state / gib,
                 (double)bytes / gib);
+        if (c->train.offload) {
+            fprintf(stderr, "offloaded to files in %s:%s%s\n", c->out,
+                    c->train.offload & TR_OFFLOAD_MOMENTS ? " moments" : "",
+                    t->reference && c->train.offload & TR_OFFLOAD_REFERENCE ? " reference" : "");
+        }
         if (t->limits.decode_groups) {
             fprintf(stderr, "%lld prompts share a decode batch\n", (long long)t->limits.decode_groups);
         }
@@ -90,15 +96,18 @@ static tr_status make_models(tr_trainer *t)
         return tr_fail(t->err, TR_INVALID, "train.arithmetic",
                        "bf16 arithmetic needs bf16 weights: set train.dtype to bf16, or train.arithmetic to f32");
     }
+    const char *moments = c->train.offload & TR_OFFLOAD_MOMENTS ? c->out : NULL;
+    const char *reference = c->train.offload & TR_OFFLOAD_REFERENCE ? c->out : NULL;
     tr_model_options options = {.dtype = (tr_dtype)c->train.dtype,
                                 .train = true,
+                                .moments_folder = moments,
                                 .isa = narrow ? "avx512bf16" : NULL,
                                 .freeze_text = c->train.freeze & TR_FREEZE_TEXT,
                                 .freeze_vision = c->train.freeze & TR_FREEZE_VISION,
                                 .freeze_merger = c->train.freeze & TR_FREEZE_MERGER};
     tr_status status = tr_model_load(t->model_dir, &options, &t->model, t->err);
     if (!status && c->algorithm == TR_ALGORITHM_GRPO && c->grpo.kl > 0) {
-        status = tr_model_clone_frozen(t->model, &t->reference, t->err);
+        status = tr_model_clone_frozen(t->model, reference, &t->reference, t->err);
     }
     return status;
 }

@@ -300,7 +300,7 @@ static void test_memory(void **state)
     tr_model_zero_gradients(m);
     assert_true(p->gradient[3] == 0);
     tr_model *copy;
-    assert_int_equal(tr_model_clone_frozen(m, &copy, NULL), TR_OK);
+    assert_int_equal(tr_model_clone_frozen(m, NULL, &copy, NULL), TR_OK);
     same_values(m, copy);
     for (int i = 0; i < copy->params.count; i++) {
         assert_true(!copy->params.items[i].master && !copy->params.items[i].trainable);
@@ -314,7 +314,7 @@ static void test_memory(void **state)
     assert_true(p->value.panels == p->master && p->master);
     assert_null(m->params.items[m->params.embed].master);
     assert_null(m->params.items[m->params.merger_fc1].master);
-    assert_int_equal(tr_model_clone_frozen(m, &copy, NULL), TR_OK);
+    assert_int_equal(tr_model_clone_frozen(m, NULL, &copy, NULL), TR_OK);
     same_values(m, copy);
     tr_model_free(copy);
     tr_model_free(m);

@@ -68,7 +68,7 @@ static results run_group(const tr_ops *ops, const group_case *c, const group *g)
 {
     results r = {buffer(g->rows * g->wide), buffer(g->rows * c->shape.heads), zeros(g->rows * g->wide),
                  zeros(g->rows * g->narrow), zeros(g->rows * g->narrow)};
-    float *work = buffer(ops->group_attention_work(&c->shape, &g->layout));
+    float *work = buffer(ops->group_attention_work(&c->shape, &g->layout, true));
     ops->group_attention_forward(r.o, r.lse, g->q, g->k, g->v, &c->shape, &g->layout, work);
     ops->group_attention_backward(r.dq, r.dk, r.dv, g->dout, r.o, r.lse, g->q, g->k, g->v, &c->shape, &g->layout,
                                   work);
@@ -133,7 +133,8 @@ static void test_accumulates(void **state)
     float *dq = filled(g.rows * g.wide, 11, 1.0f), *dk = filled(g.rows * g.narrow, 12, 1.0f);
     float *dv = filled(g.rows * g.narrow, 13, 1.0f);
     float *q0 = copy_of(dq, g.rows * g.wide), *k0 = copy_of(dk, g.rows * g.narrow);
-    float *v0 = copy_of(dv, g.rows * g.narrow), *work = buffer(fast[0]->group_attention_work(&c->shape, &g.layout));
+    float *v0 = copy_of(dv, g.rows * g.narrow),
+          *work = buffer(fast[0]->group_attention_work(&c->shape, &g.layout, true));
     fast[0]->group_attention_backward(dq, dk, dv, g.dout, r.o, r.lse, g.q, g.k, g.v, &c->shape, &g.layout, work);
     for (int64_t i = 0; i < g.rows * g.wide; i++) {
         assert_true(dq[i] == q0[i] + r.dq[i]);
@@ -168,7 +169,7 @@ static void test_group_alone(void **state)
                 memcpy(x[t] + c->prompt * width, from[t] + g.start[r] * width,
                        (size_t)(c->length[r] * width) * sizeof(float));
             }
-            float *o = buffer(rows * g.wide), *work = buffer(ops->group_attention_work(&c->shape, &layout));
+            float *o = buffer(rows * g.wide), *work = buffer(ops->group_attention_work(&c->shape, &layout, true));
             ops->group_attention_forward(o, NULL, x[0], x[1], x[2], &c->shape, &layout, work);
             same_bits("prompt", ops->name, o, all.o, c->prompt * g.wide);
             same_bits("response", ops->name, o + c->prompt * g.wide, all.o + g.start[r] * g.wide,
@@ -255,7 +256,7 @@ static results run_segments(const tr_ops *ops, const tr_attention_shape *shape, 
     int64_t rows = segment_ends[segments], width = shape->heads * shape->head_dim, stride = 3 * width;
     results r = {.o = buffer(rows * width), .lse = buffer(rows * shape->heads)};
     memset(dqkv, 0, (size_t)(rows * stride) * sizeof *dqkv);
-    float *work = buffer(ops->segment_attention_work(shape, segment_ends, segments));
+    float *work = buffer(ops->segment_attention_work(shape, segment_ends, segments, true));
     ops->segment_attention_forward(r.o, r.lse, qkv, qkv + width, qkv + 2 * width, stride, shape, segment_ends,
                                    segments, work);
     ops->segment_attention_backward(dqkv, dqkv + width, dqkv + 2 * width, dout, r.o, r.lse, qkv, qkv + width,

@@ -86,7 +86,7 @@ static int64_t group(const tr_ops *ops, float *out)
     const tr_layout layout = {100, 3, start};
     float *q = filled(rows * wide, 1, 2.0f), *k = filled(rows * narrow, 2, 2.0f),
           *v = filled(rows * narrow, 3, 1.0f);
-    float *dout = filled(rows * wide, 4, 1.0f), *work = buffer(ops->group_attention_work(&shape, &layout));
+    float *dout = filled(rows * wide, 4, 1.0f), *work = buffer(ops->group_attention_work(&shape, &layout, true));
     float *lse = out + rows * wide, *dq = lse + rows * 6, *dk = dq + rows * wide, *dv = dk + rows * narrow;
     memset(dq, 0, (size_t)(rows * (wide + 2 * narrow)) * sizeof *dq);
     ops->group_attention_forward(out, lse, q, k, v, &shape, &layout, work);
@@ -100,7 +100,7 @@ static int64_t segments(const tr_ops *ops, float *out)
     const int32_t cu[5] = {0, 64, 80, 180, 245};
     const int64_t rows = 245, width = 240, stride = 720;
     float *qkv = filled(rows * stride, 1, 2.0f), *dout = filled(rows * width, 2, 1.0f);
-    float *work = buffer(ops->segment_attention_work(&shape, cu, 4)), *lse = out + rows * width,
+    float *work = buffer(ops->segment_attention_work(&shape, cu, 4, true)), *lse = out + rows * width,
           *d = lse + rows * 3;
     memset(d, 0, (size_t)(rows * stride) * sizeof *d);
     ops->segment_attention_forward(out, lse, qkv, qkv + width, qkv + 2 * width, stride, &shape, cu, 4, work);

@@ -235,6 +235,38 @@ static void test_ratio_kinds_and_averagings_run(void **state)
     }
 }
 
+/* Moments and reference in files: the same weights, bit for bit, and again after an interruption. */
+static void test_offloading_changes_no_bit(void **state)
+{
+    (void)state;
+    static const char *const runs[] = {"kept", "offloaded"}, *const lists[] = {"[]", "[moments, reference]"};
+    static const char *const files[] = {"model.safetensors", "state.safetensors"};
+    tr_error err;
+    char extra[512], path[128];
+    tr_buffer bytes[2][2] = {0};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(extra, sizeof extra, "%strain: {dtype: f32, steps: 6, save_every: 3, offload: %s}\n", grpo, lists[i]);
+        reset_rows();
+        rows_template.stop_at = i ? 4 : 0;
+        assert_int_equal(run(runs[i], extra, false, false, &err), i ? TR_INTERRUPTED : TR_OK);
+        reset_rows();
+        assert_int_equal(i ? run(runs[i], extra, true, false, &err) : TR_OK, TR_OK);
+        for (size_t k = 0; k < 2; k++) {
+            snprintf(path, sizeof path, "%s/checkpoints/step-6/%s", runs[i], files[k]);
+            assert_int_equal(tr_file_read(scratch_path(path), 0, &bytes[i][k], NULL), TR_OK);
+        }
+        json_t *m = metrics_of(runs[i], "metrics.jsonl");
+        check_exact(m);
+        json_decref(m);
+    }
+    for (size_t k = 0; k < 2; k++) {
+        assert_int_equal(bytes[0][k].length, bytes[1][k].length);
+        assert_memory_equal(bytes[0][k].data, bytes[1][k].data, bytes[0][k].length);
+        tr_buffer_free(&bytes[0][k]);
+        tr_buffer_free(&bytes[1][k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_broken_rows_are_left_out),
         cmocka_unit_test(test_non_finite_steps_are_skipped_and_said),
         cmocka_unit_test(test_ratio_kinds_and_averagings_run),
+        cmocka_unit_test(test_offloading_changes_no_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,18 +68,20 @@ static void forward(float *o, float *lse, const float *q, const float *k, const 
     }
 }
 
-/* Backward needs the most: keys and values packed twice over per kv head, queries and d(out) per head, and a float
- * per row and head. */
-static int64_t work_floats(const tokens *t)
+/* Forward packs keys and values per kv head. Backward packs queries and d(out) per head too, and needs a float per
+ * row and head. */
+static int64_t work_floats(const tokens *t, bool backward)
 {
     const tr_attention_shape *shape = t->shape;
-    return 2 * slots(t) * (shape->kv_heads + shape->heads) * shape->head_dim + t->rows * shape->heads + 16;
+    const int64_t one = 2 * slots(t) * shape->head_dim;
+    return one * shape->kv_heads + (backward ? one * shape->heads + t->rows * shape->heads : 0) + 16;
 }
 
-int64_t TR_VARIANT(segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments)
+int64_t TR_VARIANT(segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
+                                           bool backward)
 {
     tokens t = tokens_of_segments(shape, cu, segments, 0);
-    return work_floats(&t);
+    return work_floats(&t, backward);
 }
 
 void TR_VARIANT(segment_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
@@ -90,10 +92,10 @@ void TR_VARIANT(segment_attention_forward)(float *o, float *lse, const float *q,
     forward(o, lse, q, k, v, &t, work);
 }
 
-int64_t TR_VARIANT(group_attention_work)(const tr_attention_shape *shape, const tr_layout *layout)
+int64_t TR_VARIANT(group_attention_work)(const tr_attention_shape *shape, const tr_layout *layout, bool backward)
 {
     tokens t = tokens_of_group(shape, layout);
-    return work_floats(&t);
+    return work_floats(&t, backward);
 }
 
 void TR_VARIANT(group_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,

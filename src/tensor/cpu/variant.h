@@ -34,13 +34,14 @@ void TR_VARIANT(rope_vision_table)(float *cos, float *sin, const int32_t *coords
     double theta);
 void TR_VARIANT(rows_gather)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
 void TR_VARIANT(rows_scatter)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
-int64_t TR_VARIANT(segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments);
+int64_t TR_VARIANT(segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
+                                           bool backward);
 void TR_VARIANT(segment_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
     int64_t stride, const tr_attention_shape *shape, const int32_t *cu, int64_t segments, float *work);
 void TR_VARIANT(segment_attention_backward)(float *dq, float *dk, float *dv, const float *dout, const float *o,
     const float *lse, const float *q, const float *k, const float *v, int64_t stride, const tr_attention_shape
     *shape, const int32_t *cu, int64_t segments, float *work);
-int64_t TR_VARIANT(group_attention_work)(const tr_attention_shape *shape, const tr_layout *layout);
+int64_t TR_VARIANT(group_attention_work)(const tr_attention_shape *shape, const tr_layout *layout, bool backward);
 void TR_VARIANT(group_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
     const tr_attention_shape *shape, const tr_layout *layout, float *work);
 void TR_VARIANT(group_attention_backward)(float *dq, float *dk, float *dv, const float *dout, const float *o,
