@@ -115,7 +115,9 @@ tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report)
     tr_status status = look_ahead(t);
     for (int64_t i = 0; !status && i < t->prompts; i++) {
         status = take_one(t, i, report);
-        report->prompt_tokens += status ? 0 : t->samples[i].prompt;
+        if (!status) {
+            tr_report_prompt(report, &t->samples[i]);
+        }
     }
     report->groups = t->prompts;
     report->seconds.decode += t->source->decode_s - decode_s;

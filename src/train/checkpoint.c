@@ -366,6 +366,7 @@ static const char *const harmless[] = {"out",
                                        "train.save_every",
                                        "train.keep",
                                        "train.eval_every",
+                                       "train.watch",
                                        "train.recompute",
                                        "train.offload",
                                        NULL};

@@ -70,7 +70,7 @@ typedef struct tr_config {
         unsigned freeze;      /* TR_FREEZE_... */
         unsigned offload;     /* TR_OFFLOAD_... */
         int64_t steps, seed, save_every, keep, eval_every;
-        double epochs;
+        double epochs, watch;
     } train;
     int device;
 } tr_config;

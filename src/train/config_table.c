@@ -132,6 +132,8 @@ const tr_key tr_config_keys[] = {
      "steps between checkpoints; 0: only at the end"},
     {"train.keep", TR_KEY_INT, AT(train.keep), "2", 1, 1e6, NULL, "newest checkpoints that are kept"},
     {"train.eval_every", TR_KEY_INT, AT(train.eval_every), "0", 0, 1e9, NULL, "steps between evaluations; 0: none"},
+    {"train.watch", TR_KEY_NUMBER, AT(train.watch), "0.5", 0, 1, NULL,
+     "share of a step's responses above which a sign of reward hacking is warned about on stderr; 0: never"},
     {"train.lora", TR_KEY_NONE, 0, "null", 0, 0, NULL, "adapters; only null: this version trains whole weights"},
 
     {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0, "auto|cpu", "where it runs; auto: the best that is there"},

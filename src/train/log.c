@@ -13,20 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-void tr_report_add(tr_named_sum *sums, const char *name, double value)
-{
-    for (int i = 0; i < TR_STEP_NAMES; i++) {
-        if (!sums[i].count) {
-            snprintf(sums[i].name, sizeof sums[i].name, "%s", name);
-        }
-        if (!strcmp(sums[i].name, name)) {
-            sums[i].sum += value;
-            sums[i].count++;
-            return;
-        }
-    }
-}
-
 /* ---- files ---- */
 
 /* Cuts a log of lines {"step": N, ...} behind the last whole line with N <= last_step. */
@@ -99,6 +85,17 @@ static json_t *number_or_null(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+static json_t *sign_names(unsigned signs)
+{
+    json_t *list = json_array();
+    for (int s = 0; s < TR_WATCH_COUNT; s++) {
+        if (signs >> s & 1u) {
+            json_array_append_new(list, json_string(tr_watch_name((tr_watch_sign)s)));
+        }
+    }
+    return list;
+}
+
 static json_t *response_object(const tr_trainer *t, int64_t i, int64_t r, int64_t at)
 {
     const tr_rollout_group *a = &t->answered[i];
@@ -115,6 +112,7 @@ static json_t *response_object(const tr_trainer *t, int64_t i, int64_t r, int64_
     json_object_set_new(object, "row", json_string(t->samples[i].id));
     json_object_set_new(object, "row_index", json_integer(t->samples[i].row));
     json_object_set_new(object, "task", json_string(t->samples[i].task));
+    json_object_set_new(object, "scheme", json_string(t->samples[i].scheme));
     json_object_set_new(object, "response", json_integer((json_int_t)t->asked[i].response + r));
     json_object_set_new(object, "text", json_string(t->texts[i * t->group + r]));
     json_object_set_new(object, "ids", ids);
@@ -125,6 +123,7 @@ static json_t *response_object(const tr_trainer *t, int64_t i, int64_t r, int64_
     json_object_set_new(object, "error", score->error[0] ? json_string(score->error) : json_null());
     json_object_set_new(object, "advantage", number_or_null(t->advantages[i * t->group + r]));
     json_object_set_new(object, "finish", json_string(a->stopped[r] ? "stop" : "length"));
+    json_object_set_new(object, "watch", sign_names(t->signs[i * t->group + r]));
     return object;
 }
 
@@ -162,6 +161,65 @@ static json_t *ratio(double sum, int64_t count)
     return count ? number_or_null(sum / (double)count) : json_null();
 }
 
+static json_t *watch_object(const int64_t *watch)
+{
+    json_t *object = json_object();
+    for (int s = 0; s < TR_WATCH_COUNT; s++) {
+        json_object_set_new(object, tr_watch_name((tr_watch_sign)s), json_integer(watch[s]));
+    }
+    return object;
+}
+
+/* {"tg": mean reward, ...}; the whole story of each task stands in "tasks". */
+static json_t *task_rewards(const tr_step_report *r)
+{
+    json_t *object = json_object();
+    for (int i = 0; i < TR_STEP_TASKS && r->tasks[i].name[0]; i++) {
+        if (r->tasks[i].responses) {
+            json_object_set_new(object, r->tasks[i].name, ratio(r->tasks[i].reward, r->tasks[i].responses));
+        }
+    }
+    return object;
+}
+
+static json_t *task_object(const tr_trainer *t, const tr_task_report *r)
+{
+    bool sampled = t->config->algorithm == TR_ALGORITHM_GRPO && r->responses;
+    json_t *o = json_object();
+#define PUT(key, value) json_object_set_new(o, key, value)
+    PUT("prompts", json_integer(r->prompts));
+    PUT("prompt_tokens", json_integer(r->prompt_tokens));
+    if (sampled) {
+        PUT("responses", json_integer(r->responses));
+        PUT("reward", ratio(r->reward, r->responses));
+        PUT("reward_std", ratio(r->reward_std, r->prompts));
+        PUT("parts", means(r->parts));
+        PUT("format_rate", ratio((double)r->formatted, r->responses));
+        PUT("parsed_rate", ratio((double)r->parsed, r->responses));
+        PUT("zero_variance_groups", json_integer(r->zero_variance));
+        PUT("response_tokens", json_integer(r->response_tokens));
+        PUT("response_length", ratio((double)r->response_tokens, r->responses));
+        PUT("response_length_min", json_integer(r->shortest));
+        PUT("response_length_max", json_integer(r->longest));
+        PUT("truncated", json_integer(r->truncated));
+        PUT("truncated_rate", ratio((double)r->truncated, r->responses));
+        PUT("watch", watch_object(r->watch));
+    }
+    PUT("kl", t->reference ? ratio(r->kl, r->tokens) : json_null());
+    PUT("entropy", ratio(r->entropy, r->tokens));
+#undef PUT
+    return o;
+}
+
+static json_t *task_objects(const tr_trainer *t, const tr_step_report *r)
+{
+    json_t *object = json_object();
+    for (int i = 0; i < TR_STEP_TASKS && r->tasks[i].name[0]; i++) {
+        json_object_set_new(object, r->tasks[i].name, task_object(t, &r->tasks[i]));
+    }
+    return object;
+}
+
 static json_t *seconds_object(const tr_step_seconds *s)
 {
     json_t *object = json_object();
@@ -188,8 +246,10 @@ static json_t *step_object(const tr_trainer *t, const tr_step_report *r)
     PUT("reward", sampled ? ratio(r->reward, r->responses) : json_null());
     PUT("reward_std", sampled ? ratio(r->reward_std, r->groups) : json_null());
     PUT("parts", means(r->parts));
-    PUT("task", means(r->tasks));
+    PUT("task", task_rewards(r));
+    PUT("tasks", task_objects(t, r));
     PUT("format_rate", sampled ? ratio((double)r->formatted, r->responses) : json_null());
+    PUT("parsed_rate", sampled ? ratio((double)r->parsed, r->responses) : json_null());
     PUT("loss", ratio(r->loss, r->tried));
     PUT("policy_loss", grpo ? ratio(s->policy_loss, r->tried) : json_null());
     PUT("kl", t->reference ? ratio(s->kl, s->tokens) : json_null());
@@ -199,9 +259,14 @@ static json_t *step_object(const tr_trainer *t, const tr_step_report *r)
     PUT("grad_norm", ratio(r->grad_norm, r->tried));
     PUT("lr", r->tried ? json_real(r->lr) : json_null());
     PUT("zero_variance_groups", sampled ? json_integer(r->zero_variance) : json_null());
+    PUT("responses", json_integer(r->responses));
     PUT("response_tokens", json_integer(r->response_tokens));
     PUT("response_length", ratio((double)r->response_tokens, r->responses));
+    PUT("response_length_min", sampled ? json_integer(r->shortest) : json_null());
+    PUT("response_length_max", sampled ? json_integer(r->longest) : json_null());
     PUT("truncated", sampled ? json_integer(r->truncated) : json_null());
+    PUT("truncated_rate", sampled ? ratio((double)r->truncated, r->responses) : json_null());
+    PUT("watch", sampled ? watch_object(r->watch) : json_null());
     PUT("prompt_tokens", json_integer(r->prompt_tokens));
     PUT("logprob_gap", sampled && r->tried ? number_or_null(r->gap) : json_null());
     PUT("updates", json_integer(r->updates));
@@ -228,6 +293,24 @@ static void add_number(tr_buffer *line, const json_t *object, const char *key, c
     tr_buffer_printf(line, NULL, "  %s %s", label, text);
 }
 
+/* "  | tg 1.204 format 1.00 length 45.2 kl 0.0123" for every task of the step. */
+static void add_tasks(tr_buffer *line, const json_t *o)
+{
+    const char *name;
+    json_t *task;
+    json_object_foreach(json_object_get(o, "tasks"), name, task)
+    {
+        tr_buffer_printf(line, NULL, "  |");
+        add_number(line, task, "reward", name, "%.3f");
+        add_number(line, task, "reward_std", "std", "%.3f");
+        add_number(line, task, "format_rate", "format", "%.2f");
+        add_number(line, task, "response_length", "length", "%.1f");
+        if (json_is_number(json_object_get(task, "kl"))) {
+            add_number(line, task, "kl", "kl", "%.4g");
+        }
+    }
+}
+
 static void print_line(const tr_trainer *t, const tr_step_report *r, const json_t *o)
 {
     tr_buffer line = {0};
@@ -251,6 +334,10 @@ static void print_line(const tr_trainer *t, const tr_step_report *r, const json_
     add_number(&line, o, "loss", "loss", "%.4g");
     add_number(&line, o, "grad_norm", "norm", "%.3g");
     add_number(&line, o, "lr", "lr", "%.3g");
+    if (t->many_tasks && t->config->algorithm == TR_ALGORITHM_GRPO) {
+        add_tasks(&line, o);
+        tr_buffer_add_text(&line, "  |", NULL);
+    }
     tr_buffer_printf(&line, NULL, "  %.2f s  left %ld:%02ld:%02ld", r->seconds.total, s / 3600, s / 60 % 60,
                      s % 60);
     fprintf(stderr, "%s\n", tr_buffer_text(&line));
@@ -260,6 +347,7 @@ static void print_line(const tr_trainer *t, const tr_step_report *r, const json_
 tr_status tr_trainer_log_step(tr_trainer *t, const tr_step_report *report, json_t *eval, json_t **last)
 {
     json_t *object = step_object(t, report);
+    t->many_tasks = t->many_tasks || report->tasks[1].name[0];
     if (eval) {
         json_object_set(object, "eval", eval);
     }

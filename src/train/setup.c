@@ -147,6 +147,7 @@ static tr_status make_buffers(tr_trainer *t)
     t->advantages = tr_calloc(all, sizeof *t->advantages);
     t->scores = tr_calloc(all, sizeof *t->scores);
     t->texts = tr_calloc(all, sizeof *t->texts);
+    t->signs = tr_calloc(all, sizeof *t->signs);
     t->reference_logp = tr_calloc(t->reference ? prompts * tokens : 0, sizeof *t->reference_logp);
     t->logp = tr_calloc(tokens, sizeof *t->logp);
     t->entropy = tr_calloc(tokens, sizeof *t->entropy);
@@ -156,7 +157,7 @@ static tr_status make_buffers(tr_trainer *t)
     t->dfeatures = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->dfeatures);
     t->kept_features = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->kept_features);
     bool ok = t->samples && t->groups && t->asked && t->answered && t->target_lengths && t->rewards &&
-              t->advantages && t->scores && t->texts && t->reference_logp && t->logp && t->entropy && t->dlogp &&
+              t->advantages && t->scores && t->texts && t->signs && t->reference_logp && t->logp && t->entropy && t->dlogp &&
               t->dentropy && t->dfeatures && t->kept_features;
     return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the working memory of a step");
 }
@@ -238,7 +239,8 @@ void tr_trainer_free(tr_trainer *t)
     }
     void *owned[] = {t->samples,    t->groups,   t->asked,     t->answered,      t->target_lengths, t->rewards,
                      t->advantages, t->scores,   t->texts,     t->logp,          t->reference_logp, t->entropy,
-                     t->dlogp,      t->dentropy, t->dfeatures, t->kept_features, t->model_dir};
+                     t->dlogp,      t->dentropy, t->dfeatures, t->kept_features, t->model_dir,
+                     t->signs};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
         free(owned[i]);
     }

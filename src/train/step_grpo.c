@@ -82,14 +82,7 @@ static tr_status judge(tr_trainer *t, int64_t i, int64_t r, int64_t at, tr_step_
     }
     t->texts[i * t->group + r] = copy;
     t->rewards[i * t->group + r] = score->reward;
-    report->reward += score->reward;
-    report->formatted += score->format;
-    report->truncated += !a->stopped[r];
-    report->responses++;
-    tr_report_add(report->tasks, t->samples[i].task, score->reward);
-    for (int p = 0; p < score->part_count; p++) {
-        tr_report_add(report->parts, score->parts[p].name, score->parts[p].value);
-    }
+    tr_report_response(report, t->samples[i].task, score, a->lengths[r], a->stopped[r]);
     return TR_OK;
 }
 
@@ -105,11 +98,11 @@ static tr_status judge_all(tr_trainer *t, tr_step_report *report)
             }
             at += t->answered[i].lengths[r];
         }
-        report->zero_variance += tr_advantages(t->advantages + i * t->group, &deviation, t->rewards + i * t->group,
-                                               t->group, (tr_std_kind)t->config->grpo.std, t->config->grpo.std_eps);
-        report->reward_std += deviation;
+        bool equal = tr_advantages(t->advantages + i * t->group, &deviation, t->rewards + i * t->group, t->group,
+                                   (tr_std_kind)t->config->grpo.std, t->config->grpo.std_eps);
+        tr_report_group(report, t->samples[i].task, deviation, equal);
     }
-    return status;
+    return tr_trainer_watch(t, report);
 }
 
 /* Log-probabilities of the frozen start. */
@@ -159,7 +152,9 @@ static tr_status update(tr_trainer *t, int64_t number, const tr_policy *policy, 
                               report->responses,
                               report->response_tokens,
                               t->config->rollout.max_tokens};
+        const tr_policy_sums before = sums;
         tr_policy_loss(policy, &in, &sums, t->dlogp, t->dentropy);
+        tr_report_policy(report, t->samples[i].task, &before, &sums);
         if (!isfinite(sums.loss)) {
             break; /* nothing of this update will be used */
         }

@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "rl/optimiser.h"
 #include "train/algorithm.h"
+#include "task/watch.h"
 #include "train/order.h"
 #include "train/train.h"
 
@@ -14,12 +15,24 @@ typedef struct tr_step_seconds {
     double decode, vision, prefill, rollout, reference, update, save, stall, total;
 } tr_step_seconds;
 
-enum { TR_STEP_NAMES = 16 };
+enum { TR_STEP_NAMES = 16, TR_STEP_TASKS = 8 };
 typedef struct tr_named_sum {
     char name[24];
     double sum;
     int64_t count;
 } tr_named_sum;
+
+/* The share of one task in a step. Sums, as in the step's own report. */
+typedef struct tr_task_report {
+    char name[16];
+    int64_t prompts, prompt_tokens, responses, response_tokens, shortest, longest; /* lengths in tokens */
+    int64_t truncated, formatted, parsed, zero_variance;
+    double reward, reward_std;
+    double policy_loss, kl, entropy; /* over the tokens of all updates */
+    int64_t tokens;                  /* of all updates */
+    tr_named_sum parts[TR_STEP_NAMES];
+    int64_t watch[TR_WATCH_COUNT];
+} tr_task_report;
 
 /* What one step did; made anew for each. */
 typedef struct tr_step_report {
@@ -31,8 +44,11 @@ typedef struct tr_step_report {
     int64_t tried;
     double lr, gap; /* of the last update; largest |sampled - recomputed| */
     int64_t responses, response_tokens, prompt_tokens, truncated, formatted, zero_variance, groups;
-    double reward, reward_std; /* sums over responses and groups */
-    tr_named_sum parts[TR_STEP_NAMES], tasks[TR_STEP_NAMES];
+    int64_t parsed, shortest, longest; /* responses that were understood; tokens of the extreme ones */
+    double reward, reward_std;         /* sums over responses and groups */
+    tr_named_sum parts[TR_STEP_NAMES];
+    tr_task_report tasks[TR_STEP_TASKS]; /* those with a name */
+    int64_t watch[TR_WATCH_COUNT];       /* responses that show a sign of task/watch.h */
     tr_step_seconds seconds;
 } tr_step_report;
 
@@ -70,11 +86,14 @@ typedef struct tr_trainer {
     double *rewards, *advantages;             /* [P * group] */
     tr_score *scores;                         /* [P * group] */
     char **texts;                             /* [P * group], owned */
+    unsigned *signs;                          /* [P * group] bits of tr_watch_sign */
     float *reference_logp;                    /* [T] */
     float *logp, *entropy, *dlogp, *dentropy; /* [tokens of one group] */
     float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
 
     FILE *metrics, *rollouts;
+    unsigned warned;  /* signs whose share was above train.watch at the last step */
+    bool many_tasks;  /* more than one has been seen: the step's line names them */
     int lock; /* descriptor, -1: none */
 } tr_trainer;
 
@@ -105,7 +124,19 @@ tr_status tr_trainer_open_logs(tr_trainer *t, int64_t last_step);
 tr_status tr_trainer_log_rollouts(tr_trainer *t);
 /* eval (may be NULL) is put beside the step's numbers. *last (may be NULL) gets a reference to the object. */
 tr_status tr_trainer_log_step(tr_trainer *t, const tr_step_report *report, json_t *eval, json_t **last);
+
+/* report.c: what a step's parts add to its report, for the step and for the task. */
 void tr_report_add(tr_named_sum *sums, const char *name, double value);
+tr_task_report *tr_report_task(tr_step_report *report, const char *task);
+void tr_report_prompt(tr_step_report *report, const tr_sample *sample);
+void tr_report_response(tr_step_report *report, const char *task, const tr_score *score, int64_t tokens,
+                        bool stopped);
+void tr_report_group(tr_step_report *report, const char *task, double deviation, bool zero_variance);
+/* What one group added to the sums of its update. */
+void tr_report_policy(tr_step_report *report, const char *task, const tr_policy_sums *before,
+                      const tr_policy_sums *after);
+/* Looks over all responses of the step (t->signs), counts, and warns on stderr when a share passes train.watch. */
+tr_status tr_trainer_watch(tr_trainer *t, tr_step_report *report);
 
 /* checkpoint.c */
 tr_status tr_trainer_save(tr_trainer *t);

@@ -3,6 +3,7 @@
 
 #include "train/order.h"
 
+#include <math.h>
 #include <string.h>
 
 static const int32_t entries[] = {0, 0, 0, 0, 0, 0, 1, 1, 1, 1};
@@ -107,6 +108,84 @@ static void test_looking_ahead_changes_nothing(void **state)
     tr_order_free(&b);
 }
 
+/* Three entries as three tasks of different size and weight, over many epochs. */
+enum { MIXED = 100, EPOCHS = 40, STEP = 8 };
+
+static void fill_entries(int32_t *entry)
+{
+    for (int i = 0; i < MIXED; i++) {
+        entry[i] = i < 20 ? 0 : i < 50 ? 1 : 2;
+    }
+}
+
+static void test_shares_over_epochs(void **state)
+{
+    (void)state;
+    const double weights[3] = {2.5, 1, 0.3};
+    const int64_t an_epoch[3] = {50, 30, 15}; /* 2.5 * 20, 1 * 30, 0.3 * 50 */
+    int32_t entry[MIXED];
+    int counts[MIXED] = {0};
+    tr_order order;
+    fill_entries(entry);
+    tr_source source = {.rows = MIXED, .entry = entry, .weights = weights, .entries = 3};
+    assert_int_equal(tr_order_create(&order, &source, 5, NULL), TR_OK);
+    assert_int_equal(order.length, 95);
+    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        int64_t shares[3] = {0}, row;
+        for (int64_t i = 0; i < order.length; i++) {
+            assert_int_equal(tr_order_next(&order, &row, NULL), TR_OK);
+            shares[entry[row]]++;
+            counts[row]++;
+        }
+        assert_memory_equal(shares, an_epoch, sizeof shares); /* every epoch exactly as the weights say */
+    }
+    for (int i = 0; i < MIXED; i++) { /* and within an entry no row is favoured: 40 epochs are whole rounds */
+        assert_int_equal(counts[i], i < 20 ? 100 : i < 50 ? 40 : 12);
+    }
+    tr_order_free(&order);
+}
+
+/* The entries are mixed at random within batches: how many rows of an entry a batch of 8 holds has the mean and the
+ * variance of drawing 8 of an epoch's 95 without putting back. Over 440 batches the mean's deviation is
+ * sqrt(variance / 440); five of them is a chance of one in a million, and the seed is fixed. */
+static void test_batches_mix_at_random(void **state)
+{
+    (void)state;
+    const double weights[3] = {2.5, 1, 0.3}, share[3] = {50 / 95.0, 30 / 95.0, 15 / 95.0};
+    const int batches = EPOCHS * (95 / STEP);
+    int32_t entry[MIXED];
+    double sum[3] = {0}, square[3] = {0};
+    int alone = 0;
+    tr_order order;
+    fill_entries(entry);
+    tr_source source = {.rows = MIXED, .entry = entry, .weights = weights, .entries = 3};
+    assert_int_equal(tr_order_create(&order, &source, 17, NULL), TR_OK);
+    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        order.position = epoch * order.length;
+        for (int b = 0; b < 95 / STEP; b++) {
+            int held[3] = {0};
+            for (int i = 0; i < STEP; i++) {
+                int64_t row;
+                assert_int_equal(tr_order_next(&order, &row, NULL), TR_OK);
+                held[entry[row]]++;
+            }
+            for (int e = 0; e < 3; e++) {
+                sum[e] += held[e];
+                square[e] += (double)held[e] * held[e];
+            }
+            alone += held[0] == STEP || held[1] == STEP || held[2] == STEP;
+        }
+    }
+    for (int e = 0; e < 3; e++) {
+        double mean = sum[e] / batches, variance = square[e] / batches - mean * mean;
+        double expected = STEP * share[e] * (1 - share[e]) * (95 - STEP) / 94.0;
+        assert_true(fabs(mean - STEP * share[e]) <= 5 * sqrt(expected / batches));
+        assert_true(fabs(variance / expected - 1) <= 5 * sqrt(2.0 / batches)); /* of a nearly normal sample */
+    }
+    assert_true(alone <= batches / 50); /* 0.5 % are expected */
+    tr_order_free(&order);
+}
+
 static void test_no_rows_is_an_error(void **state)
 {
     (void)state;
@@ -126,6 +205,10 @@ int main(void)
         cmocka_unit_test(test_weights_decide_how_often),
         cmocka_unit_test(test_position_is_the_whole_state),
         cmocka_unit_test(test_looking_ahead_changes_nothing),
+}
+
+        cmocka_unit_test(test_weights_decide_how_often), cmocka_unit_test(test_position_is_the_whole_state),
+        cmocka_unit_test(test_shares_over_epochs),       cmocka_unit_test(test_batches_mix_at_random),
         cmocka_unit_test(test_no_rows_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
