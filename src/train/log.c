@@ -1,4 +1,4 @@
-/* log.c: metrics.jsonl, rollouts.jsonl and the line per step on stderr.
+/* log.c: metrics.jsonl, rollouts.jsonl, event files for TensorBoard and the line per step on stderr.
  *
  * A number that was not measured is null in the files and n/a in the line. */
 #include "train/trainer.h"
@@ -63,7 +63,21 @@ tr_status tr_trainer_open_logs(tr_trainer *t, int64_t last_step)
     if (!status && t->config->algorithm == TR_ALGORITHM_GRPO) {
         status = open_log(&t->rollouts, t->config->out, "rollouts.jsonl", last_step, t->err);
     }
+    tr_error why = {0};
+    if (!status && tr_events_open(&t->events, t->config->out, last_step, &why)) {
+        fprintf(stderr, "no event files for TensorBoard: %s: %s\n", why.where, why.message);
+    }
     return status;
+}
+
+/* What TensorBoard cannot show must not end a run. */
+static void add_events(tr_trainer *t, const json_t *object)
+{
+    tr_error why = {0};
+    if (t->events.file && tr_events_add(&t->events, t->step, object, &why)) {
+        fprintf(stderr, "no more event files for TensorBoard: %s: %s\n", why.where, why.message);
+        tr_events_close(&t->events, NULL);
+    }
 }
 
 static tr_status write_line(FILE *file, const char *name, const json_t *object, tr_error *err)
@@ -352,6 +366,7 @@ tr_status tr_trainer_log_step(tr_trainer *t, const tr_step_report *report, json_
         json_object_set(object, "eval", eval);
     }
     tr_status status = write_line(t->metrics, "metrics.jsonl", object, t->err);
+    add_events(t, object);
     if (!t->options->quiet) {
         print_line(t, report, object);
     }

@@ -244,6 +244,7 @@ void tr_trainer_free(tr_trainer *t)
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
         free(owned[i]);
     }
+    tr_events_close(&t->events, NULL);
     if (t->metrics) {
         fclose(t->metrics);
     }

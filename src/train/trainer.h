@@ -4,8 +4,9 @@
 
 #include "base/progress.h"
 #include "rl/optimiser.h"
-#include "train/algorithm.h"
+#include "run/events.h"
 #include "task/watch.h"
+#include "train/algorithm.h"
 #include "train/order.h"
 #include "train/train.h"
 
@@ -92,6 +93,7 @@ typedef struct tr_trainer {
     float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
 
     FILE *metrics, *rollouts;
+    tr_events events; /* closed when it cannot be written: a run does not end for it */
     unsigned warned;  /* signs whose share was above train.watch at the last step */
     bool many_tasks;  /* more than one has been seen: the step's line names them */
     int lock; /* descriptor, -1: none */

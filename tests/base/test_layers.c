@@ -15,15 +15,16 @@ static const struct {
     {"tensor", "base"},
     {"text", "base"},
     {"task", "base"},
+    {"run", "base"},
     {"video", "base"},
     {"model", "base tensor"},
     {"corpus", "base task video"},
     {"rl", "base tensor model text task"},
     {"input", "base tensor model text task video corpus rl"},
     {"eval", "base tensor model text task video corpus rl input"},
-    {"train", "base tensor model text task video corpus rl input eval"},
+    {"train", "base tensor model text task video corpus rl input eval run"},
     {"api", "base tensor model text task video corpus rl input eval"},
-    {"cli", "base tensor model text task video corpus rl input eval train"},
+    {"cli", "base tensor model text task video corpus rl input eval train run"},
 };
 
 static int has_word(const char *list, const char *word)
