@@ -1,5 +1,5 @@
-/* curves.c: draws RUN/curves.svg from RUN/metrics.jsonl: reward, its parts, loss, KL, entropy, length, format rate,
- * learning rate over the steps. */
+/* curves.c: draws RUN/curves.svg from RUN/metrics.jsonl: reward, its parts, loss, KL, entropy, lengths, format, the
+ * watch, learning rate over the steps; and, where a run has several tasks, the same for each of them. */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SERIES = 16, PANELS = 9 };
+enum { SERIES = 16, KEY = 64 };
 
 typedef struct table {
     json_t **rows;
@@ -56,81 +56,196 @@ static tr_status table_read(table *t, const char *path, tr_error *err)
     return status;
 }
 
-static double *values_of(const table *t, const char *outer, const char *key)
+/* The number under a path of keys joined with '/'; NaN when there is none. */
+static double number_at(const json_t *object, const char *path)
 {
-    double *values = tr_calloc(t->count, sizeof *values);
-    for (size_t i = 0; values && i < t->count; i++) {
-        const json_t *object = outer ? json_object_get(t->rows[i], outer) : t->rows[i];
-        const json_t *value = json_object_get(object, key);
-        values[i] = json_is_number(value) ? json_number_value(value) : NAN;
+    char key[KEY];
+    const char *slash;
+    for (; (slash = strchr(path, '/')); path = slash + 1) {
+        snprintf(key, sizeof key, "%.*s", (int)(slash - path), path);
+        object = json_object_get(object, key);
     }
-    return values;
+    object = json_object_get(object, path);
+    return json_is_number(object) ? json_number_value(object) : NAN;
 }
 
-/* All keys that an inner object ever had, in order of appearance. */
-static size_t inner_keys(const table *t, const char *outer, char keys[SERIES][64])
+/* All keys that the object under `outer` ever had, in order of appearance. */
+static size_t inner_keys(const table *t, const char *outer, char keys[SERIES][KEY])
 {
     size_t count = 0;
     const char *key;
     json_t *value;
     for (size_t i = 0; i < t->count; i++) {
-        json_object_foreach(json_object_get(t->rows[i], outer), key, value)
+        const json_t *object = t->rows[i];
+        char name[KEY], *rest = name;
+        snprintf(name, sizeof name, "%s", outer);
+        for (char *step; (step = strsep(&rest, "/"));) {
+            object = json_object_get(object, step);
+        }
+        json_object_foreach((json_t *)(uintptr_t)object, key, value)
         {
             bool known = false;
             for (size_t k = 0; k < count; k++) {
                 known = known || !strcmp(keys[k], key);
             }
             if (!known && count < SERIES) {
-                snprintf(keys[count++], 64, "%s", key);
+                snprintf(keys[count++], KEY, "%s", key);
             }
         }
     }
     return count;
 }
 
-static const struct {
-    const char *title, *outer, *key; /* outer: every key of that object is a line */
-} plan[PANELS] = {{"reward", NULL, "reward"},
-                  {"parts of the reward", "parts", NULL},
-                  {"format rate", NULL, "format_rate"},
-                  {"loss", NULL, "loss"},
-                  {"KL to the start", NULL, "kl"},
-                  {"entropy (nats)", NULL, "entropy"},
-                  {"response length (tokens)", NULL, "response_length"},
-                  {"gradient norm", NULL, "grad_norm"},
-                  {"learning rate", NULL, "lr"}};
+/* ---- the page ---- */
 
-static tr_status draw(const table *t, const char *out, tr_error *err)
+typedef struct panel {
+    char title[2 * KEY], names[SERIES][KEY], paths[SERIES][2 * KEY];
+    bool share; /* of the step's responses */
+    size_t count;
+} panel;
+
+typedef struct page {
+    panel *panels;
+    size_t count, capacity;
+} page;
+
+/* A new panel, NULL when memory is out. */
+static panel *add_panel(page *p, const char *title)
 {
-    static const char x_label[] = "step";
-    tr_plot_panel panels[PANELS];
-    tr_plot_series series[PANELS][SERIES];
-    char keys[PANELS][SERIES][64];
-    tr_buffer page = {0};
+    if (tr_grow(&p->panels, &p->capacity, p->count + 1, sizeof *p->panels, NULL)) {
+        return NULL;
+    }
+    panel *made = &p->panels[p->count++];
+    memset(made, 0, sizeof *made);
+    snprintf(made->title, sizeof made->title, "%s", title);
+    return made;
+}
+
+static void add_line(panel *to, const char *name, const char *path)
+{
+    if (to && to->count < SERIES) {
+        snprintf(to->names[to->count], KEY, "%s", name);
+        snprintf(to->paths[to->count++], sizeof to->paths[0], "%s", path);
+    }
+}
+
+/* A line for every key of the object under `outer`. */
+static void add_inner(panel *to, const table *t, const char *outer)
+{
+    char keys[SERIES][KEY], path[2 * KEY];
+    size_t count = inner_keys(t, outer, keys);
+    for (size_t k = 0; k < count; k++) {
+        snprintf(path, sizeof path, "%.63s/%.63s", outer, keys[k]);
+        add_line(to, keys[k], path);
+    }
+}
+
+/* A line for every task: tasks/NAME/key. */
+static void add_per_task(page *p, const char *title, const char *key, char tasks[SERIES][KEY], size_t count)
+{
+    char path[2 * KEY];
+    panel *made = add_panel(p, title);
+    for (size_t k = 0; k < count; k++) {
+        snprintf(path, sizeof path, "tasks/%.50s/%.60s", tasks[k], key);
+        add_line(made, tasks[k], path);
+    }
+}
+
+static const struct {
+    const char *title, *lines; /* "name=path ..." */
+} plan[] = {
+    {"reward", "reward=reward"},
+    {"deviation of rewards within a group", "std=reward_std"},
+    {"format and understanding (share)", "format=format_rate understood=parsed_rate truncated=truncated_rate"},
+    {"response length (tokens)", "mean=response_length min=response_length_min max=response_length_max"},
+    {"loss", "loss=loss"},
+    {"KL to the start", "kl=kl"},
+    {"entropy (nats)", "entropy=entropy"},
+    {"gradient norm", "norm=grad_norm"},
+    {"learning rate", "lr=lr"},
+    {"groups with equal rewards", "groups=zero_variance_groups"}};
+
+static const struct {
+    const char *title, *key;
+} per_task[] = {{"reward by task", "reward"},
+                {"format rate by task", "format_rate"},
+                {"response length by task (tokens)", "response_length"},
+                {"truncated by task (share)", "truncated_rate"},
+                {"KL by task", "kl"},
+                {"entropy by task (nats)", "entropy"},
+                {"deviation within a group by task", "reward_std"}};
+
+static void add_planned(page *p)
+{
+    for (size_t i = 0; i < sizeof plan / sizeof *plan; i++) {
+        char lines[3 * KEY], *rest = lines;
+        panel *made = add_panel(p, plan[i].title);
+        snprintf(lines, sizeof lines, "%s", plan[i].lines);
+        for (char *line; (line = strsep(&rest, " "));) {
+            char *path = strchr(line, '=');
+            *path = 0;
+            add_line(made, line, path + 1);
+        }
+    }
+}
+
+static void lay_out(page *p, const table *t)
+{
+    char tasks[SERIES][KEY], path[2 * KEY], title[2 * KEY];
+    size_t count = inner_keys(t, "tasks", tasks);
+    add_planned(p);
+    add_inner(add_panel(p, "parts of the reward"), t, "parts");
+    panel *watch = add_panel(p, "watch over reward hacking (share of responses)");
+    add_inner(watch, t, "watch");
+    if (watch) {
+        watch->share = true;
+    }
+    for (size_t i = 0; count > 1 && i < sizeof per_task / sizeof *per_task; i++) {
+        add_per_task(p, per_task[i].title, per_task[i].key, tasks, count);
+    }
+    for (size_t k = 0; count > 1 && k < count; k++) {
+        snprintf(path, sizeof path, "tasks/%.50s/parts", tasks[k]);
+        snprintf(title, sizeof title, "parts of the reward: %.60s", tasks[k]);
+        add_inner(add_panel(p, title), t, path);
+    }
+}
+
+/* The values of one line, NaN where a step has none; NULL when memory is out. */
+static double *values_of(const table *t, const panel *p, size_t line)
+{
+    double *values = tr_calloc(t->count, sizeof *values);
+    for (size_t i = 0; values && i < t->count; i++) {
+        double all = p->share ? number_at(t->rows[i], "responses") : 1;
+        values[i] = number_at(t->rows[i], p->paths[line]) / all;
+    }
+    return values;
+}
+
+static tr_status draw(const table *t, const page *p, const char *out, tr_error *err)
+{
+    tr_plot_panel *panels = tr_calloc(p->count, sizeof *panels);
+    tr_plot_series *series = tr_calloc(p->count * SERIES, sizeof *series);
+    tr_buffer text = {0};
     char *path = tr_path_join(out, "curves.svg"), *title = tr_format("run %s", out);
-    tr_status status = path && title ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    memset(series, 0, sizeof series);
-    for (size_t p = 0; p < PANELS; p++) {
-        size_t count = 1;
-        if (plan[p].outer) {
-            count = inner_keys(t, plan[p].outer, keys[p]);
-        } else {
-            snprintf(keys[p][0], sizeof keys[p][0], "%s", plan[p].key);
+    bool ok = panels && series && path && title;
+    for (size_t i = 0; ok && i < p->count; i++) {
+        const panel *from = &p->panels[i];
+        for (size_t s = 0; ok && s < from->count; s++) {
+            double *values = values_of(t, from, s);
+            series[i * SERIES + s] = (tr_plot_series){from->names[s], t->steps, values, t->count};
+            ok = values;
         }
-        for (size_t s = 0; s < count; s++) {
-            double *values = values_of(t, plan[p].outer, keys[p][s]);
-            series[p][s] = (tr_plot_series){keys[p][s], t->steps, values, values ? t->count : 0};
-        }
-        panels[p] = (tr_plot_panel){plan[p].title, x_label, series[p], count, t->count / 20};
+        panels[i] = (tr_plot_panel){from->title, "step", series + i * SERIES, from->count, t->count / 20};
     }
-    status = status ? status : tr_plot_svg(title, panels, PANELS, 3, &page, err);
-    status = status ? status : tr_file_write_atomic(path, tr_buffer_text(&page), page.length, err);
-    for (size_t p = 0; p < PANELS; p++) {
-        for (size_t s = 0; s < SERIES; s++) {
-            free((void *)(uintptr_t)series[p][s].y);
-        }
+    tr_status status = ok ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory for the curves");
+    status = status ? status : tr_plot_svg(title, panels, p->count, 3, &text, err);
+    status = status ? status : tr_file_write_atomic(path, tr_buffer_text(&text), text.length, err);
+    for (size_t i = 0; series && i < p->count * SERIES; i++) {
+        free((void *)(uintptr_t)series[i].y);
     }
-    tr_buffer_free(&page);
+    tr_buffer_free(&text);
+    free(panels);
+    free(series);
     free(path);
     free(title);
     return status;
@@ -139,10 +254,15 @@ static tr_status draw(const table *t, const char *out, tr_error *err)
 tr_status tr_train_curves(const char *out, tr_error *err)
 {
     table t = {0};
+    page p = {0};
     char *path = tr_path_join(out, "metrics.jsonl");
     tr_status status = path ? table_read(&t, path, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    status = status ? status : draw(&t, out, err);
+    if (!status) {
+        lay_out(&p, &t);
+        status = draw(&t, &p, out, err);
+    }
     table_free(&t);
+    free(p.panels);
     free(path);
     return status;
 }

@@ -358,6 +358,18 @@ static void print_line(const tr_trainer *t, const tr_step_report *r, const json_
     tr_buffer_free(&line);
 }
 
+/* curves.svg while the run goes on: once a minute, and never for more than a hundredth of the time. */
+static void refresh_curves(tr_trainer *t)
+{
+    const double pause_s = 60, share = 0.01;
+    double now_s = tr_time_s(), passed_s = now_s - t->curves_s;
+    if (passed_s >= pause_s && passed_s * share >= t->curves_cost_s) {
+        tr_train_curves(t->config->out, NULL); /* the one at the end says what goes wrong */
+        t->curves_s = tr_time_s();
+        t->curves_cost_s = t->curves_s - now_s;
+    }
+}
+
 tr_status tr_trainer_log_step(tr_trainer *t, const tr_step_report *report, json_t *eval, json_t **last)
 {
     json_t *object = step_object(t, report);
@@ -374,6 +386,7 @@ tr_status tr_trainer_log_step(tr_trainer *t, const tr_step_report *report, json_
         fprintf(stderr, "step %lld made no update: %s (%lld so far)\n", (long long)t->step, report->reason,
                 (long long)t->skipped_steps);
     }
+    refresh_curves(t);
     if (last) {
         json_decref(*last);
         *last = json_incref(object);

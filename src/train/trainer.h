@@ -93,10 +93,11 @@ typedef struct tr_trainer {
     float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
 
     FILE *metrics, *rollouts;
-    tr_events events; /* closed when it cannot be written: a run does not end for it */
-    unsigned warned;  /* signs whose share was above train.watch at the last step */
-    bool many_tasks;  /* more than one has been seen: the step's line names them */
-    int lock; /* descriptor, -1: none */
+    double curves_s, curves_cost_s; /* when curves.svg was drawn last, and how long that took */
+    tr_events events;               /* closed when it cannot be written: a run does not end for it */
+    unsigned warned;                /* signs whose share was above train.watch at the last step */
+    bool many_tasks;                /* more than one has been seen: the step's line names them */
+    int lock;                       /* descriptor, -1: none */
 } tr_trainer;
 
 /* setup.c: makes everything that a stage needs (fresh weights of model_dir), and releases it. */

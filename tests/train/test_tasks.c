@@ -209,11 +209,65 @@ static void test_a_resumed_run_writes_the_same(void **state)
     json_decref(resumed);
 }
 
+static size_t count_of(const char *text, const char *word)
+{
+    size_t count = 0;
+    for (; (text = strstr(text, word)); text++) {
+        count++;
+    }
+    return count;
+}
+
+/* The page has a panel for every number of a task, and names both tasks in each. */
+static void test_curves_show_every_task(void **state)
+{
+    (void)state;
+    static const char *const titles[] = {
+        ">reward by task<",           ">format rate by task<",     ">KL by task<",
+        ">entropy by task (",         ">parts of the reward: tg<", ">parts of the reward: qa<",
+        ">response length (tokens)<", "watch over reward hacking"};
+    tr_buffer page = {0};
+    char path[1024];
+    snprintf(path, sizeof path, "%s/curves.svg", scratch_path("tasks"));
+    assert_int_equal(tr_file_read(path, 0, &page, NULL), TR_OK);
+    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++) {
+        if (!strstr(tr_buffer_text(&page), titles[i])) {
+            fail_msg("no panel %s", titles[i]);
+        }
+    }
+    assert_true(count_of(tr_buffer_text(&page), ">tg<") >= 7 && count_of(tr_buffer_text(&page), ">qa<") >= 7);
+    assert_true(count_of(tr_buffer_text(&page), ">constant<") == 1);
+    assert_null(strstr(tr_buffer_text(&page), "nan"));
+    tr_buffer_free(&page);
+}
+
+/* Names of event files in a run's folder. */
+static size_t event_files(const char *out)
+{
+    char **names;
+    size_t count, found = 0;
+    assert_int_equal(tr_directory_list(scratch_path(out), &names, &count, NULL), TR_OK);
+    for (size_t i = 0; i < count; i++) {
+        found += !strncmp(names[i], "events.out.tfevents.", 20);
+    }
+    tr_names_free(names, count);
+    return found;
+}
+
+static void test_event_files_are_there(void **state)
+{
+    (void)state;
+    assert_int_equal(event_files("tasks"), 1);
+    assert_int_equal(event_files("tasks-stopped"), 2); /* one of each process */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tasks_add_up),
         cmocka_unit_test(test_a_resumed_run_writes_the_same),
+        cmocka_unit_test(test_curves_show_every_task),
+        cmocka_unit_test(test_event_files_are_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
