@@ -205,10 +205,8 @@ int main(void)
         cmocka_unit_test(test_weights_decide_how_often),
         cmocka_unit_test(test_position_is_the_whole_state),
         cmocka_unit_test(test_looking_ahead_changes_nothing),
-}
-
-        cmocka_unit_test(test_weights_decide_how_often), cmocka_unit_test(test_position_is_the_whole_state),
-        cmocka_unit_test(test_shares_over_epochs),       cmocka_unit_test(test_batches_mix_at_random),
+        cmocka_unit_test(test_shares_over_epochs),
+        cmocka_unit_test(test_batches_mix_at_random),
         cmocka_unit_test(test_no_rows_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
