@@ -25,16 +25,16 @@ extern const tr_command tr_command_model_plan;
 typedef struct work {
     const char *model_dir;
     tr_model_options options;
-    bool reference, reference_offloaded, trains_vision, grpo, answers_only;
+    bool reference, reference_offloaded, trains_vision, grpo, answers_only, snapshot;
     int64_t grid[3], text, group, response, prompts, updates;
     tr_recompute recompute;
 } work;
 
 typedef struct plan {
     tr_model_config config;
-    uint64_t weights, state, reference, network, reference_network, features, total, machine; /* bytes */
-    double vision, prefill, decode, update, pass;                                             /* operations */
-    double decode_bytes; /* read from memory by all decode steps of one prompt's group */
+    uint64_t weights, state, snapshot, reference, network, reference_network, features, total, machine; /* bytes */
+    double vision, prefill, decode, update, pass; /* operations */
+    double decode_bytes;                          /* read from memory by all decode steps of one prompt's group */
     double rate, bandwidth;
     double rollout_s, reference_s, update_s, step_s;
 } plan;
@@ -56,6 +56,7 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
         tr_param_plan(param, &w->options, &compute, &state);
         p->weights += compute;
         p->state += state;
+        p->snapshot += w->snapshot ? state / 4 * 3 : 0; /* all but the gradients */
         /* the reference is a copy of the compute values; what came from bf16 is held as bf16 */
         bool half = param->matrix && (w->options.dtype == TR_BF16 || param->stored != TR_F32);
         p->reference += w->reference && !w->reference_offloaded ? (uint64_t)param->elements * (half ? 2 : 4) : 0;
@@ -102,7 +103,7 @@ static tr_status plan_working(const work *w, plan *p, tr_error *err)
         TR_TRY(tr_network_plan_config(&p->config, &limits, &p->reference_network, err));
     }
     p->features = (uint64_t)(patches / 4) * (uint64_t)p->config.hidden * sizeof(float) * (uint64_t)w->prompts;
-    p->total = p->weights + p->state + p->reference + p->network + p->reference_network + p->features;
+    p->total = p->weights + p->state + p->snapshot + p->reference + p->network + p->reference_network + p->features;
 done:
     return status;
 }
@@ -199,11 +200,12 @@ done:
 
 static json_t *to_json(const work *w, const plan *p)
 {
-    json_t *bytes = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights,
-                              "masters_gradients_moments", (json_int_t)p->state, "reference_weights",
-                              (json_int_t)p->reference, "working", (json_int_t)p->network, "reference_working",
-                              (json_int_t)p->reference_network, "features", (json_int_t)p->features, "total",
-                              (json_int_t)p->total, "machine", (json_int_t)p->machine);
+    json_t *bytes =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights,
+                  "masters_gradients_moments", (json_int_t)p->state, "checkpoint_copy", (json_int_t)p->snapshot,
+                  "reference_weights", (json_int_t)p->reference, "working", (json_int_t)p->network,
+                  "reference_working", (json_int_t)p->reference_network, "features", (json_int_t)p->features,
+                  "total", (json_int_t)p->total, "machine", (json_int_t)p->machine);
     json_t *seconds = json_pack("{s:f, s:f, s:f, s:f}", "rollout", p->rollout_s, "reference", p->reference_s,
                                 "update", p->update_s, "step", p->step_s);
     return json_pack("{s:s, s:o, s:o, s:[I, I, I], s:I, s:I, s:I, s:I, s:f, s:f, s:b}", "model", w->model_dir,
@@ -220,11 +222,9 @@ static void print_text(const work *w, const plan *p)
     const struct {
         const char *name;
         uint64_t bytes;
-    } rows[] = {{"weights for computing", p->weights},
-                {"masters, gradients, moments", p->state},
-                {"reference weights", p->reference},
-                {"working memory", p->network},
-                {"working memory, reference", p->reference_network},
+    } rows[] = {{"weights for computing", p->weights}, {"masters, gradients, moments", p->state},
+                {"copy for checkpoints", p->snapshot}, {"reference weights", p->reference},
+                {"working memory", p->network},        {"working memory, reference", p->reference_network},
                 {"visual features", p->features}};
     printf("%s: grid %lld,%lld,%lld, %lld text tokens, %lld response%s of %lld tokens, %lld prompt%s a step\n",
            w->model_dir, (long long)w->grid[0], (long long)w->grid[1], (long long)w->grid[2], (long long)w->text,
@@ -237,6 +237,9 @@ static void print_text(const work *w, const plan *p)
     }
     printf("  %-28s %9.3f GiB of the machine's %.1f GiB%s\n", "total", (double)p->total / gib,
            (double)p->machine / gib, p->machine && p->total >= p->machine ? ": DOES NOT FIT" : "");
+    if (p->machine && p->total >= p->machine && p->total - p->snapshot < p->machine) {
+        printf("  it fits with train.save_mode=wait, which needs no copy for checkpoints\n");
+    }
     printf(
         "  at most about %.3g s a %s (rollout %.3g, reference %.3g, update %.3g) at %.0f GFLOP/s and %.0f GB/s, as "
         "measured now with %d threads\n",
@@ -274,6 +277,7 @@ static void from_config(const tr_config *c, work *w)
     w->trains_vision = !w->options.freeze_vision || !w->options.freeze_merger;
     w->reference = w->grpo && c->grpo.kl > 0;
     w->reference_offloaded = c->train.offload & TR_OFFLOAD_REFERENCE;
+    w->snapshot = c->train.save_mode == TR_SAVE_BESIDE && !(c->train.offload & TR_OFFLOAD_MOMENTS);
     w->group = w->grpo ? c->rollout.group : 1;
     w->response = c->rollout.max_tokens;
     w->prompts = c->grpo.prompts_per_step;

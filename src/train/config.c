@@ -485,6 +485,13 @@ static tr_status check_whole(const reader *r, const tr_config *c)
         return tr_fail(r->err, TR_INVALID, place(r, "train.eval_every", where, sizeof where),
                        "train.eval_every needs rows to evaluate on: give them under 'eval' as under 'data'");
     }
+    const char *best = c->train.keep_best;
+    if (best && !c->train.eval_every && !strncmp(best + (best[0] == '-'), "eval.", 5)) {
+        return tr_fail(r->err, TR_INVALID, place(r, "train.keep_best", where, sizeof where),
+                       "train.keep_best: %s is a number of an evaluation, but train.eval_every is 0: set it, or choose "
+                       "a number of the training such as reward",
+                       best);
+    }
     return TR_OK;
 }
 
@@ -584,6 +591,7 @@ static void config_free(tr_config *c)
     free(c->tokenizer);
     free(c->out);
     free(c->video.cache);
+    free(c->train.keep_best);
 }
 
 void tr_config_set_free(tr_config_set *set)

@@ -28,6 +28,8 @@ typedef enum tr_off_policy {
 typedef enum tr_truncated { TR_TRUNCATED_TRAIN, TR_TRUNCATED_MASK } tr_truncated;
 typedef enum tr_filter { TR_FILTER_NONE, TR_FILTER_SCORE } tr_filter;
 
+typedef enum tr_save_mode { TR_SAVE_BESIDE, TR_SAVE_WAIT } tr_save_mode;
+
 /* Choices are stored as int, in the order of their enumerations. */
 typedef struct tr_config {
     int algorithm;
@@ -70,7 +72,9 @@ typedef struct tr_config {
         unsigned freeze;      /* TR_FREEZE_... */
         unsigned offload;     /* TR_OFFLOAD_... */
         int64_t steps, seed, save_every, keep, eval_every;
-        double epochs, watch;
+        double epochs, watch, save_minutes;
+        int save_mode;   /* tr_save_mode */
+        char *keep_best; /* dotted name of a number of metrics.jsonl, "-" in front: lower is better; NULL: none */
     } train;
     int device;
 } tr_config;

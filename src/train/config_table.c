@@ -130,7 +130,16 @@ const tr_key tr_config_keys[] = {
     {"train.seed", TR_KEY_INT, AT(train.seed), "1", 0, 9e15, NULL, "of the rows' order and of sampling"},
     {"train.save_every", TR_KEY_INT, AT(train.save_every), "50", 0, 1e9, NULL,
      "steps between checkpoints; 0: only at the end"},
+    {"train.save_minutes", TR_KEY_NUMBER, AT(train.save_minutes), "0", 0, 1e6, NULL,
+     "a checkpoint also after the first step that ends so long after the last one; 0: by steps only"},
+    {"train.save_mode", TR_KEY_CHOICE, AT(train.save_mode), "beside", 0, 0, "beside|wait",
+     "written by a thread from a copy (12 bytes a trained number) while training goes on, or, without a copy, "
+     "while "
+     "training waits"},
     {"train.keep", TR_KEY_INT, AT(train.keep), "2", 1, 1e6, NULL, "newest checkpoints that are kept"},
+    {"train.keep_best", TR_KEY_TEXT, AT(train.keep_best), "null", 0, 0, NULL,
+     "a number of metrics.jsonl by its dotted name, such as reward or -eval.X (-: lower is better): the checkpoint "
+     "with the best one is kept too, checkpoints/best points to it; null: none"},
     {"train.eval_every", TR_KEY_INT, AT(train.eval_every), "0", 0, 1e9, NULL, "steps between evaluations; 0: none"},
     {"train.watch", TR_KEY_NUMBER, AT(train.watch), "0.5", 0, 1, NULL,
      "share of a step's responses above which a sign of reward hacking is warned about on stderr; 0: never"},

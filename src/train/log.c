@@ -15,8 +15,9 @@
 
 /* ---- files ---- */
 
-/* Cuts a log of lines {"step": N, ...} behind the last whole line with N <= last_step. */
-static tr_status cut(const char *path, int64_t last_step, tr_error *err)
+/* Cuts a log of lines {"step": N, ...} behind the last whole line with N <= last_step. The first `known` bytes are
+ * such lines, as a checkpoint remembers; 0: not known. */
+static tr_status cut(const char *path, int64_t last_step, int64_t known, tr_error *err)
 {
     FILE *f = fopen(path, "r");
     tr_buffer line = {0};
@@ -25,6 +26,11 @@ static tr_status cut(const char *path, int64_t last_step, tr_error *err)
     tr_status status = TR_OK;
     if (!f) {
         return TR_OK; /* nothing to cut */
+    }
+    if (known > 0 && !fseek(f, (long)known - 1, SEEK_SET) && fgetc(f) == '\n') {
+        keep = (long)known;
+    } else {
+        rewind(f);
     }
     while (!(status = tr_file_read_line(f, 0, &line, &got, err)) && got) {
         json_t *object = NULL;
@@ -46,10 +52,11 @@ static tr_status cut(const char *path, int64_t last_step, tr_error *err)
     return status;
 }
 
-static tr_status open_log(FILE **file, const char *out, const char *name, int64_t last_step, tr_error *err)
+static tr_status open_log(FILE **file, const char *out, const char *name, int64_t last_step, int64_t known,
+                          tr_error *err)
 {
     char *path = tr_path_join(out, name);
-    tr_status status = path ? cut(path, last_step, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    tr_status status = path ? cut(path, last_step, known, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     if (!status && !(*file = fopen(path, "a"))) {
         status = tr_fail(err, TR_IO, path, "cannot be written: %s", strerror(errno));
     }
@@ -59,9 +66,11 @@ static tr_status open_log(FILE **file, const char *out, const char *name, int64_
 
 tr_status tr_trainer_open_logs(tr_trainer *t, int64_t last_step)
 {
-    tr_status status = open_log(&t->metrics, t->config->out, "metrics.jsonl", last_step, t->err);
+    tr_status status =
+        open_log(&t->metrics, t->config->out, "metrics.jsonl", last_step, t->saving.log_bytes[0], t->err);
     if (!status && t->config->algorithm == TR_ALGORITHM_GRPO) {
-        status = open_log(&t->rollouts, t->config->out, "rollouts.jsonl", last_step, t->err);
+        status =
+            open_log(&t->rollouts, t->config->out, "rollouts.jsonl", last_step, t->saving.log_bytes[1], t->err);
     }
     tr_error why = {0};
     if (!status && tr_events_open(&t->events, t->config->out, last_step, &why)) {

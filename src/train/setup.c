@@ -81,6 +81,11 @@ static tr_status fit_memory(tr_trainer *t)
                     c->train.offload & TR_OFFLOAD_MOMENTS ? " moments" : "",
                     t->reference && c->train.offload & TR_OFFLOAD_REFERENCE ? " reference" : "");
         }
+        if (c->train.save_mode == TR_SAVE_BESIDE) {
+            fprintf(stderr, "%s: %.2f GiB for the copy from which checkpoints are written beside the training\n",
+                    c->train.offload & TR_OFFLOAD_MOMENTS ? "in a file" : "memory",
+                    (double)tr_snapshot_bytes(&t->model->params) / gib);
+        }
         if (t->limits.decode_groups) {
             fprintf(stderr, "%lld prompts share a decode batch\n", (long long)t->limits.decode_groups);
         }
@@ -234,6 +239,7 @@ done:
 
 void tr_trainer_free(tr_trainer *t)
 {
+    tr_trainer_save_close(t); /* waits for a checkpoint that is being written, while model and logs are there */
     if (t->samples && t->scores && t->texts) {
         tr_trainer_clear(t);
     }

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "train/origin.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -90,14 +91,18 @@ static tr_status resume(tr_trainer *t)
 
 static tr_status begin(tr_trainer *t)
 {
-    tr_status status = tr_config_to_json(t->config, &t->resolved, t->err);
-    if (!status && t->options->resume) {
-        status = resume(t);
-    }
-    status = status ? status : write_config(t);
+    tr_status status;
+    TR_TRY(tr_checkpoint_clean(t->config->out, t->err));
+    TR_TRY(tr_config_to_json(t->config, &t->resolved, t->err));
+    TR_TRY(tr_origin_read(t->config, t->model_dir, &t->saving.origin, t->err));
+    TR_TRY(t->options->resume ? resume(t) : TR_OK);
+    TR_TRY(write_config(t));
+    TR_TRY(tr_trainer_save_open(t));
     t->first_step = t->step;
     t->start_s = tr_time_s();
-    return status ? status : tr_trainer_open_logs(t, t->step);
+    TR_TRY(tr_trainer_open_logs(t, t->step));
+done:
+    return status;
 }
 
 /* ---- steps ---- */
@@ -129,34 +134,47 @@ static bool due(int64_t step, int64_t every)
     return every > 0 && step % every == 0;
 }
 
+tr_status tr_trainer_step(tr_trainer *t, tr_step_report *report)
+{
+    bool grpo = t->config->algorithm == TR_ALGORITHM_GRPO;
+    tr_status status = grpo ? tr_trainer_step_grpo(t, report) : tr_trainer_step_sft(t, report);
+    if (!status && t->rollouts) {
+        status = tr_trainer_log_rollouts(t); /* before the step counts as done */
+    }
+    if (!status) {
+        t->step++;
+        t->skipped_steps += report->skipped;
+        t->skipped_in_a_row = report->skipped ? t->skipped_in_a_row + 1 : 0;
+    }
+    return status;
+}
+
 /* One step with everything around it. */
-static tr_status one_step(tr_trainer *t, bool *saved, json_t **last)
+static tr_status one_step(tr_trainer *t, json_t **last)
 {
     tr_step_report report = {0};
     json_t *metrics = NULL;
     double start_s = tr_time_s();
-    bool grpo = t->config->algorithm == TR_ALGORITHM_GRPO;
     tr_status status;
-    TR_TRY(grpo ? tr_trainer_step_grpo(t, &report) : tr_trainer_step_sft(t, &report));
-    if (grpo) {
-        TR_TRY(tr_trainer_log_rollouts(t));
-    }
-    t->step++;
-    t->skipped_steps += report.skipped;
-    t->skipped_in_a_row = report.skipped ? t->skipped_in_a_row + 1 : 0;
+    TR_TRY(tr_trainer_step(t, &report));
     bool end = t->step == t->steps || (t->options->stop && *t->options->stop);
     if (t->eval_source && (due(t->step, t->config->train.eval_every) || t->step == t->steps)) {
         TR_TRY(evaluate(t, &metrics));
     }
     bool strict = report.skipped && t->options->strict;
-    *saved = !strict && (due(t->step, t->config->train.save_every) || end);
-    if (*saved) {
-        double save_s = tr_time_s();
-        TR_TRY(tr_trainer_save(t));
-        report.seconds.save = tr_time_s() - save_s;
+    TR_TRY(tr_trainer_save_check(t));
+    bool save = !strict && tr_trainer_save_due(t, metrics, end);
+    if (save) {
+        TR_TRY(tr_trainer_save_take(t));
     }
+    report.seconds.save = t->saving.held_s;
+    t->saving.held_s = 0;
     report.seconds.total = tr_time_s() - start_s;
     TR_TRY(tr_trainer_log_step(t, &report, metrics, last));
+    tr_trainer_save_score(t, *last);
+    if (save) {
+        TR_TRY(tr_trainer_save_begin(t));
+    }
     if (strict) {
         status = tr_fail(t->err, TR_NUMERIC, NULL, "step %lld: %s, and --strict stops there", (long long)t->step,
                          report.reason);
@@ -179,6 +197,7 @@ static json_t *stage_summary(const tr_trainer *t, const char *checkpoint, json_t
     json_object_set_new(o, "steps", json_integer(t->step));
     json_object_set_new(o, "checkpoint", checkpoint ? json_string(checkpoint) : json_null());
     json_object_set_new(o, "seconds", json_real(t->elapsed_s + tr_time_s() - t->start_s));
+    json_object_set_new(o, "save_seconds", json_real(t->saving.total_s));
     json_object_set_new(o, "skipped_steps", json_integer(t->skipped_steps));
     json_object_set_new(o, "skipped_rows", json_integer(t->skipped_rows));
     json_object_set_new(o, "last", last ? json_incref(last) : json_null());
@@ -187,10 +206,9 @@ static json_t *stage_summary(const tr_trainer *t, const char *checkpoint, json_t
 
 static tr_status steps(tr_trainer *t, json_t **last)
 {
-    bool saved = true;
     tr_status status = TR_OK;
     while (!status && t->step < t->steps) {
-        status = one_step(t, &saved, last);
+        status = one_step(t, last);
         if (!status && t->step < t->steps && t->options->stop && *t->options->stop) {
             status = tr_fail(t->err, TR_INTERRUPTED, t->config->out,
                              "stopped after step %lld of %lld; --resume goes on "
@@ -198,6 +216,21 @@ static tr_status steps(tr_trainer *t, json_t **last)
                              (long long)t->step, (long long)t->steps);
         }
     }
+    return status;
+}
+
+/* Waits for the last checkpoint; a failure of the steps is the one that is told. */
+static tr_status finish(tr_trainer *t, tr_status status)
+{
+    tr_error before = *t->err;
+    tr_status saved = tr_trainer_save_finish(t);
+    if (!status || (saved && status == TR_INTERRUPTED)) {
+        return saved;
+    }
+    if (saved) {
+        fprintf(stderr, "the last checkpoint was not written: %s\n", t->err->message);
+    }
+    *t->err = before;
     return status;
 }
 
@@ -229,6 +262,7 @@ static tr_status run_stage(const tr_config *config, const char *model_dir, const
                 config->algorithm == TR_ALGORITHM_SFT ? "rows" : "prompts", (long long)t.order.length, config->out);
     }
     status = steps(&t, &last);
+    status = finish(&t, status);
     tr_error curves = {0};
     if ((!status || status == TR_INTERRUPTED) && tr_train_curves(config->out, &curves)) {
         fprintf(stderr, "curves.svg was not written: %s\n", curves.message);

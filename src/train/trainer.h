@@ -8,6 +8,7 @@
 #include "task/watch.h"
 #include "train/algorithm.h"
 #include "train/order.h"
+#include "train/save.h"
 #include "train/train.h"
 
 /* Seconds of one step, by part. `decode` is what opening its clips took, mostly beside the computing; `stall` the
@@ -92,6 +93,7 @@ typedef struct tr_trainer {
     float *logp, *entropy, *dlogp, *dentropy; /* [tokens of one group] */
     float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
 
+    tr_saving saving;
     FILE *metrics, *rollouts;
     double curves_s, curves_cost_s; /* when curves.svg was drawn last, and how long that took */
     tr_events events;               /* closed when it cannot be written: a run does not end for it */
@@ -122,6 +124,9 @@ tr_status tr_trainer_backward(tr_trainer *t, int64_t i);
  * something is not finite. */
 tr_status tr_trainer_apply(tr_trainer *t, double loss, int64_t update, tr_step_report *report);
 
+/* train.c: one step by the configured algorithm, and the counters that go on with it. */
+tr_status tr_trainer_step(tr_trainer *t, tr_step_report *report);
+
 /* log.c */
 tr_status tr_trainer_open_logs(tr_trainer *t, int64_t last_step);
 tr_status tr_trainer_log_rollouts(tr_trainer *t);
@@ -140,10 +145,6 @@ void tr_report_policy(tr_step_report *report, const char *task, const tr_policy_
                       const tr_policy_sums *after);
 /* Looks over all responses of the step (t->signs), counts, and warns on stderr when a share passes train.watch. */
 tr_status tr_trainer_watch(tr_trainer *t, tr_step_report *report);
-
-/* checkpoint.c */
-tr_status tr_trainer_save(tr_trainer *t);
-tr_status tr_trainer_restore(tr_trainer *t, const char *checkpoint);
 
 /* curves.c: RUN/curves.svg from RUN/metrics.jsonl. */
 tr_status tr_train_curves(const char *out, tr_error *err);
