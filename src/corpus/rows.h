@@ -53,6 +53,10 @@ void tr_row_list_free(tr_row_list *list);
  * out. */
 char *tr_row_video_path(const tr_row *row, const char *videos_dir);
 
+/* A hash of the row's content (16 hexadecimal digits): whatever the order of its keys, and without the fields that a
+ * selection adds ("difficulty", "selection"). */
+void tr_row_hash(const json_t *row, char hash[17]);
+
 /* Writes one row as a line. */
 tr_status tr_row_write(FILE *stream, const json_t *json, tr_error *err);
 

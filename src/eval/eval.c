@@ -1,303 +1,300 @@
-/* eval.c: answers every row of a source in batches; the measuring is in measure.c. */
+/* eval.c: from a source to predictions.jsonl and metrics.json; continuing after a kill. */
 #include "eval/eval.h"
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/progress.h"
-#include "corpus/rows.h"
+#include "eval/answers.h"
+#include "eval/lines.h"
 #include "eval/measure.h"
+#include "eval/prediction.h"
+#include "eval/protocol.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* One batch: prompts that are prefilled into neighbouring slots and answered together. */
-typedef struct batch {
-    tr_sample *samples;         /* [groups] */
-    tr_rollout_prompt *prompts; /* [groups] */
-    tr_rollout_group *groups;   /* [groups] */
-    float **features;           /* [groups], copies: a cache entry may leave before the batch is answered */
-    int64_t count;
-} batch;
+#include <unistd.h>
 
 typedef struct run {
     const tr_evaluator *evaluator;
     tr_source *source;
     const tr_eval_options *options;
-    tr_sampling sampling;
-    tr_rollout *rollout;
+    int64_t samples, rows;
+    tr_reader reader;
     tr_measure *measure;
-    tr_file_writer predictions;
-    bool writing;
-    batch batch;
-    tr_progress progress;
-    double seconds;
-    int64_t tokens;
+    tr_given *given;  /* [samples] */
+    tr_score *scores; /* [samples] */
+    tr_buffer *texts; /* [samples] */
+    tr_lines lines;   /* when there is an `out` */
+    json_t *card;
 } run;
 
-static int64_t slots(const run *r)
+static const json_t *row_json(const run *r, int64_t row)
 {
-    return r->evaluator->limits.decode_groups < r->evaluator->limits.decode_rows
-               ? r->evaluator->limits.decode_groups
-               : r->evaluator->limits.decode_rows;
+    return r->source->json ? r->source->json(r->source, row) : NULL;
 }
 
-static tr_status start(run *r, tr_error *err)
+/* ---- taking answers ---- */
+
+static tr_status read_answers(run *r, const tr_answered *one, tr_error *err)
 {
-    int64_t n = slots(r);
-    batch *b = &r->batch;
-    b->samples = tr_calloc((size_t)n, sizeof *b->samples);
-    b->prompts = tr_calloc((size_t)n, sizeof *b->prompts);
-    b->groups = tr_calloc((size_t)n, sizeof *b->groups);
-    b->features = tr_calloc((size_t)n, sizeof *b->features);
-    if (!b->samples || !b->prompts || !b->groups || !b->features) {
-        return tr_fail(err, TR_MEMORY, NULL, "out of memory for an evaluation batch");
+    const tr_rollout_group *group = one->group;
+    int64_t at = 0;
+    tr_status status = TR_OK;
+    for (int64_t i = 0; !status && i < r->samples; i++) {
+        tr_buffer *text = &r->texts[i];
+        tr_buffer_clear(text);
+        status = r->source->call->text(r->source, group->ids + at, group->lengths[i], text, err);
+        at += group->lengths[i];
+        status = status ? status
+                        : r->source->call->score(r->source, one->sample, tr_buffer_text(text), text->length,
+                                                 group->stopped[i], &r->scores[i], err);
+        r->given[i] =
+            (tr_given){tr_buffer_text(text), text->length, group->lengths[i], group->stopped[i], &r->scores[i]};
     }
-    const tr_model_config *config = &r->evaluator->model->config;
-    r->sampling = r->options->sampling;
-    r->sampling.banned = r->source->banned;
-    r->sampling.end_ids = config->end_ids;
-    r->sampling.end_count = config->end_count;
-    tr_status status;
-    TR_TRY(tr_rollout_create(r->evaluator->network, &r->evaluator->limits, r->evaluator->model, n, 1,
-                             r->sampling.max_tokens, &r->rollout, err));
-    TR_TRY(tr_measure_create(&r->measure, err));
-    if (r->options->out) {
-        char *path = tr_path_join(r->options->out, "predictions.jsonl");
-        status = path ? tr_directory_make(r->options->out, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-        if (!status) {
-            status = tr_file_writer_open(&r->predictions, path, err);
-            r->writing = !status;
-        }
-        free(path);
-    }
-done:
     return status;
 }
 
-static void clear_batch(batch *b)
+static tr_status take(void *context, const tr_answered *one, tr_error *err)
 {
-    for (int64_t i = 0; i < b->count; i++) {
-        tr_sample_clear(&b->samples[i]);
-        free(b->features[i]);
-        b->features[i] = NULL;
-    }
-    b->count = 0;
-}
-
-static int64_t row_count(const run *r)
-{
-    int64_t rows = r->source->rows, first = r->options->first_rows;
-    return first > 0 && first < rows ? first : rows;
-}
-
-/* Has the clips of this batch and the next opened meanwhile. A list that finds no memory costs time only. */
-static void look_ahead(const run *r, int64_t row)
-{
-    int64_t left = row_count(r) - row, count = 2 * slots(r) < left ? 2 * slots(r) : left;
-    int64_t *rows = tr_calloc((size_t)count, sizeof *rows);
-    for (int64_t i = 0; rows && i < count; i++) {
-        rows[i] = row + i;
-    }
-    if (rows) {
-        tr_source_ahead(r->source, rows, count);
-    }
-    free(rows);
-}
-
-/* Adds a row to the batch. A row that cannot be read is counted and the evaluation goes on. */
-static tr_status add_row(run *r, int64_t row, tr_error *err)
-{
-    batch *b = &r->batch;
-    tr_sample *sample = &b->samples[b->count];
-    tr_error why = {0};
-    if (!b->count) {
-        look_ahead(r, row);
-    }
-    tr_status status = r->source->call->load(r->source, row, false, sample, &why);
-    const float *features = NULL;
-    if (!status) {
-        status = tr_features_get(r->evaluator->features, r->evaluator->network, &r->evaluator->model->config,
-                                 r->source, sample, r->options->feature_version, &features, NULL, NULL, &why);
-    }
-    if (status == TR_MEMORY || status == TR_NUMERIC || status == TR_INTERRUPTED) {
-        tr_sample_clear(sample);
-        if (err) {
-            *err = why;
-        }
-        return status;
-    }
-    if (status) {
-        fprintf(stderr, "not answered: %s%s%s\n", why.where, why.where[0] ? ": " : "", why.message);
-        tr_sample_clear(sample);
-        return tr_measure_skip(r->measure, &why, err);
-    }
-    tr_sample_drop_patches(sample);
-    size_t bytes = (size_t)sample->visual_tokens * (size_t)r->evaluator->model->config.hidden * sizeof(float);
-    if (bytes) {
-        b->features[b->count] = tr_calloc_aligned(bytes, 1);
-        if (!b->features[b->count]) {
-            tr_sample_clear(sample);
-            return tr_fail(err, TR_MEMORY, NULL, "out of memory for the features of a batch");
-        }
-        memcpy(b->features[b->count], features, bytes);
-    }
-    b->prompts[b->count] = (tr_rollout_prompt){.prompt = {.prompt_ids = sample->prompt_ids,
-                                                          .positions = sample->positions,
-                                                          .prompt = sample->prompt,
-                                                          .features = b->features[b->count],
-                                                          .visual_tokens = sample->visual_tokens},
-                                               .row = (uint32_t)row};
-    b->count++;
-    return TR_OK;
-}
-
-static tr_status take_answer(run *r, int64_t index, tr_error *err)
-{
-    const tr_rollout_group *group = &r->batch.groups[index];
-    const tr_sample *sample = &r->batch.samples[index];
-    tr_buffer text = {0};
-    tr_score score = {0};
-    json_t *prediction = NULL;
+    run *r = context;
+    const json_t *row = row_json(r, one->row);
+    json_t *line = NULL;
     tr_status status;
-    TR_TRY(r->source->call->text(r->source, group->ids, group->lengths[0], &text, err));
-    TR_TRY(r->source->call->score(r->source, sample, tr_buffer_text(&text), text.length, group->stopped[0], &score,
-                                  err));
-    TR_TRY(tr_measure_add(r->measure, sample, tr_buffer_text(&text), text.length, group->lengths[0],
-                          group->stopped[0], &score, &prediction, err));
-    if (r->writing) {
-        TR_TRY(tr_row_write(r->predictions.stream, prediction, err));
+    if (one->group) {
+        TR_TRY(read_answers(r, one, err));
+        TR_TRY(tr_prediction_make(&r->reader, one->sample, r->given, (size_t)r->samples, &line, err));
+    } else {
+        TR_TRY(tr_prediction_unanswered(row, one->row, one->why, &line, err));
+    }
+    TR_TRY(tr_measure_add(r->measure, line,
+                          row           ? row
+                          : one->sample ? one->sample->truth
+                                        : NULL,
+                          "prediction", err));
+    if (r->lines.stream) {
+        TR_TRY(tr_lines_add(&r->lines, line, err));
     }
 done:
-    json_decref(prediction);
-    tr_score_clear(&score);
+    for (int64_t i = 0; i < r->samples; i++) {
+        tr_score_clear(&r->scores[i]);
+    }
+    json_decref(line);
+    return status;
+}
+
+static tr_status flush(void *context, char *note, size_t size, tr_error *err)
+{
+    run *r = context;
+    snprintf(note, size, "mean reward %.3f", tr_measure_reward(r->measure));
+    return r->lines.stream ? tr_lines_flush(&r->lines, err) : TR_OK;
+}
+
+/* ---- what is there already ---- */
+
+static tr_status take_line(void *context, int64_t index, const json_t *line, const char *where, tr_error *err)
+{
+    run *r = context;
+    if (index >= r->rows) {
+        return tr_fail(err, TR_MISMATCH, where, "there are more predictions than the %lld rows to answer",
+                       (long long)r->rows);
+    }
+    const json_t *row = row_json(r, index);
+    tr_status status = tr_prediction_check(line, row, where, "the data", err);
+    return status ? status : tr_measure_add(r->measure, line, row, where, err);
+}
+
+static bool has_bytes(const char *path)
+{
+    tr_buffer text = {0};
+    bool empty = !tr_file_exists(path) || (tr_file_read(path, 1, &text, NULL) == TR_OK && !text.length);
+    tr_buffer_free(&text);
+    return !empty;
+}
+
+/* Holds the card of the answers that are there against this one. */
+static tr_status settle_protocol(run *r, const char *path, tr_error *err)
+{
+    json_t *old = NULL, *differences = NULL;
+    tr_buffer text = {0};
+    tr_status status;
+    if (!tr_file_exists(path)) {
+        return tr_fail(err, TR_MISMATCH, r->options->out,
+                       "holds predictions.jsonl without the protocol.json that it was made with, so it cannot be "
+                       "continued; give another --out, or --restart to begin anew");
+    }
+    TR_TRY(tr_json_read(path, &old, err));
+    differences = tr_protocol_differences(old, r->card);
+    if (json_array_size(differences)) {
+        TR_TRY(tr_protocol_differences_text(differences, &text, err));
+        status = tr_fail(err, TR_MISMATCH, r->options->out,
+                         "holds a result of another protocol: %s; give another --out, or --restart to begin anew",
+                         tr_buffer_text(&text));
+        goto done;
+    }
+    json_decref(r->card); /* the first process's: the same bytes, wherever it is continued */
+    r->card = old;
+    old = NULL;
+done:
+    json_decref(old);
+    json_decref(differences);
     tr_buffer_free(&text);
     return status;
 }
 
-static tr_status answer_batch(run *r, tr_error *err)
+static tr_status open_out(run *r, tr_error *err)
 {
-    if (!r->batch.count) {
-        return TR_OK;
-    }
-    tr_status status = tr_rollout_run(r->rollout, r->batch.prompts, r->batch.count, 1, &r->sampling,
-                                      r->options->seed, 0, r->batch.groups, NULL, NULL, NULL, err);
-    for (int64_t i = 0; !status && i < r->batch.count; i++) {
-        r->tokens += r->batch.groups[i].tokens;
-        status = take_answer(r, i, err);
-    }
-    clear_batch(&r->batch);
-    return status;
-}
-
-static tr_status answer_all(run *r, tr_error *err)
-{
-    int64_t rows = row_count(r);
-    tr_progress_begin(&r->progress, r->options->label ? r->options->label : "evaluation", rows);
-    double began = tr_time_s();
-    tr_status status = TR_OK;
-    for (int64_t row = 0; !status && row < rows; row++) {
-        status = add_row(r, row, err);
-        if (!status && (r->batch.count == slots(r) || row + 1 == rows)) {
-            status = answer_batch(r, err);
-            char note[64];
-            snprintf(note, sizeof note, "mean reward %.3f", tr_measure_reward(r->measure));
-            tr_progress_update(&r->progress, row + 1, note);
-        }
-    }
-    r->seconds = tr_time_s() - began;
-    char note[64];
-    snprintf(note, sizeof note, "mean reward %.3f", tr_measure_reward(r->measure));
-    tr_progress_end(&r->progress, note);
-    return status;
-}
-
-/* The protocol card: what produced these numbers. */
-static json_t *card(const run *r)
-{
-    const tr_sampling *s = &r->sampling;
-    json_t *card = json_pack(
-        "{s:s, s:I, s:{s:f, s:f, s:I, s:f, s:I, s:I}, s:f, s:I, s:s, s:s}", "program", "tempr1 " TEMPR1_VERSION,
-        "rows", (json_int_t)r->source->rows, "sampling", "temperature", s->temperature, "top_p", s->top_p, "top_k",
-        (json_int_t)s->top_k, "min_p", s->min_p, "max_tokens", (json_int_t)s->max_tokens, "seed",
-        (json_int_t)r->options->seed, "seconds", r->seconds, "tokens", (json_int_t)r->tokens, "kernels",
-        r->evaluator->model->ops->name, "dtype", tr_dtype_name(r->evaluator->model->dtype));
-    if (card && r->options->card) {
-        json_object_update(card, (json_t *)(uintptr_t)r->options->card);
-    }
-    return card;
-}
-
-/* Both files or none: the metrics are on the disk, under another name, before the predictions take their place. */
-static tr_status write_results(run *r, const json_t *metrics, tr_error *err)
-{
-    tr_file_writer writer = {0};
-    char *path = tr_path_join(r->options->out, "metrics.json"), *text = json_dumps(metrics, JSON_INDENT(2));
-    tr_status status = path && text ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory for the metrics");
-    bool open = false;
-    TR_TRY(status);
-    TR_TRY(tr_file_writer_open(&writer, path, err));
-    open = true;
-    TR_TRY(tr_file_writer_write(&writer, text, strlen(text), err));
-    TR_TRY(tr_file_writer_write(&writer, "\n", 1, err));
-    if (fflush(writer.stream)) {
-        status = tr_fail(err, TR_IO, path, "cannot write the metrics: %s", strerror(errno));
+    char *predictions = tr_path_join(r->options->out, "predictions.jsonl");
+    char *protocol = tr_path_join(r->options->out, "protocol.json");
+    char *metrics = tr_path_join(r->options->out, "metrics.json");
+    tr_status status;
+    if (!predictions || !protocol || !metrics) {
+        status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
         goto done;
     }
-    r->writing = false;
-    TR_TRY(tr_file_writer_commit(&r->predictions, err));
-    open = false;
-    status = tr_file_writer_commit(&writer, err);
-done:
-    if (open) {
-        tr_file_writer_abandon(&writer);
+    TR_TRY(tr_directory_make(r->options->out, err));
+    bool resume = r->options->resume && has_bytes(predictions);
+    if (resume) {
+        TR_TRY(settle_protocol(r, protocol, err));
     }
-    free(text);
+    TR_TRY(tr_lines_open(&r->lines, predictions, resume, take_line, r, err));
+    if (!resume) { /* behind the emptied predictions: a card never stands beside others' answers */
+        TR_TRY(tr_json_write(protocol, r->card, err));
+    }
+    if (r->lines.count < r->rows) {
+        unlink(metrics); /* of other predictions */
+    }
+done:
+    free(predictions);
+    free(protocol);
+    free(metrics);
+    return status;
+}
+
+/* ---- the run ---- */
+
+/* What produced these numbers: what is known here, then what the caller knows. */
+static tr_status make_card(run *r, tr_error *err)
+{
+    const tr_sampling *s = &r->options->sampling;
+    r->card = json_pack("{s:s, s:I, s:{s:f, s:f, s:I, s:f, s:I, s:I, s:I}, s:s, s:s, s:s}", "program",
+                        "tempr1 " TEMPR1_VERSION, "rows", (json_int_t)r->rows, "sampling", "temperature",
+                        s->temperature, "top_p", s->top_p, "top_k", (json_int_t)s->top_k, "min_p", s->min_p,
+                        "max_tokens", (json_int_t)s->max_tokens, "seed", (json_int_t)r->options->seed, "samples",
+                        (json_int_t)r->samples, "parser", tr_reader_name(&r->reader), "kernels",
+                        r->evaluator->model->ops->name, "dtype", tr_dtype_name(r->evaluator->model->dtype));
+    if (!r->card || (r->options->card && json_object_update(r->card, (json_t *)(uintptr_t)r->options->card))) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory for the protocol card");
+    }
+    return TR_OK;
+}
+
+static tr_status start(run *r, tr_error *err)
+{
+    size_t n = (size_t)r->samples;
+    tr_status status;
+    r->given = tr_calloc(n, sizeof *r->given);
+    r->scores = tr_calloc(n, sizeof *r->scores);
+    r->texts = tr_calloc(n, sizeof *r->texts);
+    if (!r->given || !r->scores || !r->texts) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    }
+    if (r->samples > 1 && r->options->sampling.temperature <= 0) {
+        return tr_fail(err, TR_INVALID, "--samples",
+                       "%lld answers a row need --temperature above 0: greedy answers are all the same",
+                       (long long)r->samples);
+    }
+    TR_TRY(tr_reader_open(r->options->parser, &r->reader, err));
+    TR_TRY(tr_measure_create(&r->measure, err));
+    TR_TRY(make_card(r, err));
+    if (r->options->out) {
+        TR_TRY(open_out(r, err));
+    }
+done:
+    return status;
+}
+
+static tr_status write_timing(const run *r, const tr_answers_cost *cost, tr_error *err)
+{
+    char *path = tr_path_join(r->options->out, "timing.json");
+    json_t *timing =
+        json_pack("{s:f, s:I, s:I, s:I}", "seconds", cost->seconds, "rows", (json_int_t)cost->rows, "rows_before",
+                  (json_int_t)(r->rows - cost->rows), "tokens", (json_int_t)cost->tokens);
+    tr_status status =
+        path && timing ? tr_json_write(path, timing, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    json_decref(timing);
     free(path);
     return status;
 }
 
-static tr_status finish(run *r, json_t **metrics, tr_error *err)
+static tr_status finish(run *r, const tr_answers_cost *cost, json_t **metrics, tr_error *err)
 {
-    tr_status status = TR_OK;
-    json_t *protocol = card(r);
+    char *path = r->options->out ? tr_path_join(r->options->out, "metrics.json") : NULL;
+    tr_status status;
     TR_TRY(tr_measure_metrics(r->measure, metrics, err));
-    if (!protocol || json_object_set(*metrics, "protocol", protocol)) {
+    if (json_object_set(*metrics, "protocol", r->card) || (r->options->out && !path)) {
         status = tr_fail(err, TR_MEMORY, NULL, "out of memory for the metrics");
         goto done;
     }
-    if (r->writing) {
-        TR_TRY(write_results(r, *metrics, err));
+    if (path) {
+        TR_TRY(tr_lines_finish(&r->lines, err));
+        if (cost->rows) {
+            TR_TRY(write_timing(r, cost, err));
+        }
+        TR_TRY(tr_json_write(path, *metrics, err));
     }
 done:
-    json_decref(protocol);
+    free(path);
     return status;
+}
+
+static tr_status answer_all(run *r, tr_answers_cost *cost, tr_error *err)
+{
+    static const tr_answers_calls calls = {take, flush};
+    const tr_answers_options options = {.sampling = r->options->sampling,
+                                        .seed = r->options->seed,
+                                        .feature_version = r->options->feature_version,
+                                        .samples = r->samples,
+                                        .first = r->lines.stream ? r->lines.count : 0,
+                                        .end = r->rows,
+                                        .label = r->options->label ? r->options->label : "evaluation"};
+    if (options.first) {
+        fprintf(stderr, "%s: %lld of %lld rows are answered already\n", options.label, (long long)options.first,
+                (long long)options.end);
+    }
+    return tr_answers_run(r->evaluator, r->source, &options, &calls, r, cost, err);
 }
 
 tr_status tr_eval_run(const tr_evaluator *evaluator, tr_source *source, const tr_eval_options *options,
                       json_t **metrics, tr_error *err)
 {
-    run r = {.evaluator = evaluator, .source = source, .options = options};
+    run r = {.evaluator = evaluator,
+             .source = source,
+             .options = options,
+             .samples = options->samples > 1 ? options->samples : 1,
+             .rows = source->rows};
+    tr_answers_cost cost;
     *metrics = NULL;
     tr_status status;
-    TR_TRY(start(&r, err));
-    TR_TRY(answer_all(&r, err));
-    TR_TRY(finish(&r, metrics, err));
-done:
-    if (r.writing) {
-        tr_file_writer_abandon(&r.predictions);
+    if (options->first_rows > 0 && options->first_rows < r.rows) {
+        r.rows = options->first_rows;
     }
+    TR_TRY(start(&r, err));
+    TR_TRY(answer_all(&r, &cost, err));
+    TR_TRY(finish(&r, &cost, metrics, err));
+done:
     if (status) {
         json_decref(*metrics);
         *metrics = NULL;
     }
-    clear_batch(&r.batch);
-    free(r.batch.samples);
-    free(r.batch.prompts);
-    free(r.batch.groups);
-    free(r.batch.features);
+    for (int64_t i = 0; r.texts && i < r.samples; i++) {
+        tr_buffer_free(&r.texts[i]);
+    }
+    free(r.given);
+    free(r.scores);
+    free(r.texts);
+    tr_lines_close(&r.lines);
+    json_decref(r.card);
     tr_measure_free(r.measure);
-    tr_rollout_free(r.rollout);
+    tr_reader_close(&r.reader);
     return status;
 }
 

@@ -118,6 +118,8 @@ struct tr_source {
     const double *scores;  /* [rows] the rows' own "score" (how well a model answered it before), NaN where there is
                               none; NULL: no row has one */
     int64_t entries;
+    /* A row as the corpus has it, without opening its clip: borrowed. NULL where rows are no JSON (tests). */
+    const json_t *(*json)(const tr_source *source, int64_t row);
     const uint64_t *shared; /* [rows] rows with equal numbers have the same clip behind the same prompt tokens, so
                              * that one forward can serve them all; NULL where no targets were asked for */
     const uint8_t *banned;  /* [model vocab] 1 for ids that must never be sampled: vision specials, ids without a

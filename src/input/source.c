@@ -374,6 +374,11 @@ static void free_source(tr_source *source)
     free(s);
 }
 
+static const json_t *row_json(const tr_source *source, int64_t row)
+{
+    return row_at(source->self, row)->json;
+}
+
 static const tr_source_functions functions = {load, patches, text_of, score, free_source, ahead};
 
 /* ---- opening ---- */
@@ -535,6 +540,7 @@ static tr_status prepare(const tr_source_options *options, self **out, tr_error 
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
     }
     s->source.call = &functions;
+    s->source.json = row_json;
     s->source.self = s;
     s->model = options->model;
     const tr_model_config *m = options->model;

@@ -85,7 +85,11 @@ static void test_files_and_batches(void **state)
     assert_int_equal(json_integer_value(json_object_get(metrics, "rows")), lines_of(&input));
     assert_int_equal(json_integer_value(json_object_get(metrics, "unanswered")), 0);
     assert_non_null(json_object_get(json_object_get(metrics, "tg"), "miou_interval"));
-    assert_non_null(json_object_get(json_object_get(metrics, "tal"), "reward"));
+    assert_non_null(json_object_get(json_object_get(metrics, "tal"), "mf1_interval"));
+    assert_non_null(json_object_get(json_object_get(metrics, "qa"), "accuracy"));
+    assert_int_equal(strlen(json_string_value(json_object_get(card, "model_hash"))), 16);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(card, "sampling"), "decoding")),
+                        "greedy");
     program_expect(tr_format("metrics --pred '%s/predictions.jsonl' --truth '%s'", scratch_path("one"), rows), 0,
                    "mIoU", "0 missing 0 unknown 0 duplicates");
     json_decref(printed);
@@ -136,7 +140,8 @@ static void test_a_broken_clip_is_counted(void **state)
     assert_int_equal(json_integer_value(json_object_get(metrics, "rows")), 1);
     assert_int_equal(json_object_size(json_object_get(metrics, "unanswered_why")), 1);
     read_text("broken", "predictions.jsonl", &text);
-    assert_int_equal(lines_of(&text), 1);
+    assert_int_equal(lines_of(&text), 2); /* the row that could not be answered says why */
+    assert_non_null(strstr(tr_buffer_text(&text), "\"unanswered\""));
     json_decref(metrics);
     tr_buffer_free(&text);
     free(broken);
@@ -162,6 +167,20 @@ static void refuse(char *arguments, int status, const char *text)
     program_expect(arguments, status, "", text);
 }
 
+/* What a folder holds is not mixed with other answers. */
+static void refuse_later(const char *rows, const char *how)
+{
+    char *other = tr_format("%s --max-tokens 9 --top-k 7", how);
+    refuse(eval(model, rows, "killed", other), 1, "sampling.top_k (0 and 7), sampling.max_tokens (10 and 9)");
+    refuse(eval(second, rows, "killed", how), 1, "another protocol: model_hash");
+    program_expect(eval(second, rows, "killed", "--restart"), 0, "", "");
+    char *path = tr_path_join(scratch_path("killed"), "protocol.json");
+    remove(path);
+    refuse(eval(second, rows, "killed", ""), 1, "without the protocol.json");
+    free(path);
+    free(other);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -177,6 +196,8 @@ static void test_refusals(void **state)
            1, "field.jsonl:1");
     refuse(eval(model, rows, "no", "--scheme tempr2"), 1, "tempr2");
     refuse(eval(model, rows, "no", "--prompt thonk"), 1, "thonk");
+    refuse(eval(model, rows, "no", "--parser tolerand"), 1, "did you mean \"tolerant\"");
+    refuse(eval(model, rows, "no", "--samples 2"), 2, "--samples 2 needs --temperature above 0");
     refuse(eval("/nonexistent", rows, "no", ""), 1, "/nonexistent");
     refuse(eval(model, rows, "no", "--batch 0"), 2, "must lie between");
     program_file("a-file", "x");
@@ -185,12 +206,67 @@ static void test_refusals(void **state)
     free(rows);
 }
 
-/* A disk that is full leaves the earlier result whole. (The limit must let the decoder's reply of 19 kB through.)
- */
+/* The first `bytes` of a result's predictions with its card: what a kill leaves. */
+static void leave(const char *from, const char *to, size_t bytes)
+{
+    static const char *const names[] = {"predictions.jsonl", "protocol.json"};
+    tr_buffer text = {0};
+    tr_directory_remove(scratch_path(to), NULL);
+    assert_int_equal(tr_directory_make(scratch_path(to), NULL), TR_OK);
+    for (int i = 0; i < 2; i++) {
+        read_text(from, names[i], &text);
+        char *path = tr_path_join(scratch_path(to), names[i]);
+        assert_int_equal(tr_file_write_atomic(path, text.data, i ? text.length : bytes, NULL), TR_OK);
+        free(path);
+    }
+    tr_buffer_free(&text);
+}
+
+static void same_result(const char *a, const char *b)
+{
+    static const char *const names[] = {"predictions.jsonl", "protocol.json", "metrics.json"};
+    tr_buffer x = {0}, y = {0};
+    for (int i = 0; i < 3; i++) {
+        read_text(a, names[i], &x);
+        read_text(b, names[i], &y);
+        if (x.length != y.length || memcmp(x.data, y.data, x.length) != 0) {
+            fail_msg("%s of %s and %s differ", names[i], a, b);
+        }
+    }
+    tr_buffer_free(&x);
+    tr_buffer_free(&y);
+}
+
+/* Killed wherever it may be and run again, with another batch: the same bytes. */
+static void test_a_killed_job_continues(void **state)
+{
+    (void)state;
+    char *rows = rows_path();
+    tr_buffer text = {0};
+    const char *how = "--temperature 1 --samples 2 --seed 5";
+    char *again = tr_format("%s --batch 3", how);
+    program_expect(eval(model, rows, "whole", how), 0, "best of 2", "");
+    read_text("whole", "predictions.jsonl", &text);
+    size_t line = (size_t)(strchr(tr_buffer_text(&text), '\n') - text.data) + 1;
+    const size_t cuts[] = {0, line / 2, line - 1, line, line + 1, text.length - 1, text.length};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        leave("whole", "killed", cuts[i]);
+        program_expect(eval(model, rows, "killed", again), 0, "best of 2",
+                       cuts[i] >= line ? "rows are answered already" : "");
+        same_result("whole", "killed");
+    }
+    refuse_later(rows, again);
+    tr_buffer_free(&text);
+    free(again);
+    free(rows);
+}
+
+/* A disk that is full stops with what was answered; with space again the job goes on as if nothing had been. (The
+ * limit must let the decoder's reply of 19 kB through.) */
 static void test_a_full_disk(void **state)
 {
     (void)state;
-    tr_buffer rows = {0}, before = {0}, after = {0};
+    tr_buffer rows = {0};
     for (int i = 0; i < 200; i++) {
         tr_buffer_printf(&rows, NULL,
                          "{\"id\":\"%d\",\"task\":\"tg\",\"query\":\"q\",\"segments\":[[0,0.5]],"
@@ -199,23 +275,13 @@ static void test_a_full_disk(void **state)
     }
     char *path = tr_strdup(program_file("many.jsonl", tr_buffer_text(&rows)));
     const char *more = "--max-frames 2 --max-tokens 2";
-    char *first = tr_format("%s --first 3", more);
-    program_expect(eval(model, path, "full", first), 0, "", "");
-    read_text("full", "predictions.jsonl", &before);
     program_before = "trap '' XFSZ; ulimit -f 60;";
     refuse(eval(second, path, "full", more), 1, "cannot write");
     program_before = "";
-    read_text("full", "predictions.jsonl", &after);
-    assert_string_equal(tr_buffer_text(&before), tr_buffer_text(&after));
-    char **names;
-    size_t count;
-    assert_int_equal(tr_directory_list(scratch_path("full"), &names, &count, NULL), TR_OK);
-    assert_int_equal(count, 2);
-    tr_names_free(names, count);
+    program_expect(eval(second, path, "full", more), 0, "tg", "of 200 rows are answered already");
+    program_expect(eval(second, path, "space", more), 0, "tg", "");
+    same_result("full", "space");
     tr_buffer_free(&rows);
-    tr_buffer_free(&before);
-    tr_buffer_free(&after);
-    free(first);
     free(path);
 }
 
@@ -285,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_a_broken_clip_is_counted),
         cmocka_unit_test(test_no_row_can_be_answered),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_killed_job_continues),
         cmocka_unit_test(test_a_full_disk),
         cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_two_checkpoints),
