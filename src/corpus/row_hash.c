@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Fields that tools add to rows and that change nothing of the question: a selection's. */
-static const char *const added[] = {"difficulty", "selection"};
+static const char *const added[] = {"difficulty", "score", "selection"};
 
 void tr_row_hash(const json_t *row, char hash[17])
 {

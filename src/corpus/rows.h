@@ -54,7 +54,7 @@ void tr_row_list_free(tr_row_list *list);
 char *tr_row_video_path(const tr_row *row, const char *videos_dir);
 
 /* A hash of the row's content (16 hexadecimal digits): whatever the order of its keys, and without the fields that a
- * selection adds ("difficulty", "selection"). */
+ * selection adds ("difficulty", "score", "selection"). */
 void tr_row_hash(const json_t *row, char hash[17]);
 
 /* Writes one row as a line. */
