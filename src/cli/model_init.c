@@ -3,9 +3,11 @@
 #include "cli/cli.h"
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/progress.h"
 #include "model/checkpoint.h"
 #include "text/tokenizer.h"
+#include "text/train_bpe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,9 +67,40 @@ done:
     return status;
 }
 
+/* A tokenizer in which every word of the file's lines is one token, written into `folder`. */
+static tr_status train_tokenizer(const char *samples, const char *folder, tr_error *err)
+{
+    const tr_train_bpe_options options = {.vocab_size = 0};
+    char **lines = NULL;
+    size_t count = 0, capacity = 0;
+    tr_buffer line = {0};
+    FILE *f = fopen(samples, "rb");
+    tr_status status = f ? TR_OK : tr_fail(err, TR_NOT_FOUND, samples, "cannot be opened");
+    for (bool got = true; !status && got;) {
+        TR_TRY(tr_file_read_line(f, 1 << 20, &line, &got, err));
+        if (got) {
+            TR_TRY(tr_grow(&lines, &capacity, count + 1, sizeof *lines, err));
+            if (!(lines[count] = tr_strdup(tr_buffer_text(&line)))) {
+                status = tr_fail(err, TR_MEMORY, samples, "out of memory");
+                goto done;
+            }
+            count++;
+        }
+    }
+    status = status ? status : tr_train_bpe((const char *const *)lines, count, &options, folder, err);
+done:
+    if (f) {
+        fclose(f);
+    }
+    tr_buffer_free(&line);
+    tr_names_free(lines, count);
+    return status;
+}
+
 static int run(int argc, char **argv)
 {
-    const char *preset = NULL, *out = NULL, *dtype_name = "bf16", *tokenizer = NULL;
+    const char *preset = NULL, *out = NULL, *dtype_name = "bf16", *tokenizer = NULL, *samples = NULL;
+    char *made = NULL;
     int64_t seed = 1;
     bool json = false;
     const tr_option options[] = {
@@ -103,6 +136,13 @@ static int run(int argc, char **argv)
          .help = "Copies the tokenizer files of this directory beside the weights; the shape takes its special "
                  "ids, and "
                  "more rows of embeddings when it has more tokens than the preset."},
+        {.name = "tokenizer-from",
+         .kind = TR_OPTION_TEXT,
+         .value = &samples,
+         .argument = "FILE",
+         .help =
+             "Makes a small tokenizer instead, in which every word of this file's lines is one token: for models "
+             "that are trained from nothing."},
         {.name = "json", .kind = TR_OPTION_FLAG, .value = &json, .help = "Prints one JSON object."},
         {0}};
     char **positional;
@@ -114,6 +154,9 @@ static int run(int argc, char **argv)
     if (!bf16 && strcmp(dtype_name, "f32") != 0) {
         return tr_cli_usage(&tr_command_model_init, "--dtype must be bf16 or f32, not '%s'", dtype_name);
     }
+    if (tokenizer && samples) {
+        return tr_cli_usage(&tr_command_model_init, "give either --tokenizer or --tokenizer-from");
+    }
     tr_model_config config;
     tr_params params = {0};
     tr_progress bar;
@@ -122,6 +165,15 @@ static int run(int argc, char **argv)
     const uint64_t key = (uint64_t)seed;
     int64_t elements = 0;
     TR_TRY(tr_model_config_preset(preset, &config, &err));
+    if (samples) {
+        if (!(made = tr_format("%s.tokenizer", out))) {
+            status = tr_fail(&err, TR_MEMORY, out, "out of memory");
+            goto done;
+        }
+        TR_TRY(train_tokenizer(samples, made, &err));
+        tokenizer = made;
+        config.vocab = 0; /* the tokenizer says how many rows */
+    }
     if (tokenizer) {
         TR_TRY(adopt_tokenizer(tokenizer, &config, &err));
     }
@@ -144,6 +196,10 @@ static int run(int argc, char **argv)
                (long long)elements, dtype_name, (long long)seed);
     }
 done:
+    if (made) {
+        tr_directory_remove(made, NULL);
+        free(made);
+    }
     tr_params_free(&params);
     return status ? tr_cli_fail(&tr_command_model_init, &err) : TR_EXIT_DONE;
 }
