@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/yaml.h"
 #include "corpus/rows.h"
 #include "task/prompt.h"
 #include "task/row.h"
@@ -384,10 +385,16 @@ static const tr_source_functions functions = {load, patches, text_of, score, fre
 /* ---- opening ---- */
 
 /* A built-in prompt set by name, else a file. */
-static tr_status read_prompts(const char *name, tr_prompts *prompts, tr_error *err)
+/* Built-in prompts and schemes have plain names; a file of the user's own has a slash or says what it is. */
+static bool is_file_name(const char *name)
 {
     size_t length = strlen(name);
-    if (!strchr(name, '/') && !(length > 5 && !strcmp(name + length - 5, ".yaml"))) {
+    return strchr(name, '/') || (length > 5 && !strcmp(name + length - 5, ".yaml"));
+}
+
+static tr_status read_prompts(const char *name, tr_prompts *prompts, tr_error *err)
+{
+    if (!is_file_name(name)) {
         return tr_prompts_builtin(name, prompts, err);
     }
     tr_buffer text = {0};
@@ -399,17 +406,32 @@ static tr_status read_prompts(const char *name, tr_prompts *prompts, tr_error *e
     return status;
 }
 
+/* name outlives the scheme. */
+static tr_status read_scheme(const char *name, tr_scheme *scheme, tr_error *err)
+{
+    const tr_scheme *found;
+    json_t *file = NULL;
+    tr_status status;
+    if (is_file_name(name)) {
+        status = tr_yaml_read(name, &file, NULL, err);
+        status = status ? status : tr_scheme_from_json(file, name, scheme, err);
+    } else if (!(status = tr_scheme_get(name, &found, err))) {
+        *scheme = *found;
+    }
+    json_decref(file);
+    return status;
+}
+
 static tr_status open_entry(const tr_data_entry *from, entry *to, tr_error *err)
 {
-    const tr_scheme *scheme;
-    tr_status status;
-    TR_TRY(tr_scheme_get(from->reward, &scheme, err));
-    to->scheme = *scheme;
+    tr_status status = TR_OK;
+    to->videos = tr_strdup(from->videos ? from->videos : "");
+    if (!to->videos || !(to->scheme_name = tr_strdup(from->reward))) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    }
+    TR_TRY(read_scheme(to->scheme_name, &to->scheme, err));
     TR_TRY(read_prompts(from->prompt, &to->prompts, err));
     tr_scheme_set_think(&to->scheme, to->prompts.think);
-    to->videos = tr_strdup(from->videos ? from->videos : "");
-    to->scheme_name = tr_strdup(from->reward);
-    status = to->videos && to->scheme_name ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
 done:
     return status;
 }

@@ -155,8 +155,9 @@ const tr_key tr_data_keys[] = {
      "folder in front of each row's video; null: the folder of the rows"},
     {"weight", TR_KEY_NUMBER, ENTRY(weight), "1.0", 0, 1000, NULL,
      "how often each row comes in an epoch: 1 once, 0.5 every second row, 2 twice"},
-    {"reward", TR_KEY_TEXT, ENTRY(reward), "tempr1", 0, 0, NULL,
-     "reward scheme: tempr1, temporal-r1, time-r1, videochat-r1, museg, timelens, timelens2, omtg"},
+    {"reward", TR_KEY_NAME, ENTRY(reward), "tempr1", 0, 0, NULL,
+     "reward scheme: tempr1, temporal-r1, time-r1, videochat-r1, museg, timelens, timelens2, omtg, or a YAML file of "
+     "your own (docs/tasks.md)"},
     {"prompt", TR_KEY_NAME, ENTRY(prompt), "think", 0, 0, NULL,
      "prompt set: think, no-think, temporal-r1, ..., or a YAML file of your own"},
 };

@@ -80,6 +80,9 @@ static void test_wrong_usage(void **state)
     program_expect(tr_format("model init --preset huge --out '%s-x'", tiny), 1, "", "qwen2.5-vl-3b");
     program_expect(tr_format("model init --preset tiny --out '%s-x' --dtype f16", tiny), 2, "",
                    "--dtype must be bf16 or f32");
+    program_expect(tr_format("model init --preset tiny --out '%s-x' --tokenizer-from /none", tiny), 1, "", "/none");
+    program_expect(tr_format("model init --preset tiny --out '%s-x' --tokenizer a --tokenizer-from b", tiny), 2, "",
+                   "either");
     program_expect(tr_format("model init --preset tiny --out '%s-x' --tokenizer '%s'", tiny, tiny), 1, "",
                    "holds no tokenizer");
     program_expect(tr_format("model info '%s-absent'", tiny), 1, "", "config.json");
@@ -93,6 +96,28 @@ static void test_wrong_usage(void **state)
     assert_true(tr_file_exists(notes));
     free(notes);
     free(dir);
+}
+
+/* A tokenizer made from a file's words comes with the checkpoint: each word is one token, the shape has its rows.
+ */
+static void test_init_makes_a_tokenizer(void **state)
+{
+    (void)state;
+    static const char words[] = "red circle\nfrom 1.0 to 2.0\n";
+    char *dir = tr_strdup(scratch_path("words")), *file = tr_strdup(scratch_path("words.txt"));
+    assert_int_equal(tr_file_write_atomic(file, words, sizeof words - 1, NULL), TR_OK);
+    program_expect(tr_format("model init --preset tiny --out '%s' --tokenizer-from '%s'", dir, file), 0,
+                   "80 tensors", "");
+    program_expect(tr_format("model info '%s' --check", dir), 0, "", "");
+    assert_false(tr_directory_exists(scratch_path("words.tokenizer")));
+    static const char line[] = "\"red circle\"\n";
+    assert_int_equal(tr_file_write_atomic(scratch_path("words.json"), line, sizeof line - 1, NULL), TR_OK);
+    json_t *lines =
+        program_lines(tr_format("tokenize --model '%s' --json < '%s'", dir, scratch_path("words.json")));
+    assert_int_equal(json_array_size(json_object_get(json_array_get(lines, 0), "ids")), 2);
+    json_decref(lines);
+    free(dir);
+    free(file);
 }
 
 static void test_plan(void **state)
@@ -132,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_seed),
         cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_init_makes_a_tokenizer),
     };
     return cmocka_run_group_tests(tests, make, NULL);
 }

@@ -264,6 +264,35 @@ static void test_bad_rows_stop_before_the_run(void **state)
 #undef ROW
 }
 
+/* A scheme in a YAML file: its weights count; what is wrong in it is said with the file. */
+static void test_a_scheme_of_ones_own(void **state)
+{
+    (void)state;
+    char *path = tr_format("%s/scheme.yaml", corpus);
+    tr_source *source = NULL;
+    tr_sample sample = {0};
+    tr_score score = {0};
+    tr_error err;
+    static const char own[] = "parts: {format: 1}\nmatching: naive\n", bad[] = "parts: {formt: 1}\n";
+    tr_data_entry entry = entry_for(rows);
+    entry.reward = path;
+    const tr_source_options options = options_for(&entry, 1);
+    assert_int_equal(tr_file_write_atomic(path, own, sizeof own - 1, NULL), TR_OK);
+    assert_int_equal(tr_source_open(&options, &source, &err), TR_OK);
+    assert_int_equal(source->call->load(source, 0, false, &sample, &err), TR_OK);
+    static const char answer[] = "<answer>90.0 to 91.0</answer>";
+    assert_int_equal(source->call->score(source, &sample, answer, sizeof answer - 1, true, &score, &err), TR_OK);
+    assert_true(score.reward == 1 && score.part_count == 1);
+    tr_score_clear(&score);
+    tr_sample_clear(&sample);
+    tr_source_free(source);
+    assert_int_equal(tr_file_write_atomic(path, bad, sizeof bad - 1, NULL), TR_OK);
+    refuse(&options, TR_INVALID, "scheme.yaml", "formt");
+    entry.reward = "none/such.yaml";
+    refuse(&options, TR_NOT_FOUND, "none/such.yaml", "");
+    free(path);
+}
+
 static void test_bad_settings(void **state)
 {
     (void)state;
@@ -344,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_features),
         cmocka_unit_test(test_a_question_is_parsed_without_its_truth),
         cmocka_unit_test(test_bad_rows_stop_before_the_run),
+        cmocka_unit_test(test_a_scheme_of_ones_own),
         cmocka_unit_test(test_bad_settings),
         cmocka_unit_test(test_a_prompt_longer_than_the_context),
         cmocka_unit_test(test_a_broken_clip_is_one_row),
