@@ -222,6 +222,12 @@ static void make_gvqa(maker *m)
     }
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Options stand in alphabetical order: in that of time, the first would always be right. */
 static void make_qa(maker *m)
 {
     char names[TR_SYNTH_EVENTS][32];
@@ -234,13 +240,16 @@ static void make_qa(maker *m)
         options[count++] = tr_synth_event_name(&m->scene->events[i], names[i]);
         if (first < 0 || m->scene->events[i].start_s < m->scene->events[first].start_s) {
             first = i;
-            right = i;
         } else if (m->scene->events[i].start_s == m->scene->events[first].start_s) {
             return; /* a tie */
         }
     }
     json_t *row = count >= 2 ? begin(m, "qa") : NULL;
     if (row) {
+        qsort(options, (size_t)count, sizeof *options, by_text);
+        while (options[right] != names[first]) {
+            right++;
+        }
         json_object_set_new(row, "question", json_string("what comes into the picture first?"));
         set_options(row, options, count, right);
     }

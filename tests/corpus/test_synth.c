@@ -114,7 +114,7 @@ static void test_rows_of_every_task_are_good(void **state)
     tr_synth_defaults(&o);
     o.tasks = "tg,dtg,vhd,gvqa,tal,qa";
     o.overlap = true;
-    int seen[6] = {0};
+    int seen[6] = {0}, answers = 0, first_option = 0;
     const char *const tasks[6] = {"tg", "dtg", "vhd", "gvqa", "tal", "qa"};
     for (int64_t clip = 0; clip < 100; clip++) {
         tr_synth_scene scene;
@@ -132,10 +132,16 @@ static void test_rows_of_every_task_are_good(void **state)
             for (int t = 0; t < 6; t++) {
                 seen[t] += !strcmp(row.task, tasks[t]);
             }
+            const char *answer = json_string_value(json_object_get(json_array_get(list, i), "answer"));
+            if (answer && !strcmp(row.task, "qa")) {
+                answers++;
+                first_option += answer[0] == 'A';
+            }
             tr_row_free(&row);
         }
         json_decref(list);
     }
+    assert_true(first_option > 0 && first_option < answers * 3 / 4); /* the place of an option says nothing */
     for (int t = 0; t < 6; t++) {
         assert_true(seen[t] > 10);
     }
