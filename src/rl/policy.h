@@ -5,7 +5,9 @@
  *   ratio token:     rho = exp(logp - old),               f = -min(rho A, clip(rho, 1 - low, 1 + high) A)
  *   ratio sequence:  rho = exp(mean over i of logp - old), the same for all tokens of the response (GSPO)
  *   ratio constant:  f = -min(rho, 1 + high) A logp, with the factor held constant (CISPO)
- *   loss = sum over tokens of weight * (f + kl * KL - entropy * H)
+ *   truncation:      rho is min(rho, limit) in all three, without gradient beyond: the importance weight of a
+ * reused rollout is bounded also where the clipping bounds nothing (A < 0, the dual clip) loss = sum over tokens of
+ * weight * (f + kl * KL - entropy * H)
  *
  * KL: k3 = exp(ref - logp) - (ref - logp) - 1, k1 = logp - ref, k2 = (logp - ref)^2 / 2. The weight follows from
  * the averaging: 1 / (N len_i), 1 / M or 1 / (N L), with N responses and M tokens of the whole step, L a constant
@@ -25,6 +27,7 @@ typedef struct tr_policy {
     tr_kl_kind kl_form;
     double clip_low, clip_high; /* 0.2, 0.2 */
     double kl, entropy;         /* coefficients */
+    double truncate;            /* largest ratio; 0: any */
 } tr_policy;
 
 /* One group. Arrays over tokens are packed: responses one after the other. */
@@ -37,6 +40,9 @@ typedef struct tr_policy_input {
     const float *entropy;     /* [tokens], NULL: not known (entropy coefficient 0) */
     /* Totals of the step that the averaging needs. */
     int64_t step_responses, step_tokens, constant_length;
+    const double *token_advantages; /* [tokens] in the place of advantages, where they differ along a response (not
+                                       with the sequence ratio); NULL: they do not */
+    const uint8_t *masked;          /* [responses] 1: not in the loss, nor in the totals; NULL: all are */
 } tr_policy_input;
 
 /* Sums over what was passed so far; zero it before a step. Divide by tokens (or responses) for means. */
@@ -46,13 +52,18 @@ typedef struct tr_policy_sums {
     double ratio_max;
     int64_t clipped_low, clipped_high; /* tokens (responses for the sequence ratio) where the bound is active */
     int64_t ratios;                    /* tokens (responses for the sequence ratio) */
+    int64_t truncated;                 /* ratios above the limit of the truncation */
     int64_t tokens, responses;
 } tr_policy_sums;
 
 /* Adds one group to sums and sets dlogp[tokens] and dentropy[tokens] (may be NULL). Response r's share of clipped
- * ratios is not kept. Empty responses count as responses and add nothing. */
+ * ratios is not kept. Empty responses count as responses and add nothing; masked ones get gradient 0. */
 void tr_policy_loss(const tr_policy *policy, const tr_policy_input *input, tr_policy_sums *sums, float *dlogp,
                     float *dentropy);
+
+/* Sum over a response's tokens of the KL estimate, and the sums from each token to the end into to_go[tokens] (may
+ * be NULL): what the reward loses where the KL stands in the reward. */
+double tr_policy_kl(tr_kl_kind kind, const float *logp, const float *ref, int64_t tokens, double *to_go);
 
 /* The masked mean cross-entropy of SFT: weight 1 / step_tokens for each target. Sets dlogp; adds to sums. */
 void tr_supervised_loss(const float *logp, const float *entropy, int64_t tokens, int64_t step_tokens,

@@ -196,6 +196,6 @@ tr_status tr_algorithm_state_from_json(tr_algorithm_state *state, const json_t *
         state->history[0][index] = real_of(json_array_get(value, 0));
         state->history[1][index] = real_of(json_array_get(value, 1));
     }
-    state->flat = json_is_true(json_object_get(object, "flat"));
+    state->flat = state->window && json_is_true(json_object_get(object, "flat"));
     return TR_OK;
 }

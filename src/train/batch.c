@@ -4,19 +4,25 @@
 #include "base/file.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+static void clear_place(tr_trainer *t, int64_t i)
+{
+    tr_sample_clear(&t->samples[i]);
+    for (int64_t k = i * t->group; k < (i + 1) * t->group; k++) {
+        tr_score_clear(&t->scores[k]);
+        free(t->texts[k]);
+        t->texts[k] = NULL;
+    }
+}
+
 void tr_trainer_clear(tr_trainer *t)
 {
     for (int64_t i = 0; i < t->prompts; i++) {
-        tr_sample_clear(&t->samples[i]);
-    }
-    for (int64_t i = 0; i < t->prompts * t->group; i++) {
-        tr_score_clear(&t->scores[i]);
-        free(t->texts[i]);
-        t->texts[i] = NULL;
+        clear_place(t, i);
     }
 }
 
@@ -50,7 +56,11 @@ static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_er
 static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *report, tr_error *err)
 {
     tr_sample *s = &t->samples[i];
-    bool target = t->config->algorithm == TR_ALGORITHM_SFT;
+    bool target = t->config->algorithm == TR_ALGORITHM_SFT || t->sampled < t->group;
+    int64_t room = t->limits.response_tokens; /* for the target, beside sampled responses */
+    if (t->config->algorithm == TR_ALGORITHM_GRPO) {
+        room -= t->sampled * t->config->rollout.max_tokens;
+    }
     double start_s = tr_time_s();
     tr_status status = t->source->call->load(t->source, row, target, s, err);
     if (!status && target && s->target_count < 1) {
@@ -60,9 +70,9 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
         status = tr_fail(err, TR_INVALID, s->id, "the prompt takes %lld tokens, at most %lld were planned for",
                          (long long)s->prompt, (long long)t->limits.prompt_tokens);
     }
-    if (!status && target && s->target_count > t->limits.response_tokens) {
+    if (!status && target && s->target_count > room) {
         status = tr_fail(err, TR_INVALID, s->id, "the target takes %lld tokens, at most %lld were planned for",
-                         (long long)s->target_count, (long long)t->limits.response_tokens);
+                         (long long)s->target_count, (long long)room);
     }
     if (!status && s->visual_tokens && t->vision_trains) { /* their backward needs the pixels again */
         status = t->source->call->patches(t->source, s, err);
@@ -71,12 +81,33 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
     return status ? status : prepare(t, i, report, err);
 }
 
+/* The next row of the order that grpo.filter lets pass. When none does any more, what is known of them is forgotten:
+ * all come again, which is better than a run that ends in its middle. */
+static tr_status next_row(tr_trainer *t, int64_t *row, tr_step_report *report)
+{
+    const double *range = t->config->grpo.filter_range;
+    for (int64_t left_out = 0;; left_out++) {
+        tr_status status = tr_order_next(&t->order, row, t->err);
+        double score = status || !t->algorithm.scores ? NAN : t->algorithm.scores[*row];
+        if (status || isnan(score) || (score > range[0] && score <= range[1])) {
+            return status;
+        }
+        report->filtered++;
+        if (left_out >= 2 * t->order.length) { /* two epochs show every row that has a weight above one half */
+            fprintf(stderr, "no row's score is within grpo.filter_range: all rows come again\n");
+            for (int64_t i = 0; i < t->algorithm.rows; i++) {
+                t->algorithm.scores[i] = NAN;
+            }
+        }
+    }
+}
+
 static tr_status take_one(tr_trainer *t, int64_t i, tr_step_report *report)
 {
     for (int64_t tries = 0; tries < t->order.length + t->prompts; tries++) {
         int64_t row;
         tr_error why = {0};
-        tr_status status = tr_order_next(&t->order, &row, t->err);
+        tr_status status = next_row(t, &row, report);
         if (status) {
             return status;
         }
@@ -120,6 +151,29 @@ tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report)
         }
     }
     report->groups = t->prompts;
+    report->seconds.decode += t->source->decode_s - decode_s;
+    return status;
+}
+
+tr_status tr_trainer_take_again(tr_trainer *t, const int64_t *places, int64_t count, tr_step_report *report)
+{
+    double decode_s = t->source->decode_s;
+    tr_status status = TR_OK;
+    for (int64_t i = 0, k = 0; !status && i < t->prompts; i++) {
+        if (k < count && places[k] == i) {
+            clear_place(t, i);
+            k++;
+        } else { /* used last: what the new rows push out is what left */
+            status = prepare(t, i, report, t->err);
+        }
+    }
+    for (int64_t k = 0; !status && k < count; k++) {
+        status = take_one(t, places[k], report);
+        if (!status) {
+            tr_report_prompt(report, &t->samples[places[k]]);
+        }
+    }
+    report->groups += count;
     report->seconds.decode += t->source->decode_s - decode_s;
     return status;
 }

@@ -145,7 +145,7 @@ static json_t *response_object(const tr_trainer *t, int64_t i, int64_t r, int64_
     json_object_set_new(object, "parsed", score->parsed ? json_incref(score->parsed) : json_null());
     json_object_set_new(object, "error", score->error[0] ? json_string(score->error) : json_null());
     json_object_set_new(object, "advantage", number_or_null(t->advantages[i * t->group + r]));
-    json_object_set_new(object, "finish", json_string(a->stopped[r] ? "stop" : "length"));
+    json_object_set_new(object, "finish", json_string(r >= t->sampled ? "target" : a->stopped[r] ? "stop" : "length"));
     json_object_set_new(object, "watch", sign_names(t->signs[i * t->group + r]));
     return object;
 }
@@ -282,6 +282,9 @@ static json_t *step_object(const tr_trainer *t, const tr_step_report *r)
     PUT("grad_norm", ratio(r->grad_norm, r->tried));
     PUT("lr", r->tried ? json_real(r->lr) : json_null());
     PUT("zero_variance_groups", sampled ? json_integer(r->zero_variance) : json_null());
+    PUT("resampled_groups", sampled ? json_integer(r->resampled) : json_null());
+    PUT("filtered_rows", sampled ? json_integer(r->filtered) : json_null());
+    PUT("truncated_ratios", grpo ? ratio((double)s->truncated, s->ratios) : json_null());
     PUT("responses", json_integer(r->responses));
     PUT("response_tokens", json_integer(r->response_tokens));
     PUT("response_length", ratio((double)r->response_tokens, r->responses));

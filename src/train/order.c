@@ -1,9 +1,11 @@
 /* order.c: in which order a run takes the rows of its source. */
 #include "train/order.h"
 
+#include "base/math.h"
 #include "base/memory.h"
 #include "base/random.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,7 +53,94 @@ void tr_order_free(tr_order *order)
 {
     free(order->rows[0]);
     free(order->rows[1]);
+    free(order->shares);
     memset(order, 0, sizeof *order);
+}
+
+/* ---- difficulty ---- */
+
+enum { BINS = 20 };
+
+/* The share of all scores that lies in a score's bin, per width of a bin. */
+static void divide_by_density(double *shares, const double *scores, int64_t rows)
+{
+    double least = scores[0], most = scores[0];
+    int64_t counts[BINS] = {0};
+    for (int64_t i = 1; i < rows; i++) {
+        least = scores[i] < least ? scores[i] : least;
+        most = scores[i] > most ? scores[i] : most;
+    }
+    double width = (most - least) / BINS;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t i = 0; i < rows; i++) {
+            int bin = width > 0 ? (int)((scores[i] - least) / width) : 0;
+            bin = bin < BINS ? bin : BINS - 1;
+            counts[bin] += !pass;
+            shares[i] /= pass ? (double)counts[bin] : 1;
+        }
+    }
+}
+
+tr_status tr_order_weigh(tr_order *order, tr_difficulty kind, const double gaussian[2], tr_error *err)
+{
+    const tr_source *s = order->source;
+    double sum = 0;
+    for (int64_t i = 0; i < s->rows; i++) {
+        if (!s->scores || !isfinite(s->scores[i])) {
+            return tr_fail(err, TR_NOT_FOUND, "grpo.difficulty",
+                           "row %lld of %lld (counted from 1 over all of data) has no number \"score\": let `tempr1 "
+                           "data select` write one, or set grpo.difficulty to none",
+                           (long long)i + 1, (long long)s->rows);
+        }
+    }
+    order->shares = tr_calloc((size_t)s->rows, sizeof *order->shares);
+    if (!order->shares) {
+        return tr_fail(err, TR_MEMORY, "data", "out of memory");
+    }
+    for (int64_t i = 0; i < s->rows; i++) {
+        double z = (s->scores[i] - gaussian[0]) / gaussian[1];
+        order->shares[i] = tr_math_exp(-0.5 * z * z);
+    }
+    if (kind == TR_DIFFICULTY_DENSITY) {
+        divide_by_density(order->shares, s->scores, s->rows);
+    }
+    for (int64_t i = 0; i < s->rows; i++) {
+        sum += order->shares[i];
+    }
+    order->epoch[0] = order->epoch[1] = -1;
+    return sum > 0 ? TR_OK
+                   : tr_fail(err, TR_INVALID, "grpo.difficulty_gaussian",
+                             "[%g, %g] gives no row a chance: all scores lie too far away", gaussian[0], gaussian[1]);
+}
+
+/* rows [length]: each is drawn by its share, with one random number for the whole epoch; their order does not matter
+ * here. */
+static tr_status resample(const tr_order *order, int64_t epoch, int64_t *rows)
+{
+    const int64_t n = order->length;
+    int64_t *drawn = tr_calloc((size_t)n, sizeof *drawn), count = 0;
+    double sum = 0, passed = 0;
+    if (!drawn) {
+        return TR_MEMORY;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        sum += order->shares[rows[i]];
+    }
+    if (sum > 0) { /* else all of this epoch's rows are out of reach: they come as they are */
+        const double offset = tr_random_uniform(order->seed, (uint32_t)epoch, 0, 0, 1);
+        for (int64_t i = 0; i < n; i++) {
+            passed += order->shares[rows[i]];
+            while (count < n && ((double)count + offset) * sum < passed * (double)n) {
+                drawn[count++] = rows[i];
+            }
+        }
+        while (count < n) { /* rounding at the very end */
+            drawn[count++] = rows[n - 1];
+        }
+        memcpy(rows, drawn, (size_t)n * sizeof *rows);
+    }
+    free(drawn);
+    return TR_OK;
 }
 
 /* Fills the list that epochs of this parity use. */
@@ -80,6 +169,11 @@ static tr_status fill_epoch(tr_order *order, int64_t epoch, tr_error *err)
         for (int64_t i = 0; i < extra; i++) {
             rows[at++] = first + (int64_t)shuffled[(epoch % n * extra + i) % n];
         }
+    }
+    if (order->shares && resample(order, epoch, rows)) {
+        free(shuffled);
+        free(rows);
+        return tr_fail(err, TR_MEMORY, "data", "out of memory");
     }
     tr_random_shuffle(order->seed, (uint32_t)epoch, 0, (size_t)order->length, shuffled);
     for (int64_t i = 0; i < order->length; i++) {

@@ -18,11 +18,18 @@ typedef struct tr_order {
     int64_t epoch[2]; /* of the two lists: the present one and one that was looked at ahead; -1: none yet */
     int64_t *rows[2]; /* [length] of that epoch */
     const tr_source *source;
+    double *shares; /* [source rows] how likely a row is, by its score; NULL: all alike */
 } tr_order;
 
 /* The source must outlive the order. TR_INVALID when every weight rounds to no rows. */
 tr_status tr_order_create(tr_order *order, const tr_source *source, uint64_t seed, tr_error *err);
 void tr_order_free(tr_order *order);
+
+/* From now on a row comes as often, on average, as its source's score says, an epoch keeping its length: by a Gaussian
+ * [centre, deviation], or by it over the density of all scores (a histogram of 20 bins from the least to the largest).
+ * Systematic resampling: with n rows, one of share p comes n p or one more or less times. TR_NOT_FOUND names a row
+ * without a score; TR_INVALID when no row has a share. */
+tr_status tr_order_weigh(tr_order *order, tr_difficulty kind, const double gaussian[2], tr_error *err);
 
 /* The next row, and one step on. */
 tr_status tr_order_next(tr_order *order, int64_t *row, tr_error *err);

@@ -160,7 +160,7 @@ static tr_status add_prompt(tr_trainer *t, int64_t i, board *b)
     double truth_s;
     int64_t at = 0;
     tr_status status = read_truth(b, &t->samples[i], &truth, &truth_s, t->err);
-    for (int64_t r = 0; !status && r < t->group && t->texts[i * t->group + r]; r++) {
+    for (int64_t r = 0; !status && r < t->sampled && t->texts[i * t->group + r]; r++) {
         const json_t *parsed = t->scores[i * t->group + r].parsed, *list = segments_of(parsed);
         const char *text = t->texts[i * t->group + r];
         b->answers[b->count] = (tr_watch_answer){.row = t->samples[i].row,

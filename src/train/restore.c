@@ -64,6 +64,7 @@ static tr_status restore_counters(tr_trainer *t, const json_t *object, const cha
     TR_TRY(tr_json_get_int(object, "skipped_rows", true, note, &t->skipped_rows, t->err));
     TR_TRY(tr_json_get_double(object, "elapsed_s", true, note, &t->elapsed_s, t->err));
     TR_TRY(tr_algorithm_state_from_json(&t->algorithm, json_object_get(object, "algorithm"), note, t->err));
+    t->steps = t->algorithm.flat ? t->step : t->steps; /* it has ended early */
     if (json_is_object(best)) {
         TR_TRY(tr_json_get_int(best, "step", true, note, &s->best_step, t->err));
         TR_TRY(tr_json_get_double(best, "score", true, note, &s->best_score, t->err));

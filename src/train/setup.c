@@ -41,6 +41,9 @@ static void fill_limits(tr_trainer *t)
     n->prompt_tokens = s.prompt_tokens;
     n->responses = t->group;
     n->response_tokens = grpo ? t->group * c->rollout.max_tokens : s.target_tokens;
+    if (t->sampled < t->group && s.target_tokens > c->rollout.max_tokens) {
+        n->response_tokens += s.target_tokens - c->rollout.max_tokens;
+    }
     n->targets = n->response_tokens;
     n->train_text = true;
     n->train_vision = t->vision_trains;
@@ -153,6 +156,8 @@ static tr_status make_buffers(tr_trainer *t)
     t->scores = tr_calloc(all, sizeof *t->scores);
     t->texts = tr_calloc(all, sizeof *t->texts);
     t->signs = tr_calloc(all, sizeof *t->signs);
+    t->penalties = tr_calloc(all, sizeof *t->penalties);
+    t->masked = tr_calloc(all, sizeof *t->masked);
     t->reference_logp = tr_calloc(t->reference ? prompts * tokens : 0, sizeof *t->reference_logp);
     t->logp = tr_calloc(tokens, sizeof *t->logp);
     t->entropy = tr_calloc(tokens, sizeof *t->entropy);
@@ -162,9 +167,34 @@ static tr_status make_buffers(tr_trainer *t)
     t->dfeatures = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->dfeatures);
     t->kept_features = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->kept_features);
     bool ok = t->samples && t->groups && t->asked && t->answered && t->target_lengths && t->rewards &&
-              t->advantages && t->scores && t->texts && t->signs && t->reference_logp && t->logp && t->entropy && t->dlogp &&
+              t->advantages && t->scores && t->texts && t->signs && t->penalties && t->masked && t->reference_logp && t->logp && t->entropy && t->dlogp &&
               t->dentropy && t->dfeatures && t->kept_features;
     return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the working memory of a step");
+}
+
+/* What only GRPO needs: its responses, and room to make advantages in. */
+static tr_status make_collection(tr_trainer *t)
+{
+    const tr_config *c = t->config;
+    if (c->algorithm != TR_ALGORITHM_GRPO) {
+        return TR_OK;
+    }
+    size_t prompts = (size_t)t->prompts, all = prompts * (size_t)t->group, tokens = (size_t)t->limits.targets;
+    bool by_token = c->grpo.advantage == TR_ADVANTAGE_BATCH;
+    size_t scratch = by_token ? prompts * tokens : all + (size_t)t->group * (TR_SCORE_PARTS + 1);
+    t->kept_ids = tr_calloc(prompts * tokens, sizeof *t->kept_ids);
+    t->kept_logp = tr_calloc(prompts * tokens, sizeof *t->kept_logp);
+    t->kept_lengths = tr_calloc(all, sizeof *t->kept_lengths);
+    t->kept_stopped = tr_calloc(all, sizeof *t->kept_stopped);
+    t->places = tr_calloc(prompts, sizeof *t->places);
+    t->asked_rows = tr_calloc(prompts * (size_t)(1 + c->grpo.dynamic_rounds), sizeof *t->asked_rows);
+    t->round_asked = tr_calloc(prompts, sizeof *t->round_asked);
+    t->round_answered = tr_calloc(prompts, sizeof *t->round_answered);
+    t->token_advantages = by_token ? tr_calloc(prompts * tokens, sizeof *t->token_advantages) : NULL;
+    t->scratch = tr_calloc(scratch, sizeof *t->scratch);
+    bool ok = t->kept_ids && t->kept_logp && t->kept_lengths && t->kept_stopped && t->places && t->asked_rows &&
+              t->round_asked && t->round_answered && t->scratch && (t->token_advantages || !by_token);
+    return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the responses of a step");
 }
 
 static void fill_settings(tr_trainer *t)
@@ -209,6 +239,7 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     t->start_s = tr_time_s();
     t->prompts = config->grpo.prompts_per_step;
     t->group = config->algorithm == TR_ALGORITHM_GRPO ? config->rollout.group : 1;
+    t->sampled = t->group - (config->algorithm == TR_ALGORITHM_GRPO && config->grpo.off_policy);
     t->vision_trains =
         (config->train.freeze & (TR_FREEZE_VISION | TR_FREEZE_MERGER)) != (TR_FREEZE_VISION | TR_FREEZE_MERGER);
     t->model_dir = tr_strdup(model_dir);
@@ -223,6 +254,10 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
         TR_TRY(options->open_source(options->open_context, config, &t->model->config, true, &t->eval_source, err));
     }
     TR_TRY(tr_order_create(&t->order, t->source, (uint64_t)config->train.seed, err));
+    if (config->algorithm == TR_ALGORITHM_GRPO && config->grpo.difficulty) {
+        TR_TRY(tr_order_weigh(&t->order, (tr_difficulty)config->grpo.difficulty, config->grpo.difficulty_gaussian,
+                              err));
+    }
     TR_TRY(tr_algorithm_state_create(&t->algorithm, config, t->source->rows, t->source->scores, err));
     fill_limits(t);
     if (is_context_small(t, &need) && !options->quiet) {
@@ -232,6 +267,7 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     TR_TRY(fit_memory(t));
     TR_TRY(make_networks(t));
     TR_TRY(make_buffers(t));
+    TR_TRY(make_collection(t));
     fill_settings(t);
 done:
     return status;
@@ -242,6 +278,11 @@ void tr_trainer_free(tr_trainer *t)
     tr_trainer_save_close(t); /* waits for a checkpoint that is being written, while model and logs are there */
     if (t->samples && t->scores && t->texts) {
         tr_trainer_clear(t);
+    }
+    void *made[] = {t->penalties,    t->masked, t->token_advantages, t->scratch,     t->kept_ids,      t->kept_logp,
+                    t->kept_lengths, t->places, t->asked_rows,       t->round_asked, t->round_answered, t->kept_stopped};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        free(made[i]);
     }
     void *owned[] = {t->samples,    t->groups,   t->asked,     t->answered,      t->target_lengths, t->rewards,
                      t->advantages, t->scores,   t->texts,     t->logp,          t->reference_logp, t->entropy,

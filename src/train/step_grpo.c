@@ -1,7 +1,9 @@
-/* step_grpo.c: one step of GRPO: rollout, rewards, reference, update.
+/* step_grpo.c: one step of GRPO: rollout and rewards (collect.c), reference, advantages (advantages.c), update.
  *
  * The log-probabilities recorded while sampling are the old ones: nothing recomputes them. Before the first update
- * they are compared with those of the training forward; the largest difference is the gap, and must read 0. */
+ * they are compared with those of the training forward; the largest difference is the gap, and must read 0. The row's
+ * target in a group (grpo.off_policy) was not sampled: the first forward of the update gives its old ones, so that its
+ * ratio begins at 1 as everyone's, and it has no gap. */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -10,100 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct bar {
-    tr_progress progress;
-    char note[64];
-} bar;
-
-static void show(void *context, int64_t tokens, int64_t finished, int64_t responses)
-{
-    bar *b = context;
-    (void)responses;
-    snprintf(b->note, sizeof b->note, "%lld tokens", (long long)tokens);
-    tr_progress_update(&b->progress, finished, b->note);
-}
-
-/* Answers the step's prompts. TR_NUMERIC is no error here: it marks the step as skipped. */
-static tr_status answer(tr_trainer *t, tr_step_report *report)
-{
-    tr_rollout_times times = {0};
-    bar b;
-    char label[48];
-    for (int64_t i = 0; i < t->prompts; i++) {
-        uint32_t before = 0; /* a row that comes twice in a step gets other random numbers */
-        for (int64_t j = 0; j < i; j++) {
-            before += t->samples[j].row == t->samples[i].row;
-        }
-        t->asked[i] = (tr_rollout_prompt){t->groups[i], (uint32_t)t->samples[i].row, before * (uint32_t)t->group};
-    }
-    snprintf(label, sizeof label, "step %lld rollout", (long long)t->step + 1);
-    tr_progress_begin(&b.progress, label, t->prompts * t->group);
-    tr_status status =
-        tr_rollout_run(t->rollout, t->asked, t->prompts, t->group, &t->sampling, (uint64_t)t->config->train.seed,
-                       (uint32_t)(t->step + 1), t->answered, &times, t->options->quiet ? NULL : show, &b, t->err);
-    if (b.progress.drawn && b.progress.terminal) {
-        fputs("\r\033[K", stderr); /* the step's line takes the bar's place */
-    }
-    report->seconds.prefill += times.prefill_s;
-    report->seconds.rollout += times.decode_s;
-    if (status == TR_NUMERIC) {
-        report->skipped = true;
-        snprintf(report->reason, sizeof report->reason, "%s", t->err->message);
-        return TR_OK;
-    }
-    for (int64_t i = 0; !status && i < t->prompts; i++) {
-        t->groups[i].response_ids = t->answered[i].ids;
-        t->groups[i].lengths = t->answered[i].lengths;
-        t->groups[i].responses = t->answered[i].responses;
-        report->response_tokens += t->answered[i].tokens;
-    }
-    return status;
-}
-
-/* Text and reward of response r of prompt i. */
-static tr_status judge(tr_trainer *t, int64_t i, int64_t r, int64_t at, tr_step_report *report)
-{
-    const tr_rollout_group *a = &t->answered[i];
-    tr_score *score = &t->scores[i * t->group + r];
-    tr_buffer text = {0};
-    tr_status status = t->source->call->text(t->source, a->ids + at, a->lengths[r], &text, t->err);
-    if (!status) {
-        status = t->source->call->score(t->source, &t->samples[i], tr_buffer_text(&text), text.length,
-                                        a->stopped[r], score, t->err);
-    }
-    char *copy = status ? NULL : tr_strndup(tr_buffer_text(&text), text.length);
-    tr_buffer_free(&text);
-    if (status) {
-        return status;
-    }
-    if (!copy) {
-        return tr_fail(t->err, TR_MEMORY, NULL, "out of memory");
-    }
-    t->texts[i * t->group + r] = copy;
-    t->rewards[i * t->group + r] = score->reward;
-    tr_report_response(report, t->samples[i].task, score, a->lengths[r], a->stopped[r]);
-    return TR_OK;
-}
-
-static tr_status judge_all(tr_trainer *t, tr_step_report *report)
-{
-    tr_status status = TR_OK;
-    for (int64_t i = 0; i < t->prompts; i++) {
-        int64_t at = 0;
-        double deviation;
-        for (int64_t r = 0; r < t->group; r++) {
-            if ((status = judge(t, i, r, at, report))) {
-                return status;
-            }
-            at += t->answered[i].lengths[r];
-        }
-        bool equal = tr_advantages(t->advantages + i * t->group, &deviation, t->rewards + i * t->group, t->group,
-                                   (tr_std_kind)t->config->grpo.std, t->config->grpo.std_eps);
-        tr_report_group(report, t->samples[i].task, deviation, equal);
-    }
-    return tr_trainer_watch(t, report);
-}
 
 /* Log-probabilities of the frozen start. */
 static tr_status refer(tr_trainer *t, tr_step_report *report)
@@ -138,7 +46,15 @@ static tr_status update(tr_trainer *t, int64_t number, const tr_policy *policy, 
         if ((status = tr_trainer_forward(t, i, temperature))) {
             return status;
         }
-        for (int64_t k = 0; number == 0 && k < a->tokens; k++) {
+        int64_t sampled = a->tokens;
+        if (t->sampled < t->group) {
+            sampled -= a->lengths[t->sampled];
+            if (number == 0) {
+                memcpy(t->kept_logp + i * t->limits.targets + sampled, t->logp + sampled,
+                       (size_t)a->lengths[t->sampled] * sizeof *t->logp);
+            }
+        }
+        for (int64_t k = 0; number == 0 && k < sampled; k++) {
             double gap = fabs((double)a->logp[k] - (double)t->logp[k]);
             report->gap = gap <= report->gap ? report->gap : gap; /* a NaN is kept */
         }
@@ -149,9 +65,11 @@ static tr_status update(tr_trainer *t, int64_t number, const tr_policy *policy, 
                               a->logp,
                               t->reference ? t->reference_logp + i * t->limits.targets : NULL,
                               t->entropy,
-                              report->responses,
-                              report->response_tokens,
-                              t->config->rollout.max_tokens};
+                              t->loss_responses,
+                              t->loss_tokens,
+                              t->config->rollout.max_tokens,
+                              t->token_advantages ? t->token_advantages + i * t->limits.targets : NULL,
+                              t->masked + i * t->group};
         const tr_policy_sums before = sums;
         tr_policy_loss(policy, &in, &sums, t->dlogp, t->dentropy);
         tr_report_policy(report, t->samples[i].task, &before, &sums);
@@ -172,6 +90,7 @@ static tr_status update(tr_trainer *t, int64_t number, const tr_policy *policy, 
     all->clipped_low += sums.clipped_low;
     all->clipped_high += sums.clipped_high;
     all->ratios += sums.ratios;
+    all->truncated += sums.truncated;
     all->tokens += sums.tokens;
     all->responses += sums.responses;
     return tr_trainer_apply(t, sums.loss, number, report);
@@ -185,14 +104,14 @@ tr_status tr_trainer_step_grpo(tr_trainer *t, tr_step_report *report)
                         (tr_kl_kind)c->grpo.kl_form,
                         c->grpo.clip[0],
                         c->grpo.clip[1],
-                        c->grpo.kl,
-                        c->grpo.entropy};
-    tr_status status = tr_trainer_take(t, report);
-    status = status ? status : answer(t, report);
+                        c->grpo.kl_in == TR_KL_IN_LOSS ? c->grpo.kl : 0,
+                        c->grpo.entropy,
+                        c->grpo.truncate_ratio};
+    tr_status status = tr_trainer_collect(t, report);
     if (status || report->skipped) {
         return status;
     }
-    if ((status = judge_all(t, report)) || (status = refer(t, report))) {
+    if ((status = refer(t, report)) || (status = tr_trainer_make_advantages(t))) {
         return status;
     }
     double start_s = tr_time_s();
@@ -200,5 +119,14 @@ tr_status tr_trainer_step_grpo(tr_trainer *t, tr_step_report *report)
         status = update(t, u, &policy, report);
     }
     report->seconds.update += tr_time_s() - start_s;
+    if (!status && !report->skipped &&
+        tr_algorithm_state_is_flat(&t->algorithm, report->reward / (double)report->responses,
+                                   report->reward_std / (double)report->groups, c->grpo.stop_change)) {
+        fprintf(stderr,
+                "reward and deviation within groups have moved by no more than %g over %lld steps: the run ends with "
+                "step %lld (grpo.stop_window)\n",
+                c->grpo.stop_change, (long long)c->grpo.stop_window, (long long)t->step + 1);
+        t->steps = t->step + 1;
+    }
     return status;
 }

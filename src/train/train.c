@@ -30,7 +30,7 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
                   config->video.decoders, config->video.ahead_bytes},
         .entries = eval ? config->eval : config->data,
         .entry_count = eval ? config->eval_count : config->data_count,
-        .targets = !eval && config->algorithm == TR_ALGORITHM_SFT,
+        .targets = !eval && (config->algorithm == TR_ALGORITHM_SFT || config->grpo.off_policy),
     };
     return tr_source_open(&options, source, err);
 }

@@ -46,6 +46,7 @@ typedef struct tr_step_report {
     int64_t tried;
     double lr, gap; /* of the last update; largest |sampled - recomputed| */
     int64_t responses, response_tokens, prompt_tokens, truncated, formatted, zero_variance, groups;
+    int64_t resampled, filtered; /* groups replaced by dynamic sampling, rows left out by grpo.filter */
     int64_t parsed, shortest, longest; /* responses that were understood; tokens of the extreme ones */
     double reward, reward_std;         /* sums over responses and groups */
     tr_named_sum parts[TR_STEP_NAMES];
@@ -80,15 +81,28 @@ typedef struct tr_trainer {
 
     /* Working memory of a step, planned once. P prompts, T tokens of all their responses at most. */
     int64_t prompts, group;                   /* P; responses to each, 1 for SFT */
+    int64_t sampled;                          /* of these: all, or all but the row's target (grpo.off_policy) */
     tr_sample *samples;                       /* [P] */
     tr_group *groups;                         /* [P] */
     tr_rollout_prompt *asked;                 /* [P] */
-    tr_rollout_group *answered;               /* [P] */
+    tr_rollout_group *answered;               /* [P] in the kept memory below */
     int64_t *target_lengths;                  /* [P] SFT */
-    double *rewards, *advantages;             /* [P * group] */
+    double *rewards, *advantages;             /* [P * group]; rewards with penalties once advantages are made */
+    double *penalties;                        /* [P * group] what length and KL add to the rewards */
+    double *token_advantages;                 /* [P][T / P] reinforce++ only, else NULL */
+    double *scratch;                          /* for making advantages */
+    uint8_t *masked;                          /* [P * group] 1: not in the loss */
+    int64_t loss_responses, loss_tokens;      /* what is in it */
     tr_score *scores;                         /* [P * group] */
     char **texts;                             /* [P * group], owned */
     unsigned *signs;                          /* [P * group] bits of tr_watch_sign */
+    int32_t *kept_ids;                        /* [P][T / P] the step's responses, target included, packed */
+    float *kept_logp;                         /* the same */
+    int64_t *kept_lengths;                    /* [P * group] */
+    uint8_t *kept_stopped;                    /* [P * group] */
+    int64_t *places, *asked_rows, asked_count; /* [P]; [P * (1 + dynamic_rounds)] rows asked in this step so far */
+    tr_rollout_prompt *round_asked;           /* [P] */
+    tr_rollout_group *round_answered;         /* [P] */
     float *reference_logp;                    /* [T] */
     float *logp, *entropy, *dlogp, *dentropy; /* [tokens of one group] */
     float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
@@ -111,6 +125,14 @@ void tr_trainer_free(tr_trainer *t);
  * responses. Broken rows are said, counted and left out. */
 tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report);
 void tr_trainer_clear(tr_trainer *t); /* samples, scores, texts */
+/* Other rows for `count` places (ascending), whose samples, scores and texts go; the features of the rest stay. */
+tr_status tr_trainer_take_again(tr_trainer *t, const int64_t *places, int64_t count, tr_step_report *report);
+
+/* collect.c: takes, answers and judges the step's groups: answered, scores, texts and rewards are filled. */
+tr_status tr_trainer_collect(tr_trainer *t, tr_step_report *report);
+/* advantages.c: advantages, masked and the totals of the loss from the rewards (and log-probabilities of policy and
+ * reference, where the KL stands in the reward). Brings the moving moments up to the step. */
+tr_status tr_trainer_make_advantages(tr_trainer *t);
 
 /* One step; the report is filled also when the step is skipped. Errors are only those that end a run. */
 tr_status tr_trainer_step_grpo(tr_trainer *t, tr_step_report *report); /* step_grpo.c */

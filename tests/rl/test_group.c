@@ -160,7 +160,7 @@ static void test_grpo_gradients_through_the_network(void **state)
     size_t count;
     float *old = golden_floats(&g, "in/old_logp", &count);
     const double *advantages = golden_tensor(&g, "in/advantages", &count);
-    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0.04, 0};
+    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0.04, 0, 0};
     tr_policy_sums sums = {0};
     tr_model_zero_gradients(model);
     for (int i = 0; i < 3; i++) {
@@ -180,7 +180,7 @@ static void test_grpo_gradients_through_the_network(void **state)
         need_ok(tr_network_vision_forward(network, &o.p.visual, true, o.p.features, &err), &err);
         need_ok(tr_network_group_forward(network, &group, 1, true, logp + at, entropy + at, &err), &err);
         tr_policy_input in = {4,  o.lengths, advantages + 4 * i, logp + at, old + at, ref + at, entropy + at, 12,
-                              67, 0};
+                              67, 0, NULL, NULL};
         tr_policy_loss(&policy, &in, &sums, dlogp + at, NULL);
         need_ok(tr_network_group_backward(network, &group, dlogp + at, NULL, dfeatures, &err), &err);
         need_ok(tr_network_vision_backward(network, &o.p.visual, dfeatures, &err), &err);

@@ -13,17 +13,17 @@ static const struct {
     tr_policy policy;
     int64_t length; /* constant averaging */
 } variants[] = {
-    {"grpo", {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0, 0}, 0},
-    {"grpo-kl", {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0.04, 0}, 0},
-    {"bnpo-kl-entropy", {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.2, 0.01, 0.001}, 0},
-    {"dapo", {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.28, 0, 0}, 0},
-    {"dapo-kl", {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.28, 0.04, 0}, 0},
-    {"dr-grpo", {TR_RATIO_TOKEN, TR_LOSS_CONSTANT, TR_KL_K3, 0.2, 0.2, 0, 0}, 16},
-    {"dr-grpo-kl", {TR_RATIO_TOKEN, TR_LOSS_CONSTANT, TR_KL_K3, 0.2, 0.2, 0.04, 0}, 16},
-    {"gspo", {TR_RATIO_SEQUENCE, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.28, 0, 0}, 0},
-    {"gspo-kl", {TR_RATIO_SEQUENCE, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.28, 0.04, 0}, 0},
-    {"gspo-paper", {TR_RATIO_SEQUENCE, TR_LOSS_SEQUENCE, TR_KL_K3, 0.0003, 0.0004, 0, 0}, 0},
-    {"cispo", {TR_RATIO_CONSTANT, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.28, 0, 0}, 0},
+    {"grpo", {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0, 0, 0}, 0},
+    {"grpo-kl", {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0.04, 0, 0}, 0},
+    {"bnpo-kl-entropy", {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.2, 0.01, 0.001, 0}, 0},
+    {"dapo", {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.28, 0, 0, 0}, 0},
+    {"dapo-kl", {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.28, 0.04, 0, 0}, 0},
+    {"dr-grpo", {TR_RATIO_TOKEN, TR_LOSS_CONSTANT, TR_KL_K3, 0.2, 0.2, 0, 0, 0}, 16},
+    {"dr-grpo-kl", {TR_RATIO_TOKEN, TR_LOSS_CONSTANT, TR_KL_K3, 0.2, 0.2, 0.04, 0, 0}, 16},
+    {"gspo", {TR_RATIO_SEQUENCE, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.28, 0, 0, 0}, 0},
+    {"gspo-kl", {TR_RATIO_SEQUENCE, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.28, 0.04, 0, 0}, 0},
+    {"gspo-paper", {TR_RATIO_SEQUENCE, TR_LOSS_SEQUENCE, TR_KL_K3, 0.0003, 0.0004, 0, 0, 0}, 0},
+    {"cispo", {TR_RATIO_CONSTANT, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.28, 0, 0, 0}, 0},
 };
 
 static double number(const json_t *object, const char *key)
@@ -47,7 +47,7 @@ static void run_variant(const golden *g, size_t v, tr_policy_sums *sums, float *
         const int64_t *lengths = golden_tensor(g, key, &count);
         tr_policy_input in = {
             4,  lengths,         advantages + group * 4, logp + at, old + at, ref + at, entropy + at,
-            12, (int64_t)tokens, variants[v].length};
+            12, (int64_t)tokens, variants[v].length, NULL, NULL};
         tr_policy_loss(&variants[v].policy, &in, sums, dlogp + at, dentropy + at);
         for (size_t r = 0; r < count; r++) {
             at += lengths[r];
@@ -155,7 +155,7 @@ static double one_token_each(const tr_policy *policy, int n, const double *advan
     for (int i = 0; i < n; i++) {
         lengths[i] = 1;
     }
-    tr_policy_input in = {n, lengths, advantages, logp, old, ref, NULL, n, n, 1};
+    tr_policy_input in = {n, lengths, advantages, logp, old, ref, NULL, n, n, 1, NULL, NULL};
     tr_policy_loss(policy, &in, sums, dlogp, NULL);
     return sums->loss;
 }
@@ -164,7 +164,7 @@ static void test_published_cases(void **state)
 {
     (void)state;
     float dlogp[16];
-    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.2, 0, 0};
+    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.2, 0, 0, 0};
     tr_policy_sums sums = {0};
     const double advantages[3] = {1, -1, 2}, none[3] = {0};
     const float logp[3] = {-1.69315f, -1.0f, -0.59453f}, old[3] = {-1, -1, -1};
@@ -232,8 +232,8 @@ static void test_cs336_microbatch_steps(void **state)
     const char *key = "microbatch_step grpo_clip cliprange 0.1 (masked mean per row, mean over rows, / grad_acc) "
                       "loss + d loss/d policy_log_probs";
     const json_t *want = json_object_get(json_object_get(file, "expected"), key);
-    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.1, 0.1, 0, 0};
-    tr_policy_input input = {2, lengths, advantages, logp, old, NULL, NULL, 4, 0, 0}; /* 2 rows x 2 accumulations */
+    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.1, 0.1, 0, 0, 0};
+    tr_policy_input input = {2, lengths, advantages, logp, old, NULL, NULL, 4, 0, 0, NULL, NULL}; /* 2 rows x 2 accumulations */
     tr_policy_sums sums = {0};
     tr_policy_loss(&policy, &input, &sums, dlogp, NULL);
     double loss = number(want, "loss");
@@ -284,8 +284,8 @@ static void test_gradients_by_finite_differences(void **state)
     for (int ratio = 0; ratio < 2; ratio++) {
         for (int loss = 0; loss < 3; loss++) {
             for (int kl = 0; kl < 3; kl++) {
-                tr_policy policy = {(tr_ratio_kind)ratio, (tr_loss_kind)loss, (tr_kl_kind)kl, 0.2, 0.1, 0.3, 0};
-                tr_policy_input in = {4, lengths, advantages, logp, old, ref, NULL, 4, 8, 5};
+                tr_policy policy = {(tr_ratio_kind)ratio, (tr_loss_kind)loss, (tr_kl_kind)kl, 0.2, 0.1, 0.3, 0, 0};
+                tr_policy_input in = {4, lengths, advantages, logp, old, ref, NULL, 4, 8, 5, NULL, NULL};
                 tr_policy_sums sums = {0};
                 tr_policy_loss(&policy, &in, &sums, d, NULL);
                 for (int i = 0; i < 8; i++) {
@@ -310,8 +310,8 @@ static void test_on_policy_clips_nothing_and_is_reinforce(void **state)
     const double advantages[2] = {0.5, -0.5};
     const float logp[4] = {-1, -2, -3, -0.5f};
     float d[4];
-    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0, 0};
-    tr_policy_input in = {2, lengths, advantages, logp, logp, NULL, NULL, 2, 4, 0};
+    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.2, 0.2, 0, 0, 0};
+    tr_policy_input in = {2, lengths, advantages, logp, logp, NULL, NULL, 2, 4, 0, NULL, NULL};
     tr_policy_sums sums = {0};
     tr_policy_loss(&policy, &in, &sums, d, NULL);
     assert_int_equal(sums.clipped_low + sums.clipped_high, 0);
