@@ -81,15 +81,20 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
     return status ? status : prepare(t, i, report, err);
 }
 
+/* Whether grpo.filter keeps a row out; never one that has no score yet. */
+static bool is_filtered(const tr_trainer *t, int64_t row)
+{
+    const double *range = t->config->grpo.filter_range, score = t->algorithm.scores ? t->algorithm.scores[row] : NAN;
+    return !isnan(score) && !(score > range[0] && score <= range[1]);
+}
+
 /* The next row of the order that grpo.filter lets pass. When none does any more, what is known of them is forgotten:
  * all come again, which is better than a run that ends in its middle. */
 static tr_status next_row(tr_trainer *t, int64_t *row, tr_step_report *report)
 {
-    const double *range = t->config->grpo.filter_range;
     for (int64_t left_out = 0;; left_out++) {
         tr_status status = tr_order_next(&t->order, row, t->err);
-        double score = status || !t->algorithm.scores ? NAN : t->algorithm.scores[*row];
-        if (status || isnan(score) || (score > range[0] && score <= range[1])) {
+        if (status || !is_filtered(t, *row)) {
             return status;
         }
         report->filtered++;
@@ -132,8 +137,14 @@ static tr_status look_ahead(tr_trainer *t)
     int64_t *rows = tr_calloc((size_t)count, sizeof *rows);
     tr_status status = rows ? tr_order_peek(&t->order, rows, count, t->err)
                             : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the rows to come");
+    int64_t wanted = 0;
+    for (int64_t i = 0; !status && i < count; i++) {
+        if (!is_filtered(t, rows[i])) {
+            rows[wanted++] = rows[i];
+        }
+    }
     if (!status) {
-        tr_source_ahead(t->source, rows, count);
+        tr_source_ahead(t->source, rows, wanted);
     }
     free(rows);
     return status;
@@ -158,7 +169,7 @@ tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report)
 tr_status tr_trainer_take_again(tr_trainer *t, const int64_t *places, int64_t count, tr_step_report *report)
 {
     double decode_s = t->source->decode_s;
-    tr_status status = TR_OK;
+    tr_status status = look_ahead(t);
     for (int64_t i = 0, k = 0; !status && i < t->prompts; i++) {
         if (k < count && places[k] == i) {
             clear_place(t, i);

@@ -47,7 +47,7 @@ static void run_variant(const golden *g, size_t v, tr_policy_sums *sums, float *
         const int64_t *lengths = golden_tensor(g, key, &count);
         tr_policy_input in = {
             4,  lengths,         advantages + group * 4, logp + at, old + at, ref + at, entropy + at,
-            12, (int64_t)tokens, variants[v].length, NULL, NULL};
+            12, (int64_t)tokens, variants[v].length,     NULL,      NULL};
         tr_policy_loss(&variants[v].policy, &in, sums, dlogp + at, dentropy + at);
         for (size_t r = 0; r < count; r++) {
             at += lengths[r];
@@ -199,6 +199,105 @@ static void test_published_cases(void **state)
     assert_true(fabs(one_token_each(&policy, 3, ones, after, before, NULL, dlogp, &sums) + 1.2) < 1e-9);
 }
 
+/* slime's dual clip, which is the truncation of the importance weight at c: ratios 2, 2, 0.5 with c = 1.5. */
+static void test_truncated_importance_weights(void **state)
+{
+    (void)state;
+    const double advantages[3] = {2, -2, 2}, want[3] = {-2.4, 3.0, -1.0}, slope[3] = {0, 0, -1};
+    const float old[3] = {0, 0, 0}, logp[3] = {0.69314718f, 0.69314718f, -0.69314718f};
+    for (int i = 0; i < 3; i++) {
+        tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.2, 0, 0, 1.5};
+        tr_policy_sums sums = {0};
+        float d;
+        assert_true(fabs(one_token_each(&policy, 1, advantages + i, logp + i, old, NULL, &d, &sums) - want[i]) <
+                    1e-6);
+        assert_true(fabs((double)d - slope[i]) < 1e-6);
+        assert_int_equal(sums.truncated, i < 2);
+        policy.truncate = 0; /* without it a bad response far above its old probability is pushed without bound */
+        memset(&sums, 0, sizeof sums);
+        double loss = one_token_each(&policy, 1, advantages + i, logp + i, old, NULL, &d, &sums);
+        assert_true(fabs(loss - (i == 1 ? 4 : want[i])) < 1e-6 && sums.truncated == 0);
+        /* the whole response's ratio is bounded alike; a constant factor (CISPO) at the smaller of both bounds */
+        policy.truncate = 1.5;
+        policy.ratio = TR_RATIO_SEQUENCE;
+        memset(&sums, 0, sizeof sums);
+        assert_true(fabs(one_token_each(&policy, 1, advantages + i, logp + i, old, NULL, &d, &sums) - want[i]) <
+                    1e-6);
+        policy.ratio = TR_RATIO_CONSTANT;
+        policy.clip_high = 9;
+        memset(&sums, 0, sizeof sums);
+        one_token_each(&policy, 1, advantages + i, logp + i, old, NULL, &d, &sums);
+        assert_true(fabs((double)d + (i < 2 ? 1.5 : 0.5) * advantages[i]) < 1e-6);
+    }
+    const float far[1] = {NAN}; /* a NaN ratio must stay visible */
+    tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_TOKEN, TR_KL_K3, 0.2, 0.2, 0, 0, 1.5};
+    tr_policy_sums sums = {0};
+    float d;
+    assert_true(isnan(one_token_each(&policy, 1, advantages, far, old, NULL, &d, &sums)));
+}
+
+/* torchtune's KL-shaped rewards: -0.5 (logp - ref) at every token, the score at the last one. What a token's return
+ * loses is 0.5 times the sum from it to the end. */
+static void test_kl_in_the_reward(void **state)
+{
+    (void)state;
+    const float logp[3] = {0.4f, 0.5f, 0.6f}, ref[3] = {0.6f, 0.7f, 0.8f};
+    const double rewards[3] = {0.1, 0.1, 2.1}, score = 2;
+    double to_go[3], rest = 0;
+    double sum = tr_policy_kl(TR_KL_K1, logp, ref, 3, to_go);
+    for (int t = 2; t >= 0; t--) {
+        rest += rewards[t];
+        assert_true(fabs(score - 0.5 * to_go[t] - rest) < 1e-6);
+    }
+    assert_true(fabs(sum - to_go[0]) == 0 && fabs(sum + 0.6) < 1e-6);
+    assert_true(fabs(tr_policy_kl(TR_KL_K2, logp, ref, 3, NULL) - 3 * 0.5 * 0.04) < 1e-6);
+    assert_true(fabs(tr_policy_kl(TR_KL_K3, logp, ref, 3, NULL) - 3 * (exp(0.2) - 1.2)) < 1e-6);
+    assert_true(tr_policy_kl(TR_KL_K1, logp, ref, 0, NULL) == 0);
+}
+
+/* A masked response changes nothing but its own gradients, which are 0; advantages of tokens take the place of the
+ * response's. */
+static void test_masks_and_advantages_of_tokens(void **state)
+{
+    (void)state;
+    const int64_t lengths[3] = {2, 3, 1}, kept[2] = {2, 1};
+    const double advantages[3] = {1, 5, -0.5}, kept_advantages[2] = {1, -0.5};
+    const double of_tokens[6] = {1, 1, 5, 5, 5, -0.5}, rising[3] = {0.5, 1.5, -0.5};
+    const float logp[6] = {-1, -2, -3, -0.5f, -4, -0.25f}, kept_logp[3] = {-1, -2, -0.25f};
+    const float entropy[6] = {1, 2, 3, 4, 5, 6}, kept_entropy[3] = {1, 2, 6};
+    const uint8_t masked[3] = {0, 1, 0}, all[3] = {1, 1, 1};
+    for (int loss = 0; loss < 3; loss++) {
+        tr_policy policy = {TR_RATIO_TOKEN, (tr_loss_kind)loss, TR_KL_K3, 0.2, 0.2, 0.3, 0.1, 0};
+        float d[6], de[6], want[3], wante[3];
+        tr_policy_sums sums = {0}, without = {0};
+        tr_policy_input in = {3, lengths, advantages, logp, logp, logp, entropy, 2, 3, 5, NULL, masked};
+        tr_policy_input out = {2,    kept, kept_advantages, kept_logp, kept_logp, kept_logp, kept_entropy, 2, 3, 5,
+                               NULL, NULL};
+        tr_policy_loss(&policy, &in, &sums, d, de);
+        tr_policy_loss(&policy, &out, &without, want, wante);
+        assert_true(sums.loss == without.loss && sums.tokens == 3 && sums.responses == 2 && sums.ratios == 3);
+        assert_true(sums.entropy == without.entropy && sums.kl == without.kl);
+        assert_true(d[0] == want[0] && d[1] == want[1] && d[5] == want[2] && de[5] == wante[2]);
+        assert_true(d[2] == 0 && d[3] == 0 && d[4] == 0 && de[3] == 0);
+        in.token_advantages = of_tokens;
+        memset(&sums, 0, sizeof sums);
+        float again[6];
+        tr_policy_loss(&policy, &in, &sums, again, de);
+        assert_memory_equal(again, d, sizeof d);
+        out.token_advantages = rising;
+        tr_policy_loss(&policy, &out, &without, want, wante);
+        assert_true(fabs((double)want[1] - 3 * (double)want[0]) < 1e-6); /* on-policy: -A times the weight */
+        in.masked = all; /* everything cut off: no loss, no gradient, no division */
+        in.step_responses = in.step_tokens = 0;
+        memset(&sums, 0, sizeof sums);
+        tr_policy_loss(&policy, &in, &sums, d, de);
+        assert_true(sums.loss == 0 && sums.tokens == 0);
+        for (int t = 0; t < 6; t++) {
+            assert_true(d[t] == 0 && de[t] == 0);
+        }
+    }
+}
+
 static void fill(json_t *rows, const json_t *mask, float *out, int64_t lengths[2])
 {
     size_t n = 0;
@@ -233,7 +332,8 @@ static void test_cs336_microbatch_steps(void **state)
                       "loss + d loss/d policy_log_probs";
     const json_t *want = json_object_get(json_object_get(file, "expected"), key);
     tr_policy policy = {TR_RATIO_TOKEN, TR_LOSS_SEQUENCE, TR_KL_K3, 0.1, 0.1, 0, 0, 0};
-    tr_policy_input input = {2, lengths, advantages, logp, old, NULL, NULL, 4, 0, 0, NULL, NULL}; /* 2 rows x 2 accumulations */
+    tr_policy_input input = {2,    lengths, advantages, logp, old,  NULL,
+                             NULL, 4,       0,          0,    NULL, NULL}; /* 2 rows x 2 accumulations */
     tr_policy_sums sums = {0};
     tr_policy_loss(&policy, &input, &sums, dlogp, NULL);
     double loss = number(want, "loss");
@@ -381,6 +481,9 @@ int main(void)
         cmocka_unit_test(test_advantages_equal_the_formulas),
         cmocka_unit_test(test_equal_rewards_give_exactly_zero),
         cmocka_unit_test(test_published_cases),
+        cmocka_unit_test(test_truncated_importance_weights),
+        cmocka_unit_test(test_kl_in_the_reward),
+        cmocka_unit_test(test_masks_and_advantages_of_tokens),
         cmocka_unit_test(test_cs336_microbatch_steps),
         cmocka_unit_test(test_gradients_by_finite_differences),
         cmocka_unit_test(test_on_policy_clips_nothing_and_is_reinforce),

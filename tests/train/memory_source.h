@@ -28,6 +28,9 @@ typedef struct memory_rows {
     char names[ROWS][8];
     int64_t broken, constant, not_finite; /* rows; -1: none */
     int64_t loads, stop_at;               /* raises `stop` at that load; 0: never */
+    bool good_targets;                    /* targets earn the largest reward */
+    bool scored;                          /* the rows have these scores */
+    double scores[ROWS];
     volatile sig_atomic_t stop;
 } memory_rows;
 
@@ -76,7 +79,7 @@ static inline tr_status memory_load(tr_source *source, int64_t row, bool target,
         s->target_count = TARGET;
         s->target_ids = calloc(TARGET, sizeof *s->target_ids);
         for (int i = 0; i < TARGET; i++) {
-            s->target_ids[i] = i == TARGET - 1 ? END : own_token(row) + i;
+            s->target_ids[i] = i == TARGET - 1 ? END : own_token(row) + (m->good_targets ? 2 : 1) * i;
         }
     }
     return tr_positions(&m->config, s->prompt_ids, PROMPT, s->visual.grids, 1, &spg, s->positions, NULL, err);
@@ -161,6 +164,7 @@ static inline tr_status memory_open(void *context, const tr_config *config, cons
                             .entries = 1,
                             .banned = m->banned,
                             .limits = {4 * VISUAL, 16, PROMPT, TARGET}};
+    m->source.scores = m->scored ? m->scores : NULL;
     *source = &m->source;
     rows_open = m;
     return TR_OK;
