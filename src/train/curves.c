@@ -210,15 +210,22 @@ static void lay_out(page *p, const table *t)
     }
 }
 
-/* The values of one line, NaN where a step has none; NULL when memory is out. */
-static double *values_of(const table *t, const panel *p, size_t line)
+/* The points of one line: its steps, then its values (one block). Steps without a number are left out: not every
+ * batch holds every task, and a line with holes says less. NULL when memory is out. */
+static double *points_of(const table *t, const panel *p, size_t line, size_t *count)
 {
-    double *values = tr_calloc(t->count, sizeof *values);
-    for (size_t i = 0; values && i < t->count; i++) {
+    double *points = tr_calloc(t->count, 2 * sizeof *points);
+    size_t n = 0;
+    for (size_t i = 0; points && i < t->count; i++) {
         double all = p->share ? number_at(t->rows[i], "responses") : 1;
-        values[i] = number_at(t->rows[i], p->paths[line]) / all;
+        double value = number_at(t->rows[i], p->paths[line]) / all;
+        if (isfinite(value)) {
+            points[n] = t->steps[i];
+            points[t->count + n++] = value;
+        }
     }
-    return values;
+    *count = n;
+    return points;
 }
 
 static tr_status draw(const table *t, const page *p, const char *out, tr_error *err)
@@ -231,9 +238,10 @@ static tr_status draw(const table *t, const page *p, const char *out, tr_error *
     for (size_t i = 0; ok && i < p->count; i++) {
         const panel *from = &p->panels[i];
         for (size_t s = 0; ok && s < from->count; s++) {
-            double *values = values_of(t, from, s);
-            series[i * SERIES + s] = (tr_plot_series){from->names[s], t->steps, values, t->count};
-            ok = values;
+            size_t count;
+            double *points = points_of(t, from, s, &count);
+            series[i * SERIES + s] = (tr_plot_series){from->names[s], points, points + t->count, count};
+            ok = points != NULL;
         }
         panels[i] = (tr_plot_panel){from->title, "step", series + i * SERIES, from->count, t->count / 20};
     }
@@ -241,7 +249,7 @@ static tr_status draw(const table *t, const page *p, const char *out, tr_error *
     status = status ? status : tr_plot_svg(title, panels, p->count, 3, &text, err);
     status = status ? status : tr_file_write_atomic(path, tr_buffer_text(&text), text.length, err);
     for (size_t i = 0; series && i < p->count * SERIES; i++) {
-        free((void *)(uintptr_t)series[i].y);
+        free((void *)(uintptr_t)series[i].x);
     }
     tr_buffer_free(&text);
     free(panels);

@@ -197,7 +197,7 @@ static json_t *watch_object(const int64_t *watch)
 static json_t *task_rewards(const tr_step_report *r)
 {
     json_t *object = json_object();
-    for (int i = 0; i < TR_STEP_TASKS && r->tasks[i].name[0]; i++) {
+    for (int i = 0; i < TR_STEP_TASKS; i++) {
         if (r->tasks[i].responses) {
             json_object_set_new(object, r->tasks[i].name, ratio(r->tasks[i].reward, r->tasks[i].responses));
         }
@@ -237,8 +237,10 @@ static json_t *task_object(const tr_trainer *t, const tr_task_report *r)
 static json_t *task_objects(const tr_trainer *t, const tr_step_report *r)
 {
     json_t *object = json_object();
-    for (int i = 0; i < TR_STEP_TASKS && r->tasks[i].name[0]; i++) {
-        json_object_set_new(object, r->tasks[i].name, task_object(t, &r->tasks[i]));
+    for (int i = 0; i < TR_STEP_TASKS; i++) {
+        if (r->tasks[i].name[0]) {
+            json_object_set_new(object, r->tasks[i].name, task_object(t, &r->tasks[i]));
+        }
     }
     return object;
 }
@@ -385,7 +387,7 @@ static void refresh_curves(tr_trainer *t)
 tr_status tr_trainer_log_step(tr_trainer *t, const tr_step_report *report, json_t *eval, json_t **last)
 {
     json_t *object = step_object(t, report);
-    t->many_tasks = t->many_tasks || report->tasks[1].name[0];
+    t->many_tasks = t->many_tasks || json_object_size(json_object_get(object, "tasks")) > 1;
     if (eval) {
         json_object_set(object, "eval", eval);
     }

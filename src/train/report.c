@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "task/reward.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,11 @@ void tr_report_add(tr_named_sum *sums, const char *name, double value)
     }
 }
 
-/* There are fewer tasks than places: the last one is never reached. */
+/* Every known task has its place, so that steps list them in one order; behind those there is room for others. */
 tr_task_report *tr_report_task(tr_step_report *report, const char *task)
 {
-    int i = 0;
+    tr_task known;
+    int i = tr_task_from_name(task, &known, NULL) ? TR_TASK_COUNT : (int)known;
     while (i < TR_STEP_TASKS - 1 && report->tasks[i].name[0] && strcmp(report->tasks[i].name, task) != 0) {
         i++;
     }

@@ -50,7 +50,7 @@ typedef struct tr_step_report {
     int64_t parsed, shortest, longest; /* responses that were understood; tokens of the extreme ones */
     double reward, reward_std;         /* sums over responses and groups */
     tr_named_sum parts[TR_STEP_NAMES];
-    tr_task_report tasks[TR_STEP_TASKS]; /* those with a name */
+    tr_task_report tasks[TR_STEP_TASKS]; /* those with a name, in the order of tr_task */
     int64_t watch[TR_WATCH_COUNT];       /* responses that show a sign of task/watch.h */
     tr_step_seconds seconds;
 } tr_step_report;
