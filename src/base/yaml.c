@@ -194,12 +194,34 @@ static tr_status parse_failed(struct fy_diag *diag, const char *name, tr_error *
     return tr_fail(err, TR_FORMAT, where, "not valid YAML: %s", first->msg);
 }
 
+/* Only blanks, comments and document marks: the library has no document for that. */
+static bool is_blank(const char *text, size_t length)
+{
+    for (const char *p = text, *end = text + length; p < end; p++) {
+        const char *line_end = memchr(p, '\n', (size_t)(end - p));
+        line_end = line_end ? line_end : end;
+        p += !strncmp(p, "---", 3) || !strncmp(p, "...", 3) ? 3 : 0;
+        while (p < line_end && (*p == ' ' || *p == '\t' || *p == '\r')) {
+            p++;
+        }
+        if (p < line_end && *p != '#') {
+            return false;
+        }
+        p = line_end;
+    }
+    return true;
+}
+
 tr_status tr_yaml_parse(const char *text, size_t length, const char *name, json_t **root, tr_yaml_places *places,
                         tr_error *err)
 {
     *root = NULL;
     if (memchr(text, 0, length)) {
         return tr_fail(err, TR_FORMAT, name, "not valid YAML: the text holds a NUL byte");
+    }
+    if (is_blank(text, length)) {
+        *root = json_null();
+        return TR_OK;
     }
     struct fy_diag_cfg diag_config;
     fy_diag_cfg_default(&diag_config);

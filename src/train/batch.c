@@ -40,6 +40,9 @@ static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_er
     tr_sample *s = &t->samples[i];
     const float *features = NULL;
     tr_status status = TR_OK;
+    if (t->leaders[i] != i) { /* the group of its leader holds it */
+        return TR_OK;
+    }
     if (t->config->algorithm == TR_ALGORITHM_GRPO || !t->vision_trains) {
         status = tr_features_get(t->features, t->network, &t->model->config, t->source, s, t->version, &features,
                                  &report->seconds.vision, &report->seconds.stall, err);
@@ -50,6 +53,15 @@ static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_er
                               .features = features,
                               .visual_tokens = s->visual_tokens};
     return status;
+}
+
+/* The sample whose packed group a row joins: that of the sample before, when it has the same clip and room. */
+static int64_t leader_of(const tr_trainer *t, int64_t i, int64_t row)
+{
+    const uint64_t *shared = t->source->shared;
+    bool joins = t->order.together > 1 && shared && i > 0 && shared[t->samples[i - 1].row] == shared[row] &&
+                 i - t->leaders[i - 1] < t->pack.pairs;
+    return joins ? t->leaders[i - 1] : i;
 }
 
 /* Loads a row as sample i, whole or not at all. */
@@ -74,7 +86,8 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
         status = tr_fail(err, TR_INVALID, s->id, "the target takes %lld tokens, at most %lld were planned for",
                          (long long)s->target_count, (long long)room);
     }
-    if (!status && s->visual_tokens && t->vision_trains) { /* their backward needs the pixels again */
+    t->leaders[i] = leader_of(t, i, row);
+    if (!status && s->visual_tokens && t->vision_trains && t->leaders[i] == i) { /* their backward needs the pixels again */
         status = t->source->call->patches(t->source, s, err);
     }
     report->seconds.stall += tr_time_s() - start_s;

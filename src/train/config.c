@@ -111,16 +111,31 @@ static char *resolve(const char *folder, const char *path)
 
 /* ---- values ---- */
 
+/* What stands there, for a message: a number, 'a text', [1, 2], or the kind of value. */
+static void describe(const json_t *value, char *out, size_t size)
+{
+    if (json_is_number(value)) {
+        snprintf(out, size, "%.10g", json_number_value(value));
+    } else if (json_is_string(value)) {
+        snprintf(out, size, "'%s'", json_string_value(value));
+    } else if (json_is_array(value)) {
+        char *text = json_dumps(value, JSON_REAL_PRECISION(10));
+        snprintf(out, size, "%s", !json_array_size(value) ? "an empty list" : text ? text : "a list");
+        if (text && strlen(text) >= size) {
+            snprintf(out, size, "a list of %zu", json_array_size(value));
+        }
+        free(text);
+    } else if (json_is_boolean(value)) {
+        snprintf(out, size, "%s", json_is_true(value) ? "true" : "false");
+    } else {
+        snprintf(out, size, "%s", tr_json_type_name(value));
+    }
+}
+
 static tr_status wrong(const reader *r, const char *name, const tr_key *key, const json_t *value)
 {
     char where[512], found[96];
-    if (json_is_number(value)) {
-        snprintf(found, sizeof found, "%.10g", json_number_value(value));
-    } else if (json_is_string(value)) {
-        snprintf(found, sizeof found, "'%s'", json_string_value(value));
-    } else {
-        snprintf(found, sizeof found, "%s", tr_json_type_name(value));
-    }
+    describe(value, found, sizeof found);
     return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where), "%s must be %s, found %s", name,
                    tr_key_type(key), found);
 }
@@ -157,50 +172,70 @@ static bool read_bytes(const json_t *value, uint64_t *out)
     return true;
 }
 
-static bool read_parts(const tr_key *key, const json_t *value, unsigned *out)
+/* The names of a key's choices, for messages; how many. */
+enum { CHOICES = 16 };
+static size_t choices_of(const tr_key *key, char names[CHOICES][64], const char *list[CHOICES])
 {
-    char name[64];
+    size_t count = 0;
+    while (count < CHOICES && tr_key_choice(key, (int)count, names[count], sizeof names[count])) {
+        list[count] = names[count];
+        count++;
+    }
+    return count;
+}
+
+/* A name that is none of the key's choices. */
+static tr_status no_choice(const reader *r, const char *name, const tr_key *key, const char *found)
+{
+    char where[512], names[CHOICES][64];
+    const char *list[CHOICES];
+    size_t count = choices_of(key, names, list);
+    const char *near = tr_nearest(found, list, count);
+    return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where), "%s must be %s, found '%s'%s%s%s", name,
+                   tr_key_type(key), found, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+static tr_status read_parts(const reader *r, const char *name, const tr_key *key, const json_t *value, unsigned *out)
+{
+    char choice[64];
     size_t index;
     json_t *item;
     *out = 0;
     if (!json_is_array(value)) {
-        return false;
+        return wrong(r, name, key, value);
     }
     json_array_foreach(value, index, item)
     {
         unsigned bit = 0;
-        for (int i = 0; json_is_string(item) && tr_key_choice(key, i, name, sizeof name); i++) {
-            bit = strcmp(name, json_string_value(item)) ? bit : 1u << i;
+        if (!json_is_string(item)) {
+            return wrong(r, name, key, value);
+        }
+        for (int i = 0; tr_key_choice(key, i, choice, sizeof choice); i++) {
+            bit = strcmp(choice, json_string_value(item)) ? bit : 1u << i;
         }
         if (!bit) {
-            return false;
+            return no_choice(r, name, key, json_string_value(item));
         }
         *out |= bit;
     }
-    return true;
+    return TR_OK;
 }
 
 static tr_status read_choice(const reader *r, const char *name, const tr_key *key, const json_t *value, int *out)
 {
-    char choice[64], where[512], names[16][64];
-    const char *list[16];
-    size_t count = 0;
+    char names[CHOICES][64];
+    const char *list[CHOICES];
     if (!json_is_string(value)) {
         return wrong(r, name, key, value);
     }
-    for (int i = 0; i < 16 && tr_key_choice(key, i, choice, sizeof choice); i++) {
-        if (!strcmp(choice, json_string_value(value))) {
-            *out = i;
+    size_t count = choices_of(key, names, list);
+    for (size_t i = 0; i < count; i++) {
+        if (!strcmp(list[i], json_string_value(value))) {
+            *out = (int)i;
             return TR_OK;
         }
-        snprintf(names[count], sizeof names[0], "%s", choice);
-        list[count] = names[count];
-        count++;
     }
-    const char *near = tr_nearest(json_string_value(value), list, count);
-    return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where), "%s must be %s, found '%s'%s%s%s", name,
-                   tr_key_type(key), json_string_value(value), near ? " (did you mean '" : "", near ? near : "",
-                   near ? "'?)" : "");
+    return no_choice(r, name, key, json_string_value(value));
 }
 
 /* Names have no slash; a file of the user's own has one, or says what it is. */
@@ -261,7 +296,13 @@ static tr_status read_value(const reader *r, const char *name, const tr_key *key
         }
         return TR_OK;
     case TR_KEY_PARTS:
-        return read_parts(key, value, field) ? TR_OK : wrong(r, name, key, value);
+        return read_parts(r, name, key, value, field);
+    case TR_KEY_BOOL:
+        if (!json_is_boolean(value)) {
+            return wrong(r, name, key, value);
+        }
+        *(bool *)field = json_is_true(value);
+        return TR_OK;
     case TR_KEY_NONE: {
         char where[512];
         return json_is_null(value)
@@ -277,12 +318,13 @@ static tr_status read_value(const reader *r, const char *name, const tr_key *key
     return TR_OK;
 }
 
+enum { KEYS = 256 };
 static tr_status unknown(const reader *r, const char *name, const char *prefix, const tr_key *keys, size_t count)
 {
-    const char *near = NULL, *last = strrchr(name, '.') ? strrchr(name, '.') + 1 : name, *names[64] = {0};
-    char where[512], firsts[64][32];
+    const char *near = NULL, *last = strrchr(name, '.') ? strrchr(name, '.') + 1 : name, *names[KEYS] = {0};
+    char where[512], firsts[KEYS][32];
     size_t n = 0, width = strlen(prefix);
-    for (size_t i = 0; i < count && n < 64; i++) { /* names on the same level */
+    for (size_t i = 0; i < count && n < KEYS; i++) { /* names on the same level */
         if (!strncmp(keys[i].name, prefix, width)) {
             snprintf(firsts[n], sizeof firsts[0], "%.*s", (int)strcspn(keys[i].name + width, "."),
                      keys[i].name + width);
@@ -370,8 +412,15 @@ static tr_status read_data(const reader *r, const tr_key *key, const json_t *val
 {
     size_t *count = tr_config_data_count(config, key), n = json_array_size(value);
     tr_data_entry **entries = (tr_data_entry **)(void *)((char *)config + key->offset);
-    if (!json_is_array(value) || (!n && !key->fallback)) {
+    if (!json_is_array(value)) {
         return wrong(r, key->name, key, value);
+    }
+    if (!n && !key->fallback) {
+        char where[512];
+        return tr_fail(r->err, TR_FORMAT, place(r, key->name, where, sizeof where),
+                       "%s must be a list of at least one data entry such as [ {rows: train.jsonl, videos: clips} ], "
+                       "found an empty list",
+                       key->name);
     }
     *entries = tr_calloc(n, sizeof **entries);
     if (!*entries) {
@@ -481,9 +530,10 @@ static tr_status check_whole(const reader *r, const tr_config *c)
         return tr_fail(r->err, TR_INVALID, place(r, "train.freeze", where, sizeof where),
                        "train.freeze leaves nothing to train");
     }
-    if (c->train.eval_every && !c->eval_count) {
-        return tr_fail(r->err, TR_INVALID, place(r, "train.eval_every", where, sizeof where),
-                       "train.eval_every needs rows to evaluate on: give them under 'eval' as under 'data'");
+    if ((c->train.eval_every || c->train.eval_loss_every) && !c->eval_count) {
+        const char *key = c->train.eval_every ? "train.eval_every" : "train.eval_loss_every";
+        return tr_fail(r->err, TR_INVALID, place(r, key, where, sizeof where),
+                       "%s needs rows to evaluate on: give them under 'eval' as under 'data'", key);
     }
     const char *best = c->train.keep_best;
     if (best && !c->train.eval_every && !strncmp(best + (best[0] == '-'), "eval.", 5)) {
@@ -650,7 +700,9 @@ static tr_status read_all(reader *r, json_t *root, const char *const *overrides,
                           tr_config_set *set)
 {
     if (json_is_null(root)) {
-        return tr_fail(r->err, TR_FORMAT, r->name, "the file is empty; a configuration needs model, out and data");
+        return tr_fail(r->err, TR_FORMAT, r->name,
+                       "the file is empty; the smallest configuration is three lines: 'model: FOLDER', 'out: FOLDER', "
+                       "'data: [ {rows: FILE.jsonl, videos: FOLDER} ]'");
     }
     if (!json_is_object(root)) {
         return tr_fail(r->err, TR_FORMAT, r->name, "a configuration is a mapping of keys, found %s",

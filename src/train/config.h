@@ -62,6 +62,10 @@ typedef struct tr_config {
         int64_t dynamic_rounds, stop_window;
     } grpo;
     struct {
+        bool share_clip;
+        int64_t pairs_per_clip;
+    } sft;
+    struct {
         double lr, betas[2], eps, weight_decay, clip_norm;
         int schedule;
         int64_t warmup_steps;
@@ -71,7 +75,7 @@ typedef struct tr_config {
         int arithmetic;       /* TR_F32, TR_BF16: of the products with bf16 weights */
         unsigned freeze;      /* TR_FREEZE_... */
         unsigned offload;     /* TR_OFFLOAD_... */
-        int64_t steps, seed, save_every, keep, eval_every;
+        int64_t steps, seed, save_every, keep, eval_every, eval_loss_every;
         double epochs, watch, save_minutes;
         int save_mode;   /* tr_save_mode */
         char *keep_best; /* dotted name of a number of metrics.jsonl, "-" in front: lower is better; NULL: none */

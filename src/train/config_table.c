@@ -101,6 +101,11 @@ const tr_key tr_config_keys[] = {
     {"grpo.stop_change", TR_KEY_NUMBER, AT(grpo.stop_change), "0.01", 0, 1000, NULL,
      "both have changed by no more than this: the run ends"},
 
+    {"sft.share_clip", TR_KEY_BOOL, AT(sft.share_clip), "true", 0, 0, NULL,
+     "rows of one clip come one after the other and are computed as one packed sequence: the clip once"},
+    {"sft.pairs_per_clip", TR_KEY_INT, AT(sft.pairs_per_clip), "8", 1, 4096, NULL,
+     "most rows of one clip that are packed; rows of one step at most"},
+
     {"optim.lr", TR_KEY_NUMBER, AT(optim.lr), "1.0e-6", 0, 10, NULL, "learning rate of AdamW"},
     {"optim.schedule", TR_KEY_CHOICE, AT(optim.schedule), "constant", 0, 0, "constant|linear|cosine",
      "what the rate does after the warm-up"},
@@ -143,6 +148,8 @@ const tr_key tr_config_keys[] = {
     {"train.eval_every", TR_KEY_INT, AT(train.eval_every), "0", 0, 1e9, NULL, "steps between evaluations; 0: none"},
     {"train.watch", TR_KEY_NUMBER, AT(train.watch), "0.5", 0, 1, NULL,
      "share of a step's responses above which a sign of reward hacking is warned about on stderr; 0: never"},
+    {"train.eval_loss_every", TR_KEY_INT, AT(train.eval_loss_every), "0", 0, 1e9, NULL,
+     "steps between measurements of the supervised loss on the eval rows (nothing is sampled); 0: none"},
     {"train.lora", TR_KEY_NONE, 0, "null", 0, 0, NULL, "adapters; only null: this version trains whole weights"},
 
     {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0, "auto|cpu", "where it runs; auto: the best that is there"},
@@ -203,6 +210,8 @@ const char *tr_key_type(const tr_key *key)
     case TR_KEY_CHOICE:
         snprintf(out, sizeof ring[0], "one of %s", key->choices);
         return out;
+    case TR_KEY_BOOL:
+        return "true or false";
     case TR_KEY_PARTS:
         snprintf(out, sizeof ring[0], "a list out of %s", key->choices);
         return out;

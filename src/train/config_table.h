@@ -14,6 +14,7 @@ typedef enum tr_key_kind {
     TR_KEY_BYTES,  /* uint64_t: 20G, 512M, or a number */
     TR_KEY_CHOICE, /* int: place in `choices` */
     TR_KEY_PAIR,   /* double[2] */
+    TR_KEY_BOOL,   /* bool */
     TR_KEY_PARTS,  /* unsigned: one bit for each of `choices` */
     TR_KEY_NONE,   /* only null is taken */
     TR_KEY_DATA    /* tr_data_entry * and size_t behind it by table */

@@ -71,6 +71,8 @@ static json_t *value_of(const tr_key *key, const void *base)
         json_array_append_new(list, number_value(((const double *)field)[0]));
         json_array_append_new(list, number_value(((const double *)field)[1]));
         return list;
+    case TR_KEY_BOOL:
+        return json_boolean(*(const bool *)field);
     case TR_KEY_PARTS:
         list = json_array();
         for (int i = 0; tr_key_choice(key, i, name, sizeof name); i++) {

@@ -296,6 +296,8 @@ static json_t *step_object(const tr_trainer *t, const tr_step_report *r)
     PUT("truncated_rate", sampled ? ratio((double)r->truncated, r->responses) : json_null());
     PUT("watch", sampled ? watch_object(r->watch) : json_null());
     PUT("prompt_tokens", json_integer(r->prompt_tokens));
+    PUT("shared_tokens", grpo ? json_null() : json_integer(r->shared_tokens));
+    PUT("packed_groups", grpo ? json_null() : json_integer(r->groups));
     PUT("logprob_gap", sampled && r->tried ? number_or_null(r->gap) : json_null());
     PUT("updates", json_integer(r->updates));
     PUT("skipped", json_boolean(r->skipped));
@@ -341,6 +343,7 @@ static void add_tasks(tr_buffer *line, const json_t *o)
 
 static void print_line(const tr_trainer *t, const tr_step_report *r, const json_t *o)
 {
+    const json_t *eval = json_object_get(o, "eval");
     tr_buffer line = {0};
     double left = (tr_time_s() - t->start_s) / (double)(t->step - t->first_step) * (double)(t->steps - t->step);
     long s = (long)(left + 0.5);
@@ -360,6 +363,13 @@ static void print_line(const tr_trainer *t, const tr_step_report *r, const json_
         add_number(&line, o, "logprob_gap", "gap", "%.3g");
     }
     add_number(&line, o, "loss", "loss", "%.4g");
+    if (r->shared_tokens) {
+        tr_buffer_printf(&line, NULL, "  shared %lld of %lld prompt tokens", (long long)r->shared_tokens,
+                         (long long)r->prompt_tokens);
+    }
+    if (json_is_number(json_object_get(eval, "loss"))) {
+        tr_buffer_printf(&line, NULL, "  eval loss %.4g", json_number_value(json_object_get(eval, "loss")));
+    }
     add_number(&line, o, "grad_norm", "norm", "%.3g");
     add_number(&line, o, "lr", "lr", "%.3g");
     if (t->many_tasks && t->config->algorithm == TR_ALGORITHM_GRPO) {

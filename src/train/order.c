@@ -41,6 +41,7 @@ tr_status tr_order_create(tr_order *order, const tr_source *source, uint64_t see
                        (long long)source->rows);
     }
     order->seed = seed;
+    order->together = 1;
     order->source = source;
     for (int i = 0; i < 2; i++) {
         order->epoch[i] = -1;
@@ -143,6 +144,79 @@ static tr_status resample(const tr_order *order, int64_t epoch, int64_t *rows)
     return TR_OK;
 }
 
+/* ---- rows of one clip together ---- */
+
+typedef struct place {
+    uint64_t shared;
+    int64_t at; /* in the epoch, or the row */
+} place;
+
+static int by_shared(const void *a, const void *b)
+{
+    const place *x = a, *y = b;
+    if (x->shared != y->shared) {
+        return x->shared < y->shared ? -1 : 1;
+    }
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+/* Reorders an epoch: each row brings those of its clip that come later, as many as may come together. */
+static tr_status gather(const tr_order *order, int64_t *rows, tr_error *err)
+{
+    const int64_t n = order->length;
+    place *places = tr_calloc((size_t)n, sizeof *places);
+    int64_t *next = tr_calloc((size_t)n, sizeof *next), *before = tr_calloc((size_t)n, sizeof *before), used = 0;
+    bool ok = places && next && before;
+    for (int64_t i = 0; ok && i < n; i++) {
+        places[i] = (place){order->source->shared[rows[i]], i};
+        before[i] = rows[i];
+    }
+    if (ok) {
+        qsort(places, (size_t)n, sizeof *places, by_shared);
+    }
+    for (int64_t i = 0; ok && i < n; i++) {
+        bool more = i + 1 < n && places[i + 1].shared == places[i].shared;
+        next[places[i].at] = more ? places[i + 1].at : -1;
+    }
+    for (int64_t i = 0; ok && i < n; i++) {
+        for (int64_t at = i, count = 0; at >= 0 && before[at] >= 0 && count < order->together; at = next[at]) {
+            rows[used++] = before[at];
+            before[at] = -1; /* taken */
+            count++;
+        }
+    }
+    free(places);
+    free(next);
+    free(before);
+    return ok ? TR_OK : tr_fail(err, TR_MEMORY, "data", "out of memory");
+}
+
+tr_status tr_order_gather(tr_order *order, int64_t most, int64_t *longest, tr_error *err)
+{
+    const tr_source *s = order->source;
+    place *places = tr_calloc((size_t)s->rows, sizeof *places);
+    *longest = 1;
+    if (!places) {
+        return tr_fail(err, TR_MEMORY, "data", "out of memory");
+    }
+    for (int64_t row = 0; s->shared && row < s->rows; row++) {
+        places[row] = (place){s->shared[row], row};
+    }
+    if (s->shared) {
+        qsort(places, (size_t)s->rows, sizeof *places, by_shared);
+    }
+    for (int64_t i = 0, count = 0; s->shared && i < s->rows; i++) {
+        double weight = s->weights[s->entry[places[i].at]];
+        count = i && places[i].shared == places[i - 1].shared ? count : 0;
+        count += (int64_t)weight + (weight > (double)(int64_t)weight);
+        *longest = count > *longest ? count : *longest;
+    }
+    free(places);
+    *longest = *longest < most ? *longest : most;
+    order->together = *longest;
+    return TR_OK;
+}
+
 /* Fills the list that epochs of this parity use. */
 static tr_status fill_epoch(tr_order *order, int64_t epoch, tr_error *err)
 {
@@ -179,10 +253,11 @@ static tr_status fill_epoch(tr_order *order, int64_t epoch, tr_error *err)
     for (int64_t i = 0; i < order->length; i++) {
         order->rows[epoch % 2][i] = rows[shuffled[i]];
     }
-    order->epoch[epoch % 2] = epoch;
     free(shuffled);
     free(rows);
-    return TR_OK;
+    tr_status status = order->together > 1 ? gather(order, order->rows[epoch % 2], err) : TR_OK;
+    order->epoch[epoch % 2] = status ? -1 : epoch;
+    return status;
 }
 
 static tr_status row_at(tr_order *order, int64_t position, int64_t *row, tr_error *err)

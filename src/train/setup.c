@@ -23,8 +23,8 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* The largest shapes over training and evaluation rows. */
-static void fill_limits(tr_trainer *t)
+/* The largest shapes over training and evaluation rows; `pairs` rows of one clip are packed at most. */
+static void fill_limits(tr_trainer *t, int64_t pairs)
 {
     const tr_config *c = t->config;
     bool grpo = c->algorithm == TR_ALGORITHM_GRPO;
@@ -33,22 +33,27 @@ static void fill_limits(tr_trainer *t)
         s.patches = larger(s.patches, t->eval_source->limits.patches);
         s.largest_grid = larger(s.largest_grid, t->eval_source->limits.largest_grid);
         s.prompt_tokens = larger(s.prompt_tokens, t->eval_source->limits.prompt_tokens);
+        s.target_tokens = larger(s.target_tokens, t->eval_source->limits.target_tokens);
+        s.pair_tokens = larger(s.pair_tokens, t->eval_source->limits.pair_tokens);
     }
     tr_network_limits *n = &t->limits;
     memset(n, 0, sizeof *n);
     n->patches = s.patches;
     n->largest_grid = s.largest_grid;
     n->prompt_tokens = s.prompt_tokens;
-    n->responses = t->group;
-    n->response_tokens = grpo ? t->group * c->rollout.max_tokens : s.target_tokens;
-    if (t->sampled < t->group && s.target_tokens > c->rollout.max_tokens) {
+    n->responses = grpo ? t->group : pairs;
+    n->response_tokens = grpo        ? t->group * c->rollout.max_tokens
+                         : pairs > 1 ? pairs * s.pair_tokens
+                                     : s.target_tokens;
+    if (grpo && t->sampled < t->group && s.target_tokens > c->rollout.max_tokens) {
         n->response_tokens += s.target_tokens - c->rollout.max_tokens;
     }
+    n->response_tokens = larger(n->response_tokens, s.target_tokens);
     n->targets = n->response_tokens;
     n->train_text = true;
     n->train_vision = t->vision_trains;
     n->recompute = (tr_recompute)c->train.recompute;
-    if (grpo || t->eval_source) {
+    if (grpo || (c->train.eval_every && t->options->evaluate)) {
         n->decode_groups = grpo ? t->prompts : 16;
         n->decode_rows = n->decode_groups * t->group;
         n->decode_tokens = c->rollout.max_tokens;
@@ -150,7 +155,7 @@ static tr_status make_buffers(tr_trainer *t)
     t->groups = tr_calloc(prompts, sizeof *t->groups);
     t->asked = tr_calloc(prompts, sizeof *t->asked);
     t->answered = tr_calloc(prompts, sizeof *t->answered);
-    t->target_lengths = tr_calloc(prompts, sizeof *t->target_lengths);
+    t->leaders = tr_calloc(prompts, sizeof *t->leaders);
     t->rewards = tr_calloc(all, sizeof *t->rewards);
     t->advantages = tr_calloc(all, sizeof *t->advantages);
     t->scores = tr_calloc(all, sizeof *t->scores);
@@ -166,7 +171,7 @@ static tr_status make_buffers(tr_trainer *t)
     size_t visual = t->vision_trains ? (size_t)(t->limits.patches / 4) : 0;
     t->dfeatures = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->dfeatures);
     t->kept_features = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->kept_features);
-    bool ok = t->samples && t->groups && t->asked && t->answered && t->target_lengths && t->rewards &&
+    bool ok = t->samples && t->groups && t->asked && t->answered && t->leaders && t->rewards &&
               t->advantages && t->scores && t->texts && t->signs && t->penalties && t->masked && t->reference_logp && t->logp && t->entropy && t->dlogp &&
               t->dentropy && t->dfeatures && t->kept_features;
     return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the working memory of a step");
@@ -247,10 +252,10 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
     }
     tr_status status;
-    int64_t need;
+    int64_t need, pairs = 1;
     TR_TRY(make_models(t));
     TR_TRY(options->open_source(options->open_context, config, &t->model->config, false, &t->source, err));
-    if (config->train.eval_every && options->evaluate) {
+    if ((config->train.eval_every && options->evaluate) || config->train.eval_loss_every) {
         TR_TRY(options->open_source(options->open_context, config, &t->model->config, true, &t->eval_source, err));
     }
     TR_TRY(tr_order_create(&t->order, t->source, (uint64_t)config->train.seed, err));
@@ -259,7 +264,12 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
                               err));
     }
     TR_TRY(tr_algorithm_state_create(&t->algorithm, config, t->source->rows, t->source->scores, err));
-    fill_limits(t);
+    if (config->algorithm == TR_ALGORITHM_SFT && config->sft.share_clip) {
+        int64_t most = config->sft.pairs_per_clip < t->prompts ? config->sft.pairs_per_clip : t->prompts;
+        TR_TRY(tr_order_gather(&t->order, most, &pairs, err));
+    }
+    fill_limits(t, pairs);
+    TR_TRY(tr_pack_create(&t->pack, pairs, t->limits.prompt_tokens, t->limits.response_tokens, err));
     if (is_context_small(t, &need) && !options->quiet) {
         fprintf(stderr, "note: the longest prompt and answer may take %lld tokens, the model was made for %lld\n",
                 (long long)need, (long long)t->model->config.max_positions);
@@ -284,7 +294,7 @@ void tr_trainer_free(tr_trainer *t)
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         free(made[i]);
     }
-    void *owned[] = {t->samples,    t->groups,   t->asked,     t->answered,      t->target_lengths, t->rewards,
+    void *owned[] = {t->samples,    t->groups,   t->asked,     t->answered,      t->leaders, t->rewards,
                      t->advantages, t->scores,   t->texts,     t->logp,          t->reference_logp, t->entropy,
                      t->dlogp,      t->dentropy, t->dfeatures, t->kept_features, t->model_dir,
                      t->signs};
@@ -298,6 +308,7 @@ void tr_trainer_free(tr_trainer *t)
     if (t->rollouts) {
         fclose(t->rollouts);
     }
+    tr_pack_free(&t->pack);
     tr_order_free(&t->order);
     tr_algorithm_state_free(&t->algorithm);
     tr_rollout_free(t->rollout);

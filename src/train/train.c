@@ -30,7 +30,8 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
                   config->video.decoders, config->video.ahead_bytes},
         .entries = eval ? config->eval : config->data,
         .entry_count = eval ? config->eval_count : config->data_count,
-        .targets = !eval && (config->algorithm == TR_ALGORITHM_SFT || config->grpo.off_policy),
+        .targets = eval ? config->train.eval_loss_every > 0
+                        : config->algorithm == TR_ALGORITHM_SFT || config->grpo.off_policy,
     };
     return tr_source_open(&options, source, err);
 }
@@ -149,6 +150,21 @@ tr_status tr_trainer_step(tr_trainer *t, tr_step_report *report)
     return status;
 }
 
+/* What is due after this step, and at the end, on the eval rows. */
+static tr_status measure(tr_trainer *t, json_t **metrics)
+{
+    const tr_config *c = t->config;
+    bool last = t->step == t->steps;
+    tr_status status = TR_OK;
+    if (c->train.eval_every && t->options->evaluate && (due(t->step, c->train.eval_every) || last)) {
+        status = evaluate(t, metrics);
+    }
+    if (!status && c->train.eval_loss_every && (due(t->step, c->train.eval_loss_every) || last)) {
+        status = tr_trainer_eval_loss(t, metrics);
+    }
+    return status;
+}
+
 /* One step with everything around it. */
 static tr_status one_step(tr_trainer *t, json_t **last)
 {
@@ -158,9 +174,7 @@ static tr_status one_step(tr_trainer *t, json_t **last)
     tr_status status;
     TR_TRY(tr_trainer_step(t, &report));
     bool end = t->step == t->steps || (t->options->stop && *t->options->stop);
-    if (t->eval_source && (due(t->step, t->config->train.eval_every) || t->step == t->steps)) {
-        TR_TRY(evaluate(t, &metrics));
-    }
+    TR_TRY(measure(t, &metrics));
     bool strict = report.skipped && t->options->strict;
     TR_TRY(tr_trainer_save_check(t));
     bool save = !strict && tr_trainer_save_due(t, metrics, end);

@@ -8,6 +8,7 @@
 #include "task/watch.h"
 #include "train/algorithm.h"
 #include "train/order.h"
+#include "train/pack.h"
 #include "train/save.h"
 #include "train/train.h"
 
@@ -47,6 +48,7 @@ typedef struct tr_step_report {
     double lr, gap; /* of the last update; largest |sampled - recomputed| */
     int64_t responses, response_tokens, prompt_tokens, truncated, formatted, zero_variance, groups;
     int64_t resampled, filtered; /* groups replaced by dynamic sampling, rows left out by grpo.filter */
+    int64_t shared_tokens;             /* SFT: prompt tokens that pairs of one clip did not compute again */
     int64_t parsed, shortest, longest; /* responses that were understood; tokens of the extreme ones */
     double reward, reward_std;         /* sums over responses and groups */
     tr_named_sum parts[TR_STEP_NAMES];
@@ -86,7 +88,8 @@ typedef struct tr_trainer {
     tr_group *groups;                         /* [P] */
     tr_rollout_prompt *asked;                 /* [P] */
     tr_rollout_group *answered;               /* [P] in the kept memory below */
-    int64_t *target_lengths;                  /* [P] SFT */
+    int64_t *leaders; /* [P] SFT: the sample whose group a sample belongs to: itself, or one before with its clip */
+    tr_pack pack;     /* SFT: the group that is computed now */
     double *rewards, *advantages;             /* [P * group]; rewards with penalties once advantages are made */
     double *penalties;                        /* [P * group] what length and KL add to the rewards */
     double *token_advantages;                 /* [P][T / P] reinforce++ only, else NULL */
@@ -137,6 +140,10 @@ tr_status tr_trainer_make_advantages(tr_trainer *t);
 /* One step; the report is filled also when the step is skipped. Errors are only those that end a run. */
 tr_status tr_trainer_step_grpo(tr_trainer *t, tr_step_report *report); /* step_grpo.c */
 tr_status tr_trainer_step_sft(tr_trainer *t, tr_step_report *report);  /* step_sft.c */
+
+/* eval_loss.c: puts "loss" (the mean cross-entropy of the eval rows' targets), "loss_rows" and "loss_tokens" into
+ * *metrics, which is made when it is NULL. */
+tr_status tr_trainer_eval_loss(tr_trainer *t, json_t **metrics);
 
 /* update.c: forward with kept activations of group i (features under the present weights are made where the vision
  * trains), and its backward with dlogp and dentropy. */

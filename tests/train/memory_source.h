@@ -27,10 +27,13 @@ typedef struct memory_rows {
     tr_model_config config;
     char names[ROWS][8];
     int64_t broken, constant, not_finite; /* rows; -1: none */
+    int64_t per_clip;                     /* rows that share a clip; 0: each has its own */
+    uint64_t shared[ROWS];
     int64_t loads, stop_at;               /* raises `stop` at that load; 0: never */
     bool good_targets;                    /* targets earn the largest reward */
     bool scored;                          /* the rows have these scores */
     double scores[ROWS];
+    int stop_algorithm;                   /* only in stages of that algorithm; -1: in all */
     volatile sig_atomic_t stop;
 } memory_rows;
 
@@ -58,7 +61,7 @@ static inline tr_status memory_load(tr_source *source, int64_t row, bool target,
     s->task = row % 2 ? "tg" : "qa";
     s->scheme = "tempr1";
     s->duration_s = 10;
-    s->clip_key = (uint64_t)row + 1;
+    s->clip_key = m->shared[row];
     s->prompt = PROMPT;
     s->visual_tokens = VISUAL;
     s->prompt_ids = calloc(PROMPT, sizeof *s->prompt_ids);
@@ -91,7 +94,7 @@ static inline tr_status memory_patches(tr_source *source, tr_sample *s, tr_error
     (void)err;
     s->patches = calloc((size_t)s->visual.rows * 1176, sizeof *s->patches);
     for (int64_t i = 0; i < s->visual.rows * 1176; i++) {
-        s->patches[i] = (float)tr_random_uniform(5, (uint32_t)s->row, (uint32_t)i, 0, 0) - 0.5f;
+        s->patches[i] = (float)tr_random_uniform(5, (uint32_t)s->clip_key - 1, (uint32_t)i, 0, 0) - 0.5f;
     }
     if (s->row == m->not_finite) {
         s->patches[7] = NAN;
@@ -145,14 +148,14 @@ static inline tr_status memory_open(void *context, const tr_config *config, cons
                                                   memory_free, NULL};
     memory_rows *m = malloc(sizeof *m);
     (void)context;
-    (void)config;
-    (void)eval;
     (void)err;
     assert_non_null(m);
     *m = rows_template;
+    m->stop_at = eval || (m->stop_algorithm >= 0 && m->stop_algorithm != config->algorithm) ? 0 : m->stop_at;
     m->config = *model;
     for (int i = 0; i < ROWS; i++) {
         snprintf(m->names[i], sizeof m->names[i], "row%d", i);
+        m->shared[i] = (uint64_t)(m->per_clip ? i / m->per_clip : i) + 1;
     }
     m->banned[model->video_id] = m->banned[model->image_id] = m->banned[model->vision_start_id] =
         m->banned[model->vision_end_id] = 1;
@@ -163,7 +166,8 @@ static inline tr_status memory_open(void *context, const tr_config *config, cons
                             .weights = &m->weight,
                             .entries = 1,
                             .banned = m->banned,
-                            .limits = {4 * VISUAL, 16, PROMPT, TARGET}};
+                            .shared = m->shared,
+                            .limits = {4 * VISUAL, 16, PROMPT, TARGET, 2 + TARGET}};
     m->source.scores = m->scored ? m->scores : NULL;
     *source = &m->source;
     rows_open = m;
@@ -215,10 +219,10 @@ static inline const char *tiny_model(void)
 static inline void reset_rows(void)
 {
     memset(&rows_template, 0, sizeof rows_template);
-    rows_template.broken = rows_template.constant = rows_template.not_finite = -1;
+    rows_template.broken = rows_template.constant = rows_template.not_finite = rows_template.stop_algorithm = -1;
 }
 
-/* Runs `out` below the scratch folder with further YAML lines; *summary may be NULL. */
+/* Runs `out` below the scratch folder with further YAML lines. */
 static inline tr_status run(const char *out, const char *extra, bool resume, bool strict, tr_error *err)
 {
     char text[2048];
@@ -282,6 +286,37 @@ static inline double mean_of(const json_t *list, size_t from, size_t to, const c
         sum += number(list, i, key);
     }
     return sum / (double)(to - from);
+}
+
+static inline void assert_same_file(const char *a, const char *b)
+{
+    tr_buffer x = {0}, y = {0};
+    assert_int_equal(tr_file_read(scratch_path(a), 0, &x, NULL), TR_OK);
+    assert_int_equal(tr_file_read(scratch_path(b), 0, &y, NULL), TR_OK);
+    if (x.length != y.length || memcmp(x.data, y.data, x.length)) {
+        printf("%s and %s differ\n", a, b);
+    }
+    assert_int_equal(x.length, y.length);
+    assert_memory_equal(x.data, y.data, x.length);
+    tr_buffer_free(&x);
+    tr_buffer_free(&y);
+}
+
+/* All numbers but those that clocks and the system give. */
+static inline void assert_same_metrics(const char *a, const char *b)
+{
+    json_t *x = metrics_of(a, "metrics.jsonl"), *y = metrics_of(b, "metrics.jsonl");
+    static const char *const measured[] = {"seconds", "tokens_per_second", "peak_rss_bytes"};
+    assert_int_equal(json_array_size(x), json_array_size(y));
+    for (size_t i = 0; i < json_array_size(x); i++) {
+        for (size_t k = 0; k < 3; k++) {
+            assert_int_equal(json_object_del(json_array_get(x, i), measured[k]), 0);
+            assert_int_equal(json_object_del(json_array_get(y, i), measured[k]), 0);
+        }
+        assert_true(json_equal(json_array_get(x, i), json_array_get(y, i)));
+    }
+    json_decref(x);
+    json_decref(y);
 }
 
 #endif

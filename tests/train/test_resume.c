@@ -5,37 +5,6 @@
 static const char grpo[] = "rollout: {group: 4, max_tokens: 5}\ngrpo: {prompts_per_step: 3}\n"
                            "optim: {lr: 0.01, schedule: cosine, warmup_steps: 2}\n";
 
-static void assert_same_file(const char *a, const char *b)
-{
-    tr_buffer x = {0}, y = {0};
-    assert_int_equal(tr_file_read(scratch_path(a), 0, &x, NULL), TR_OK);
-    assert_int_equal(tr_file_read(scratch_path(b), 0, &y, NULL), TR_OK);
-    if (x.length != y.length || memcmp(x.data, y.data, x.length)) {
-        printf("%s and %s differ\n", a, b);
-    }
-    assert_int_equal(x.length, y.length);
-    assert_memory_equal(x.data, y.data, x.length);
-    tr_buffer_free(&x);
-    tr_buffer_free(&y);
-}
-
-/* All numbers but those that clocks and the system give. */
-static void assert_same_metrics(const char *a, const char *b)
-{
-    json_t *x = metrics_of(a, "metrics.jsonl"), *y = metrics_of(b, "metrics.jsonl");
-    static const char *const measured[] = {"seconds", "tokens_per_second", "peak_rss_bytes"};
-    assert_int_equal(json_array_size(x), json_array_size(y));
-    for (size_t i = 0; i < json_array_size(x); i++) {
-        for (size_t k = 0; k < 3; k++) {
-            assert_int_equal(json_object_del(json_array_get(x, i), measured[k]), 0);
-            assert_int_equal(json_object_del(json_array_get(y, i), measured[k]), 0);
-        }
-        assert_true(json_equal(json_array_get(x, i), json_array_get(y, i)));
-    }
-    json_decref(x);
-    json_decref(y);
-}
-
 static void compare_with_interruption(const char *name, const char *settings, int64_t stop_at)
 {
     char extra[512], straight[32], broken[32], a[128], b[128];
