@@ -21,7 +21,8 @@ static tr_status convert(reader *r, struct fy_node *node, const char *path, int 
 /* The mark of a scalar's token; mappings and lists have none and take their key's or parent's. */
 static void find_mark(struct fy_node *scalar, int *line, int *column)
 {
-    struct fy_token *token = scalar && fy_node_get_type(scalar) == FYNT_SCALAR ? fy_node_get_scalar_token(scalar) : NULL;
+    struct fy_token *token =
+        scalar && fy_node_get_type(scalar) == FYNT_SCALAR ? fy_node_get_scalar_token(scalar) : NULL;
     const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
     if (mark) {
         *line = mark->line + 1;
@@ -66,7 +67,8 @@ static json_t *plain_scalar(const char *text)
     }
     /* Only what starts like a number may be one: strtod would also take "inf", "nan" and hexadecimal floats. */
     const char *digits = text + (text[0] == '-' || text[0] == '+');
-    bool numeric = (digits[0] >= '0' && digits[0] <= '9') || (digits[0] == '.' && digits[1] >= '0' && digits[1] <= '9');
+    bool numeric =
+        (digits[0] >= '0' && digits[0] <= '9') || (digits[0] == '.' && digits[1] >= '0' && digits[1] <= '9');
     if (numeric && !strpbrk(text, "xXpP")) {
         char *end;
         errno = 0;
@@ -168,11 +170,13 @@ static tr_status convert(reader *r, struct fy_node *node, const char *path, int 
         return convert_scalar(r, node, place, out);
     case FYNT_MAPPING:
         *out = json_object();
-        status = *out ? convert_mapping(r, node, path, line, column, *out) : tr_fail(r->err, TR_MEMORY, place, "out of memory");
+        status = *out ? convert_mapping(r, node, path, line, column, *out)
+                      : tr_fail(r->err, TR_MEMORY, place, "out of memory");
         break;
     case FYNT_SEQUENCE:
         *out = json_array();
-        status = *out ? convert_sequence(r, node, path, line, column, *out) : tr_fail(r->err, TR_MEMORY, place, "out of memory");
+        status = *out ? convert_sequence(r, node, path, line, column, *out)
+                      : tr_fail(r->err, TR_MEMORY, place, "out of memory");
         break;
     }
     if (status) {

@@ -252,7 +252,7 @@ static char *stage_config(const settings *s, const char *root, const char *model
                      "%s/prompt.yaml} ]\n"
                      "video: {fps: 2, max_frames: 24, total_pixels: 1568, min_pixels: 784, cache: %s/cache}\n"
                      "rollout: {group: 8, temperature: 1.0, max_tokens: 24}\n"
-                     "grpo: {prompts_per_step: %d, kl: %g}\n"
+                     "grpo: {prompts_per_step: %d, kl: %g}\nsft: {share_clip: false}\n"
                      "optim: {lr: %g, schedule: %s, warmup_steps: %d, betas: [0.9, 0.99]}\n"
                      "train: {dtype: f32, recompute: none, steps: %lld, seed: %lld, save_every: 0, keep: 1}\n",
                      grpo ? "grpo" : "sft", model, root, grpo ? "grpo" : "sft", s->out, s->out, s->out, s->out, 32,

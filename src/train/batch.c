@@ -87,7 +87,8 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
                          (long long)s->target_count, (long long)room);
     }
     t->leaders[i] = leader_of(t, i, row);
-    if (!status && s->visual_tokens && t->vision_trains && t->leaders[i] == i) { /* their backward needs the pixels again */
+    if (!status && s->visual_tokens && t->vision_trains &&
+        t->leaders[i] == i) { /* their backward needs the pixels again */
         status = t->source->call->patches(t->source, s, err);
     }
     report->seconds.stall += tr_time_s() - start_s;

@@ -195,7 +195,8 @@ static tr_status no_choice(const reader *r, const char *name, const tr_key *key,
                    tr_key_type(key), found, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
-static tr_status read_parts(const reader *r, const char *name, const tr_key *key, const json_t *value, unsigned *out)
+static tr_status read_parts(const reader *r, const char *name, const tr_key *key, const json_t *value,
+                            unsigned *out)
 {
     char choice[64];
     size_t index;
@@ -417,10 +418,11 @@ static tr_status read_data(const reader *r, const tr_key *key, const json_t *val
     }
     if (!n && !key->fallback) {
         char where[512];
-        return tr_fail(r->err, TR_FORMAT, place(r, key->name, where, sizeof where),
-                       "%s must be a list of at least one data entry such as [ {rows: train.jsonl, videos: clips} ], "
-                       "found an empty list",
-                       key->name);
+        return tr_fail(
+            r->err, TR_FORMAT, place(r, key->name, where, sizeof where),
+            "%s must be a list of at least one data entry such as [ {rows: train.jsonl, videos: clips} ], "
+            "found an empty list",
+            key->name);
     }
     *entries = tr_calloc(n, sizeof **entries);
     if (!*entries) {
@@ -537,10 +539,11 @@ static tr_status check_whole(const reader *r, const tr_config *c)
     }
     const char *best = c->train.keep_best;
     if (best && !c->train.eval_every && !strncmp(best + (best[0] == '-'), "eval.", 5)) {
-        return tr_fail(r->err, TR_INVALID, place(r, "train.keep_best", where, sizeof where),
-                       "train.keep_best: %s is a number of an evaluation, but train.eval_every is 0: set it, or choose "
-                       "a number of the training such as reward",
-                       best);
+        return tr_fail(
+            r->err, TR_INVALID, place(r, "train.keep_best", where, sizeof where),
+            "train.keep_best: %s is a number of an evaluation, but train.eval_every is 0: set it, or choose "
+            "a number of the training such as reward",
+            best);
     }
     return TR_OK;
 }
@@ -700,9 +703,10 @@ static tr_status read_all(reader *r, json_t *root, const char *const *overrides,
                           tr_config_set *set)
 {
     if (json_is_null(root)) {
-        return tr_fail(r->err, TR_FORMAT, r->name,
-                       "the file is empty; the smallest configuration is three lines: 'model: FOLDER', 'out: FOLDER', "
-                       "'data: [ {rows: FILE.jsonl, videos: FOLDER} ]'");
+        return tr_fail(
+            r->err, TR_FORMAT, r->name,
+            "the file is empty; the smallest configuration is three lines: 'model: FOLDER', 'out: FOLDER', "
+            "'data: [ {rows: FILE.jsonl, videos: FOLDER} ]'");
     }
     if (!json_is_object(root)) {
         return tr_fail(r->err, TR_FORMAT, r->name, "a configuration is a mapping of keys, found %s",

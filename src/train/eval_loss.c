@@ -1,6 +1,6 @@
-/* eval_loss.c: the supervised loss on the eval rows under the present weights: the mean of -log p over the tokens of
- * their targets. Rows of one clip that are neighbours in the file are packed as in training. Samples nothing, keeps no
- * activations, changes no weight. */
+/* eval_loss.c: the supervised loss on the eval rows under the present weights: the mean of -log p over the tokens
+ * of their targets. Rows of one clip that are neighbours in the file are packed as in training. Samples nothing,
+ * keeps no activations, changes no weight. */
 #include "train/trainer.h"
 
 #include "base/memory.h"
@@ -53,8 +53,9 @@ static tr_status load(held_out *h, int64_t row)
     tr_error why = {0};
     tr_status status = t->eval_source->call->load(t->eval_source, row, true, s, &why);
     if (!status && (s->prompt > t->limits.prompt_tokens || s->target_count > t->limits.response_tokens)) {
-        status = tr_fail(&why, TR_INVALID, s->id, "%lld prompt and %lld target tokens are more than was planned for",
-                         (long long)s->prompt, (long long)s->target_count);
+        status =
+            tr_fail(&why, TR_INVALID, s->id, "%lld prompt and %lld target tokens are more than was planned for",
+                    (long long)s->prompt, (long long)s->target_count);
     }
     if (!status) {
         h->count++;

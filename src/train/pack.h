@@ -2,8 +2,8 @@
  *
  * The group's prompt is what their prompts have in common from the start on: the clip and all before the questions
  * differ. What is left of a prompt and then its target are one response. So the clip is computed once, forward and
- * backward; a response sees the shared part and itself, and its positions go on from it, as in a sequence of its own.
- * The loss takes the targets only: the rest of a prompt has weight 0.
+ * backward; a response sees the shared part and itself, and its positions go on from it, as in a sequence of its
+ * own. The loss takes the targets only: the rest of a prompt has weight 0.
  *
  * The same function of the same numbers, but not in the same order of additions: attention's key tiles begin anew
  * where the shared part ends, not where the prompt ends. Losses and gradients agree to f32 rounding; they are equal
@@ -20,7 +20,8 @@ typedef struct tr_pack {
     int32_t *positions;                            /* [3][prompt_tokens] */
 } tr_pack;
 
-tr_status tr_pack_create(tr_pack *pack, int64_t pairs, int64_t prompt_tokens, int64_t response_tokens, tr_error *err);
+tr_status tr_pack_create(tr_pack *pack, int64_t pairs, int64_t prompt_tokens, int64_t response_tokens,
+                         tr_error *err);
 void tr_pack_free(tr_pack *pack);
 
 /* The group of samples [0, count) of one clip, all with targets; it borrows from pack and samples. features: the

@@ -1,5 +1,5 @@
-/* step_sft.c: one step of supervised fine-tuning: rows of one clip are one packed group (pack.h), a row that is alone
- * is a group with one response, its target.
+/* step_sft.c: one step of supervised fine-tuning: rows of one clip are one packed group (pack.h), a row that is
+ * alone is a group with one response, its target.
  *
  * The loss is the mean of -log p over the target tokens of all rows of the step, so the groups' losses add up. */
 #include "train/trainer.h"

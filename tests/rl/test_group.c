@@ -207,16 +207,44 @@ static void test_grpo_gradients_through_the_network(void **state)
     golden_close_case(&g);
 }
 
-/* Rows with labels anywhere (one has a hole): every labelled position is a target of the prompt. */
-static void test_sft_gradients_through_the_network(void **state)
+/* Where the clip of a prompt ends. */
+static int64_t clip_end(const tr_model *model, const prompt *p)
 {
-    (void)state;
+    int64_t end = 0;
+    for (int64_t i = 0; i < p->count; i++) {
+        end = p->ids[i] == model->config.video_id || p->ids[i] == model->config.image_id ? i + 1 : end;
+    }
+    return end;
+}
+
+/* The row as SFT packs it: the part before the questions is the prompt, all that follows one response whose tokens
+ * without a label have weight 0. No label may stand in the prompt. */
+static tr_group split_group(const prompt *p, int64_t cut, int32_t *positions, int64_t *length)
+{
+    tr_group group = group_of(p);
+    for (int axis = 0; axis < 3; axis++) {
+        memcpy(positions + axis * cut, p->positions + axis * p->count, (size_t)cut * sizeof *positions);
+    }
+    *length = p->count - cut;
+    group.prompt = cut;
+    group.positions = positions;
+    group.response_ids = p->ids + cut;
+    group.lengths = length;
+    group.responses = 1;
+    return group;
+}
+
+/* Loss and gradients of sft-nano's rows (labels anywhere, one has a hole): as a prompt whose rows are targets, or
+ * packed as SFT does it (split). */
+static void check_sft(bool split)
+{
     golden g;
     golden_open(&g, "sft-nano");
     tr_model *model = load("nano", true);
     tr_network_limits limits = {.patches = 48,
                                 .prompt_tokens = 51,
                                 .responses = 1,
+                                .response_tokens = split ? 51 : 0,
                                 .targets = 51,
                                 .train_text = true,
                                 .train_vision = true};
@@ -231,16 +259,24 @@ static void test_sft_gradients_through_the_network(void **state)
         char prefix[16];
         prompt p;
         size_t count;
-        int32_t targets[51];
-        int64_t n = 0;
+        int32_t targets[51], positions[3 * 51];
+        int64_t n = 0, length;
         snprintf(prefix, sizeof prefix, "row%d/", i);
         prompt_read(&p, &g, prefix, hidden);
         const int64_t *labels = part(&g, prefix, "labels", &count);
+        const int64_t cut = split ? clip_end(model, &p) + 1 : 0;
         for (size_t k = 0; k < count; k++) { /* position k predicts the label of k + 1 */
             targets[k] = k + 1 < count && labels[k + 1] >= 0 ? (int32_t)labels[k + 1] : -1;
+            assert_true(!split || (int64_t)k >= cut || labels[k] < 0);
+            assert_true(labels[k] < 0 || labels[k] == p.ids[k]);
         }
         tr_group group = group_of(&p);
         group.prompt_targets = targets;
+        if (split) {
+            group = split_group(&p, cut, positions, &length);
+            memmove(targets, targets + cut - 1, (size_t)length * sizeof *targets);
+            count = (size_t)length;
+        }
         need_ok(tr_network_vision_forward(network, &p.visual, true, p.features, &err), &err);
         need_ok(tr_network_group_forward(network, &group, 1, true, logp, entropy, &err), &err);
         for (size_t k = 0; k < count; k++) {
@@ -266,6 +302,18 @@ static void test_sft_gradients_through_the_network(void **state)
     tr_network_free(network);
     tr_model_free(model);
     golden_close_case(&g);
+}
+
+static void test_sft_gradients_through_the_network(void **state)
+{
+    (void)state;
+    check_sft(false);
+}
+
+static void test_sft_gradients_when_packed(void **state)
+{
+    (void)state;
+    check_sft(true);
 }
 
 /* ---- greedy generations ---- */
@@ -494,6 +542,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grpo_gradients_through_the_network),
         cmocka_unit_test(test_sft_gradients_through_the_network),
+        cmocka_unit_test(test_sft_gradients_when_packed),
         cmocka_unit_test(test_greedy_generations_equal_the_reference),
         cmocka_unit_test(test_a_response_does_not_depend_on_its_batch),
         cmocka_unit_test(test_sampled_and_recomputed_log_probs_are_equal),

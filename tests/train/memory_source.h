@@ -144,8 +144,8 @@ static inline void memory_free(tr_source *source)
 static inline tr_status memory_open(void *context, const tr_config *config, const tr_model_config *model, bool eval,
                                     tr_source **source, tr_error *err)
 {
-    static const tr_source_functions functions = {memory_load, memory_patches, memory_text, memory_score,
-                                                  memory_free, NULL};
+    static const tr_source_functions functions = {memory_load,  memory_patches, memory_text,
+                                                  memory_score, memory_free,    NULL};
     memory_rows *m = malloc(sizeof *m);
     (void)context;
     (void)err;

@@ -261,6 +261,20 @@ static const struct {
     {"grpo: {preset: dapo-}\n", NULL, "run.yaml:4", "did you mean 'dapo'?"},
     {"train: {lora: {rank: 16}}\n", NULL, "run.yaml:4", "train.lora must be null"},
     {"train: {freeze: [tower]}\n", NULL, "run.yaml:4", "train.freeze must be a list out of vision"},
+    {"train: {freeze: [visoin]}\n", NULL, "run.yaml:4",
+     "train.freeze must be a list out of vision|merger|text, found 'visoin' (did you mean 'vision'?)"},
+    {"train: {freeze: [eyes]}\n", NULL, "run.yaml:4", "out of vision|merger|text, found 'eyes'"},
+    {"train: {freeze: [1, 2]}\n", NULL, "run.yaml:4", "out of vision|merger|text, found [1, 2]"},
+    {"train: {freeze: vision}\n", NULL, "run.yaml:4", "out of vision|merger|text, found 'vision'"},
+    {"grpo: {clip: [2]}\n", NULL, "run.yaml:4",
+     "grpo.clip must be a list of two numbers from 0 to 1000, found [2]"},
+    {"grpo: {clip: []}\n", NULL, "run.yaml:4", "from 0 to 1000, found an empty list"},
+    {"grpo: {clip: [0.1, 2000]}\n", NULL, "run.yaml:4", "from 0 to 1000, found [0.1, 2000]"},
+    {"sft: {share_clip: 1}\n", NULL, "run.yaml:4", "sft.share_clip must be true or false, found 1"},
+    {"sft: {share_clips: true}\n", NULL, "run.yaml:4", "did you mean 'sft.share_clip'?"},
+    {"train: {eval_loss_every: 5}\n", NULL, "run.yaml:4", "train.eval_loss_every needs rows"},
+    {"", "data=[]", "command line", "data must be a list of at least one data entry such as [ {rows: train.jsonl,"},
+    {"", "grpo.kl=", "command line", "grpo.kl must be a number from 0 to 1000, found null"},
     {"train: {freeze: [text, vision, merger]}\n", NULL, "run.yaml:4", "nothing to train"},
     {"train: {eval_every: 5}\n", NULL, "run.yaml:4", "needs rows to evaluate on"},
     {"video: {min_frames: 500}\n", NULL, "run.yaml:4", "larger than video.max_frames"},
@@ -305,7 +319,15 @@ static void test_needed_keys_and_empty_files(void **state)
     assert_int_equal(parse("out: o\ndata: [ {rows: r} ]\n", NULL, 0, &set, &err), TR_NOT_FOUND);
     assert_non_null(strstr(err.message, "'model' is needed"));
     assert_int_equal(parse("model: m\nout: o\ndata: []\n", NULL, 0, &set, &err), TR_FORMAT);
-    assert_int_equal(parse("", NULL, 0, &set, &err), TR_FORMAT);
+    static const char *const blank[] = {"", "\n  \n", "# only a comment\n", "---\n", " # a\r\n\t\n---\n...\n"};
+    for (size_t i = 0; i < sizeof blank / sizeof *blank; i++) {
+        assert_int_equal(parse(blank[i], NULL, 0, &set, &err), TR_FORMAT);
+        assert_non_null(
+            strstr(err.message, "the file is empty; the smallest configuration is three lines: 'model:"));
+        assert_string_equal(err.where, "/c/x/run.yaml");
+    }
+    assert_int_equal(parse("# a\nmodel m\n", NULL, 0, &set, &err), TR_FORMAT);
+    assert_non_null(strstr(err.message, "a mapping of keys, found a string"));
     assert_int_equal(parse("- 1\n", NULL, 0, &set, &err), TR_FORMAT);
     assert_int_equal(tr_config_read("/nonexistent/run.yaml", NULL, 0, &set, &err), TR_NOT_FOUND);
     assert_non_null(strstr(err.where, "/nonexistent/run.yaml"));

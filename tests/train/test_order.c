@@ -186,6 +186,51 @@ static void test_batches_mix_at_random(void **state)
     tr_order_free(&order);
 }
 
+/* Rows of a clip come one after the other, every row still as often as its weight says; few enough together; the
+ * same from any position. */
+static void test_rows_of_one_clip_together(void **state)
+{
+    (void)state;
+    const double weights[2] = {1, 2};
+    const uint64_t shared[10] = {7, 3, 7, 9, 7, 1, 1, 7, 3, 4};
+    static const int64_t most[3] = {8, 3, 1}, longest[3] = {5, 3, 1}; /* 7 comes thrice once and once twice */
+    tr_source source = source_of(10, weights);
+    source.shared = shared;
+    for (int k = 0; k < 3; k++) {
+        tr_order order, later;
+        int64_t found, rows[60], breaks = 0;
+        int counts[10] = {0};
+        assert_int_equal(tr_order_create(&order, &source, 4, NULL), TR_OK);
+        assert_int_equal(tr_order_gather(&order, most[k], &found, NULL), TR_OK);
+        assert_int_equal(found, longest[k]);
+        assert_true(order.length <= 20);
+        for (int64_t i = 0; i < 3 * order.length; i++) {
+            assert_int_equal(tr_order_next(&order, &rows[i], NULL), TR_OK);
+            counts[rows[i]]++;
+            bool begins = i % order.length == 0;
+            breaks += begins || shared[rows[i]] != shared[rows[i - 1]];
+        }
+        for (int r = 0; r < 10; r++) {
+            assert_int_equal(counts[r], 3 * (int)weights[entries[r]]);
+        }
+        if (most[k] == 8) { /* one run for each of the five clips in each epoch */
+            assert_int_equal(breaks, 3 * 5);
+        } else if (most[k] == 1) {
+            assert_true(breaks > 3 * 8);
+        }
+        for (int64_t start = 1; start < 3 * order.length; start += 5) {
+            int64_t row;
+            assert_int_equal(tr_order_create(&later, &source, 4, NULL), TR_OK);
+            assert_int_equal(tr_order_gather(&later, most[k], &found, NULL), TR_OK);
+            later.position = start;
+            assert_int_equal(tr_order_next(&later, &row, NULL), TR_OK);
+            assert_int_equal(row, rows[start]);
+            tr_order_free(&later);
+        }
+        tr_order_free(&order);
+    }
+}
+
 static void test_no_rows_is_an_error(void **state)
 {
     (void)state;
@@ -202,11 +247,9 @@ static void test_no_rows_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights_decide_how_often),
-        cmocka_unit_test(test_position_is_the_whole_state),
-        cmocka_unit_test(test_looking_ahead_changes_nothing),
-        cmocka_unit_test(test_shares_over_epochs),
-        cmocka_unit_test(test_batches_mix_at_random),
+        cmocka_unit_test(test_weights_decide_how_often),      cmocka_unit_test(test_position_is_the_whole_state),
+        cmocka_unit_test(test_looking_ahead_changes_nothing), cmocka_unit_test(test_shares_over_epochs),
+        cmocka_unit_test(test_batches_mix_at_random),         cmocka_unit_test(test_rows_of_one_clip_together),
         cmocka_unit_test(test_no_rows_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-/* test_pack.c: question-answer pairs of one clip as one packed group: loss and gradients of the real prompts' network
- * equal those of the pairs computed apart, within f32 rounding; bit for bit where the key tiles coincide. */
+/* test_pack.c: question-answer pairs of one clip as one packed group: loss and gradients of the real prompts'
+ * network equal those of the pairs computed apart, within f32 rounding; bit for bit where the key tiles coincide.
+ */
 #include "support/compare.h"
 #include "support/tiny.h"
 
@@ -175,8 +176,8 @@ static double largest_error(const float *x, const float *truth, size_t count, do
     return most;
 }
 
-/* The goldens' criterion. The truth is what the plain reference operations (sums in double) give for the pairs apart;
- * the yardstick is how far the fast operations are from it for the pairs apart, per parameter. */
+/* The goldens' criterion. The truth is what the plain reference operations (sums in double) give for the pairs
+ * apart; the yardstick is how far the fast operations are from it for the pairs apart, per parameter. */
 static void test_sharing_changes_no_gradient(void **state)
 {
     (void)state;

@@ -10,8 +10,9 @@ static void train(const char *out, const char *extra)
     assert_int_equal(run(out, extra, false, false, &err), TR_OK);
 }
 
-/* A step of all rows is the same step packed or apart, for frozen and trained vision: the first loss and the norm of
- * its gradient agree to rounding. Rows of a clip that are not neighbours, and too many for one group, are packed too.
+/* A step of all rows is the same step packed or apart, for frozen and trained vision: the first loss and the norm
+ * of its gradient agree to rounding. Rows of a clip that are not neighbours, and too many for one group, are packed
+ * too.
  */
 static void test_sharing_is_the_same_step(void **state)
 {
@@ -60,8 +61,9 @@ static void test_a_packed_run_goes_on_bit_for_bit(void **state)
 {
     (void)state;
     tr_error err;
-    const char settings[] = "algorithm: sft\ngrpo: {prompts_per_step: 3}\noptim: {lr: 0.01}\n"
-                            "train: {dtype: f32, steps: 6, save_every: 0, eval_loss_every: 2}\neval: [ {rows: r} ]\n";
+    const char settings[] =
+        "algorithm: sft\ngrpo: {prompts_per_step: 3}\noptim: {lr: 0.01}\n"
+        "train: {dtype: f32, steps: 6, save_every: 0, eval_loss_every: 2}\neval: [ {rows: r} ]\n";
     reset_rows();
     rows_template.per_clip = 2;
     train("whole", settings);
@@ -112,7 +114,8 @@ static void test_evaluation_loss(void **state)
     }
     reset_rows();
     rows_template.broken = 3;
-    train("falls", ALL "optim: {lr: 0.01}\neval: [ {rows: r} ]\ntrain: {dtype: f32, steps: 20, eval_loss_every: 5}\n");
+    train("falls",
+          ALL "optim: {lr: 0.01}\neval: [ {rows: r} ]\ntrain: {dtype: f32, steps: 20, eval_loss_every: 5}\n");
     json_t *m = metrics_of("falls", "metrics.jsonl");
     assert_true(eval_number(m, 19, "loss") < 0.5 * eval_number(m, 4, "loss"));
     assert_int_equal(eval_number(m, 19, "loss_rows"), 7);
@@ -135,8 +138,8 @@ static const char cold_start[] =
     "stages:\n  - {algorithm: sft, grpo: {prompts_per_step: 8}, train: {steps: 12}}\n"
     "  - {algorithm: grpo, grpo: {prompts_per_step: 3, kl: 0.04}, train: {steps: 6}}\n";
 
-/* The weights that RL starts from, and its reference, are those that SFT ended with; also when RL was interrupted and
- * the whole is resumed. */
+/* The weights that RL starts from, and its reference, are those that SFT ended with; also when RL was interrupted
+ * and the whole is resumed. */
 static void test_cold_start_then_rl(void **state)
 {
     (void)state;
