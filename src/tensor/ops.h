@@ -56,8 +56,30 @@ typedef struct tr_adamw {
     double gradient_scale; /* multiplies the gradient first: clipping */
 } tr_adamw;
 
+/* Where a backend's tensors live. Float pointers and matrices of its operations are this memory; integer arrays and
+ * structures (ids, index, positions, layouts, tr_kv themselves) are the host's on every backend, and scalar results
+ * come back to the host. On the CPU all of it is host memory and these are malloc, memcpy and the functions of
+ * matrix.h. Functions that return nothing remember their first error for check. write, read, pack and unpack may be
+ * called by several threads. */
+typedef struct tr_memory {
+    bool host; /* the host may read and write the tensors in place */
+    tr_status (*take)(void **memory, size_t bytes, bool zero, tr_error *err);
+    void (*give)(void *memory); /* NULL is fine */
+    void (*zero)(void *to, size_t bytes);
+    void (*copy)(void *to, const void *from, size_t bytes);    /* within this memory */
+    void (*write)(void *to, const void *host, size_t bytes);   /* from the host */
+    void (*read)(void *host, const void *from, size_t bytes);  /* to the host; waits for what computes it */
+    void (*convert)(void *to, tr_dtype to_dtype, const void *from, tr_dtype from_dtype, int64_t count); /* within */
+    /* tr_matrix_pack and tr_matrix_unpack with row_major on the host; how the panels lie is the backend's affair, in
+     * tr_matrix_elements elements. */
+    void (*pack)(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
+    void (*unpack)(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
+    tr_status (*check)(tr_error *err); /* waits for everything; the first error since the last check */
+} tr_memory;
+
 typedef struct tr_ops {
-    const char *name; /* "scalar", "avx2", "avx512", "reference" */
+    const char *name; /* "scalar", "avx2", "avx512", "reference", "cuda-f32", "cuda-bf16" */
+    const tr_memory *memory;
 
     /* ---- matrix products: y[rows, out] = x[rows, in] W^T + bias (bias may be NULL) ---- */
     void (*linear_forward)(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows);
@@ -100,9 +122,11 @@ typedef struct tr_ops {
     void (*rope_vision_table)(float *cos, float *sin, const int32_t *coords, int64_t rows, int64_t head_dim,
                               double theta);
 
-    /* ---- rows: gather dst[i] = src[index[i]], scatter dst[index[i]] = src[i], scatter-add ---- */
+    /* ---- rows: gather dst[i] = src[index[i]], scatter dst[index[i]] = src[i], add ---- */
     void (*rows_gather)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
     void (*rows_scatter)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
+    /* dst[index[i]] += src[i], in the order of i; an index of -1 is left out */
+    void (*rows_add)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
 
     /* ---- vision attention: bidirectional within segments [cu[s], cu[s+1]) ----
      * q, k, v: row strides (views of one qkv buffer are fine); o [rows, heads*head_dim] dense; lse [heads][rows] kept
@@ -130,6 +154,9 @@ typedef struct tr_ops {
     /* Writes rows of k, v (dense) as tokens [at, at + rows) of a segment. */
     void (*kv_write)(tr_kv *kv, int64_t at, const float *k, const float *v, int64_t rows,
                      const tr_attention_shape *shape);
+    /* Row i of k, v becomes token response_tokens - 1 of what[i].response. */
+    void (*kv_append)(const tr_decode_row *what, const float *k, const float *v, int64_t rows,
+                      const tr_attention_shape *shape);
     /* One new token of each of `rows` responses: the same bits as group_attention_forward gives that row. Rows that
      * share a prompt should be neighbours: its keys are then read once for all of them. */
     int64_t (*decode_attention_work)(const tr_attention_shape *shape, int64_t rows);
@@ -161,6 +188,9 @@ typedef struct tr_ops {
     double (*sum_of_squares)(const float *x, int64_t count); /* one fixed order: blocks of 4096, then in sequence */
     bool (*all_finite)(const float *x, int64_t count);
 } tr_ops;
+
+/* The host's memory, of every table of the CPU. */
+extern const tr_memory tr_memory_host;
 
 /* The CPU's table. name NULL: $TEMPR1_ISA if set, else the widest that this CPU has. "reference" selects the plain
  * code. "avx512bf16" is avx512 but for the products y = x W^T and dX with weights stored as bf16, which round

@@ -125,6 +125,16 @@ void TR_VARIANT(kv_write)(tr_kv *kv, int64_t at, const float *k, const float *v,
     }
 }
 
+void TR_VARIANT(kv_append)(const tr_decode_row *what, const float *k, const float *v, int64_t rows,
+                           const tr_attention_shape *shape)
+{
+    const int64_t width = shape->kv_heads * shape->head_dim;
+    for (int64_t i = 0; i < rows; i++) {
+        tr_kv kv = *what[i].response;
+        TR_VARIANT(kv_write)(&kv, what[i].response_tokens - 1, k + i * width, v + i * width, 1, shape);
+    }
+}
+
 int64_t TR_VARIANT(decode_attention_work)(const tr_attention_shape *shape, int64_t rows)
 {
     (void)shape;

@@ -130,3 +130,12 @@ void TR_VARIANT(rows_scatter)(float *dst, const float *src, const int32_t *index
         memcpy(dst + index[i] * d, src + i * d, (size_t)d * sizeof *dst);
     }
 }
+
+void TR_VARIANT(rows_add)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; index[i] >= 0 && j < d; j++) {
+            dst[index[i] * d + j] += src[i * d + j];
+        }
+    }
+}

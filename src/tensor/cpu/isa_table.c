@@ -8,6 +8,7 @@ extern const tr_ops TR_VARIANT(table);
 
 const tr_ops TR_VARIANT(table) = {
     .name = TEXT(TR_ISA),
+    .memory = &tr_memory_host,
     .linear_forward = TR_VARIANT(linear_forward),
     .linear_backward_input = TR_VARIANT(linear_backward_input),
     .linear_backward_weight = TR_VARIANT(linear_backward_weight),
@@ -26,6 +27,7 @@ const tr_ops TR_VARIANT(table) = {
     .rope_vision_table = TR_VARIANT(rope_vision_table),
     .rows_gather = TR_VARIANT(rows_gather),
     .rows_scatter = TR_VARIANT(rows_scatter),
+    .rows_add = TR_VARIANT(rows_add),
     .segment_attention_work = TR_VARIANT(segment_attention_work),
     .segment_attention_forward = TR_VARIANT(segment_attention_forward),
     .segment_attention_backward = TR_VARIANT(segment_attention_backward),
@@ -33,6 +35,7 @@ const tr_ops TR_VARIANT(table) = {
     .group_attention_forward = TR_VARIANT(group_attention_forward),
     .group_attention_backward = TR_VARIANT(group_attention_backward),
     .kv_write = TR_VARIANT(kv_write),
+    .kv_append = TR_VARIANT(kv_append),
     .decode_attention_work = TR_VARIANT(decode_attention_work),
     .decode_attention_forward = TR_VARIANT(decode_attention_forward),
     .logsoftmax_forward = TR_VARIANT(logsoftmax_forward),

@@ -34,6 +34,7 @@ void TR_VARIANT(rope_vision_table)(float *cos, float *sin, const int32_t *coords
     double theta);
 void TR_VARIANT(rows_gather)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
 void TR_VARIANT(rows_scatter)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
+void TR_VARIANT(rows_add)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
 int64_t TR_VARIANT(segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
                                            bool backward);
 void TR_VARIANT(segment_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
@@ -48,6 +49,8 @@ void TR_VARIANT(group_attention_backward)(float *dq, float *dk, float *dv, const
     const float *lse, const float *q, const float *k, const float *v, const tr_attention_shape *shape, const
     tr_layout *layout, float *work);
 void TR_VARIANT(kv_write)(tr_kv *kv, int64_t at, const float *k, const float *v, int64_t rows, const
+    tr_attention_shape *shape);
+void TR_VARIANT(kv_append)(const tr_decode_row *what, const float *k, const float *v, int64_t rows, const
     tr_attention_shape *shape);
 int64_t TR_VARIANT(decode_attention_work)(const tr_attention_shape *shape, int64_t rows);
 void TR_VARIANT(decode_attention_forward)(float *o, const float *q, const tr_decode_row *what, int64_t rows, const

@@ -83,6 +83,25 @@ static void decode_attention_forward(float *o, const float *q, const tr_decode_r
     }
 }
 
+static void kv_append(const tr_decode_row *what, const float *k, const float *v, int64_t rows,
+                      const tr_attention_shape *shape)
+{
+    const int64_t width = shape->kv_heads * shape->head_dim;
+    for (int64_t i = 0; i < rows; i++) {
+        tr_kv kv = *what[i].response;
+        kv_write(&kv, what[i].response_tokens - 1, k + i * width, v + i * width, 1, shape);
+    }
+}
+
+static void rows_add(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; index[i] >= 0 && j < d; j++) {
+            dst[index[i] * d + j] += src[i * d + j];
+        }
+    }
+}
+
 static void head_forward(float *logp, float *entropy, float *lse, const float *x, const tr_matrix *head,
                          const int32_t *ids, int64_t rows, float temperature, int64_t tile, float *work)
 {
@@ -112,6 +131,7 @@ static void head_backward(float *dx, float *dhead_panels, const float *x, const 
 
 const tr_ops tr_reference_table = {
     .name = "reference",
+    .memory = &tr_memory_host,
     .linear_forward = tr_reference_linear_forward,
     .linear_backward_input = tr_reference_linear_backward_input,
     .linear_backward_weight = tr_reference_linear_backward_weight,
@@ -121,6 +141,8 @@ const tr_ops tr_reference_table = {
     TR_REFERENCE_LIST(X)
 #undef X
         .kv_write = kv_write,
+    .kv_append = kv_append,
+    .rows_add = rows_add,
     .decode_attention_work = decode_attention_work,
     .decode_attention_forward = decode_attention_forward,
     .head_forward = head_forward,

@@ -1,0 +1,43 @@
+# The GPU's kernels. TEMPR1_CUDA: ON (an error where nvcc is missing), OFF, or AUTO (ON where nvcc is found). The
+# program starts without a driver and without cuBLASLt: the runtime is linked statically, cuBLASLt loaded when used.
+# TEMPR1_CUDA_ARCHS lists the compute capabilities to compile for; PTX of the last serves later ones.
+set(TEMPR1_CUDA OFF CACHE STRING "build the CUDA backend: ON, OFF or AUTO (where nvcc is found)")
+set_property(CACHE TEMPR1_CUDA PROPERTY STRINGS ON OFF AUTO)
+set(TEMPR1_CUDA_ARCHS "80;90;100" CACHE STRING "compute capabilities to compile the GPU's kernels for")
+option(TEMPR1_CUDA_VERBOSE "print the registers and shared memory of every kernel" OFF)
+
+set(TR_CUDA_OBJECTS "")
+set(TR_CUDA FALSE)
+string(TOUPPER "${TEMPR1_CUDA}" wanted)
+if(wanted STREQUAL "AUTO" OR wanted)
+    include(CheckLanguage)
+    check_language(CUDA)
+    if(CMAKE_CUDA_COMPILER AND NOT TEMPR1_SANITIZE) # the sanitizers reserve the addresses that CUDA maps
+        set(TR_CUDA TRUE)
+    elseif(NOT wanted STREQUAL "AUTO")
+        message(FATAL_ERROR "TEMPR1_CUDA=ON: no CUDA compiler was found, or TEMPR1_SANITIZE is ON. Install the CUDA "
+                            "toolkit (nvcc in PATH, or -DCMAKE_CUDA_COMPILER=.../nvcc), or use -DTEMPR1_CUDA=OFF")
+    endif()
+endif()
+
+if(TR_CUDA)
+    set(CMAKE_CUDA_ARCHITECTURES ${TEMPR1_CUDA_ARCHS})
+    set(CMAKE_CUDA_STANDARD 17)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(shared_sources src/tensor/cuda/table.c src/tensor/cuda/table_attention.c)
+    add_library(tr_cuda OBJECT ${shared_sources} src/tensor/cuda/gpu.c src/tensor/cuda/products.c
+        src/tensor/cuda/kernels.cu)
+    target_include_directories(tr_cuda PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+    target_include_directories(tr_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+    target_compile_definitions(tr_cuda PRIVATE _GNU_SOURCE TEMPR1_VERSION="${PROJECT_VERSION}")
+    target_compile_options(tr_cuda PRIVATE $<$<COMPILE_LANGUAGE:C>:$<TARGET_PROPERTY:tr_flags,INTERFACE_COMPILE_OPTIONS>>
+        $<$<COMPILE_LANGUAGE:CUDA>:-O3 -fmad=false $<$<BOOL:${TEMPR1_CUDA_VERBOSE}>:-Xptxas=-v>>)
+    target_link_libraries(tr_cuda PRIVATE OpenMP::OpenMP_C)
+    set(TR_CUDA_OBJECTS $<TARGET_OBJECTS:tr_cuda>)
+    target_sources(tr_tensor PRIVATE ${TR_CUDA_OBJECTS})
+    target_compile_definitions(tr_tensor PRIVATE TEMPR1_CUDA=1)
+    target_link_libraries(tr_tensor PUBLIC CUDA::cudart_static)
+    list(JOIN TEMPR1_CUDA_ARCHS ", sm_" archs)
+    message(STATUS "CUDA ${CUDAToolkit_VERSION}: sm_${archs}")
+endif()

@@ -1,0 +1,32 @@
+/* cuda_absent.c: the GPU's tables in a program that was built without CUDA: asking for one says so. */
+#include "tensor/cuda/cuda.h"
+
+#include <string.h>
+
+#ifndef TEMPR1_CUDA
+
+static const char missing[] =
+    "this program was built without CUDA: configure with -DTEMPR1_CUDA=ON on a machine with nvcc";
+
+void tr_cuda_describe(tr_cuda_info *info)
+{
+    memset(info, 0, sizeof *info);
+    info->missing = missing;
+}
+
+tr_status tr_ops_cuda(int index, tr_dtype dtype, const tr_ops **ops, tr_error *err)
+{
+    (void)dtype;
+    *ops = NULL;
+    return tr_fail(err, TR_UNSUPPORTED, "device", "cuda:%d: %s", index, missing);
+}
+
+tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *err)
+{
+    *free_bytes = *all_bytes = 0;
+    return tr_fail(err, TR_UNSUPPORTED, "device", "%s", missing);
+}
+
+#endif
+
+typedef int tr_cuda_absent;
