@@ -3,10 +3,10 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 CMAKE = cmake -G Ninja -Wno-dev
 
-.PHONY: all deps demo test test-release test-asan bench fuzz soak lint format install clean
+.PHONY: all deps demo test test-release test-asan test-cuda bench bench-cuda fuzz soak lint format install clean
 
 all: deps
-	@$(CMAKE) -S . -B $(BUILD)/release -DCMAKE_BUILD_TYPE=Release -DTEMPR1_TESTS=ON >/dev/null
+	@$(CMAKE) -S . -B $(BUILD)/release -DCMAKE_BUILD_TYPE=Release -DTEMPR1_TESTS=ON -DTEMPR1_CUDA=AUTO >/dev/null
 	@ninja -C $(BUILD)/release -j $(JOBS) tempr1 libtempr1
 
 # Installs what is missing, by Debian package names; quiet when nothing is.
@@ -22,6 +22,14 @@ test: deps
 
 bench: deps
 	@tools/bench.sh
+
+# The GPU's operations on the GPU, compute-sanitizer where it is installed; skipped, with the reason, where there is none.
+test-cuda: deps
+	@tools/test_cuda.sh
+
+# Vision, prefill, decode, update and step at 3B and 7B shapes on the GPU.
+bench-cuda: deps
+	@tools/bench_cuda.sh
 
 # Every fuzzer for FUZZ_SECONDS (default 600); a short form runs in `make test`.
 fuzz: deps

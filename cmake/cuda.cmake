@@ -32,12 +32,19 @@ if(TR_CUDA)
     target_include_directories(tr_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
     target_compile_definitions(tr_cuda PRIVATE _GNU_SOURCE TEMPR1_VERSION="${PROJECT_VERSION}")
     target_compile_options(tr_cuda PRIVATE $<$<COMPILE_LANGUAGE:C>:$<TARGET_PROPERTY:tr_flags,INTERFACE_COMPILE_OPTIONS>>
-        $<$<COMPILE_LANGUAGE:CUDA>:-O3 -fmad=false $<$<BOOL:${TEMPR1_CUDA_VERBOSE}>:-Xptxas=-v>>)
+        $<$<COMPILE_LANGUAGE:CUDA>:-O3 -fmad=false -diag-suppress=177 # loops over threads that do not ask which one
+            $<$<BOOL:${TEMPR1_CUDA_VERBOSE}>:-Xptxas=-v>>)
     target_link_libraries(tr_cuda PRIVATE OpenMP::OpenMP_C)
     set(TR_CUDA_OBJECTS $<TARGET_OBJECTS:tr_cuda>)
-    target_sources(tr_tensor PRIVATE ${TR_CUDA_OBJECTS})
-    target_compile_definitions(tr_tensor PRIVATE TEMPR1_CUDA=1)
-    target_link_libraries(tr_tensor PUBLIC CUDA::cudart_static)
     list(JOIN TEMPR1_CUDA_ARCHS ", sm_" archs)
     message(STATUS "CUDA ${CUDAToolkit_VERSION}: sm_${archs}")
 endif()
+
+# The tensor library holds them.
+function(tr_cuda_attach)
+    if(TR_CUDA)
+        target_sources(tr_tensor PRIVATE ${TR_CUDA_OBJECTS})
+        target_compile_definitions(tr_tensor PRIVATE TEMPR1_CUDA=1)
+        target_link_libraries(tr_tensor PUBLIC CUDA::cudart_static)
+    endif()
+endfunction()

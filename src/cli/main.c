@@ -1,6 +1,8 @@
 /* main.c: finds the command that the first words name and runs it. */
 #include "cli/cli.h"
 
+#include "tensor/cuda/cuda.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +94,24 @@ static void start_with_sleeping_barriers(char **argv)
     }
 }
 
+/* One line that scripts may read; what is missing for a GPU follows on lines of its own. */
+static void print_version(void)
+{
+    tr_cuda_info cuda;
+    tr_cuda_describe(&cuda);
+    printf("tempr1 " TEMPR1_VERSION " (cpu: yes, cuda: %s, mpi: no, server: no)\n", cuda.built ? "yes" : "no");
+    if (cuda.built) {
+        printf("cuda: runtime %d.%d, driver ", cuda.runtime / 1000, cuda.runtime % 1000 / 10);
+        if (cuda.driver) {
+            printf("%d.%d, ", cuda.driver / 1000, cuda.driver % 1000 / 10);
+        } else {
+            printf("none, ");
+        }
+        printf("cuBLASLt %s, ", cuda.products ? "found" : "not found");
+        printf("%s\n", cuda.missing ? cuda.missing : cuda.name);
+    }
+}
+
 int main(int argc, char **argv)
 {
     start_with_sleeping_barriers(argv);
@@ -105,7 +125,7 @@ int main(int argc, char **argv)
         return TR_EXIT_DONE;
     }
     if (!strcmp(argv[1], "--version")) {
-        printf("tempr1 " TEMPR1_VERSION " (cpu: yes, cuda: no, mpi: no, server: no)\n");
+        print_version();
         return TR_EXIT_DONE;
     }
     const tr_command *best = NULL;

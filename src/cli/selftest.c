@@ -8,6 +8,7 @@
 #include "base/thread.h"
 #include "model/model.h"
 #include "task/reward.h"
+#include "tensor/cuda/cuda.h"
 #include "text/chat.h"
 #include "text/train_bpe.h"
 
@@ -50,6 +51,46 @@ static tr_status check_cpu(tr_selftest *s, tr_error *err)
             used += (size_t)snprintf(s->detail + used, sizeof s->detail - used, " %s", names[i]);
         }
         snprintf(s->detail + used, sizeof s->detail - used, ", %d threads", tr_threads_count());
+    }
+    return status;
+}
+
+/* Not there is no failure: the check is skipped and says what is missing. A GPU that is there must add. */
+static tr_status check_cuda(tr_selftest *s, tr_error *err)
+{
+    tr_cuda_info info;
+    const tr_ops *ops;
+    float one[64], two[64];
+    void *a = NULL, *b = NULL;
+    tr_cuda_describe(&info);
+    if (info.missing) {
+        return tr_fail(err, TR_UNSUPPORTED, NULL, "%s", info.missing);
+    }
+    for (int i = 0; i < 64; i++) {
+        one[i] = (float)i;
+    }
+    tr_status status = tr_ops_cuda(0, TR_F32, &ops, err);
+    TR_TRY(status);
+    TR_TRY(ops->memory->take(&a, sizeof one, false, err));
+    TR_TRY(ops->memory->take(&b, sizeof one, false, err));
+    ops->memory->write(a, one, sizeof one);
+    ops->memory->write(b, one, sizeof one);
+    ops->add(a, b, 64);
+    ops->memory->read(two, a, sizeof two);
+    TR_TRY(ops->memory->check(err));
+    for (int i = 0; i < 64 && !status; i++) {
+        if (!(two[i] == 2.0f * one[i])) {
+            status = tr_fail(err, TR_MISMATCH, NULL, "%s adds %g and %g to %g", info.name, (double)one[i],
+                             (double)one[i], (double)two[i]);
+        }
+    }
+    snprintf(s->detail, sizeof s->detail, "%s, %.1f GiB, driver %d.%d, cuBLASLt %s", info.name,
+             (double)info.memory_bytes / 1073741824.0, info.driver / 1000, info.driver % 1000 / 10,
+             info.products ? "found" : "not found: dtype bf16 needs it");
+done:
+    if (a) {
+        ops->memory->give(b);
+        ops->memory->give(a);
     }
     return status;
 }
@@ -185,6 +226,7 @@ static const struct {
     tr_status (*run)(tr_selftest *s, tr_error *err);
 } checks[] = {
     {"cpu", check_cpu},
+    {"cuda", check_cuda},
     {"memory", check_memory},
     {"disk", check_disk},
     {"text", check_text},

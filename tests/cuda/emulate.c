@@ -159,26 +159,10 @@ void *tr_cuda_scratch(size_t bytes)
     return device.scratch;
 }
 
-/* One chain a row and column, in order: what cuBLASLt is asked for, up to its rounding inside a step. */
 void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
                           int64_t rows, int64_t out, int64_t in)
 {
-    const int64_t m = form == TR_CUDA_WEIGHT ? out : rows, n = form == TR_CUDA_FORWARD ? out : in;
-    const int64_t depth = form == TR_CUDA_FORWARD ? in : form == TR_CUDA_INPUT ? out : rows;
-    enter();
-    for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < n; j++) {
-            float sum = 0.0f;
-            for (int64_t k = 0; k < depth; k++) {
-                const uint16_t x = form == TR_CUDA_WEIGHT ? a[k * out + i] : a[i * depth + k];
-                const uint16_t y = form == TR_CUDA_FORWARD ? b[j * in + k] : b[k * in + j];
-                sum = cu_fma(cu_from_bf16(x), cu_from_bf16(y), sum);
-            }
-            c[i * n + j] = form == TR_CUDA_FORWARD ? (bias ? sum + bias[j] : sum) : c[i * n + j] + sum;
-        }
-    }
-    device.launches++;
-    leave();
+    tr_cuda_product_fma(form, c, a, b, bias, rows, out, in);
 }
 
 int64_t tr_emulated_launches(void)

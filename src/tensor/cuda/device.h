@@ -29,6 +29,9 @@ void *tr_cuda_scratch(size_t bytes);
 typedef enum tr_cuda_form { TR_CUDA_FORWARD, TR_CUDA_INPUT, TR_CUDA_WEIGHT } tr_cuda_form;
 void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
                           int64_t rows, int64_t out, int64_t in);
+/* The same by fused multiply-adds in order, for shapes that cuBLASLt does not take (table.c). */
+void tr_cuda_product_fma(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
+                         int64_t rows, int64_t out, int64_t in);
 
 /* The tables (table.c), whatever device is behind them. */
 extern const tr_ops tr_cuda_table_f32, tr_cuda_table_bf16;

@@ -26,7 +26,7 @@ enum { TR_BLOCK_MAX = 256 }; /* threads of the largest block */
 
 #ifdef __CUDACC__
 #define TR_DEVICE static __device__ __forceinline__
-#define THREADS(t, count) for (int t = (int)threadIdx.x, once_ = 1; (void)t, once_; once_ = 0)
+#define THREADS(t, count) for (int t = (int)threadIdx.x, once_ = 1; once_; once_ = 0)
 #define PRIVATE(type, name, count) type name[1][count]
 #define OWN(t) 0
 #define SYNC() __syncthreads()

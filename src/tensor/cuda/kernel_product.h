@@ -10,14 +10,14 @@
 
 enum { PRODUCT_THREADS = 256, PRODUCT_SIDE = 64, PRODUCT_DEPTH = 16, PRODUCT_EACH = 4 };
 
-/* A(i, k) = a[i * a_row + k * a_column], B(k, j) = b[k * b_row + j * b_column] of b_dtype, C(i, j) = c[i * n + j]. */
+/* A(i, k) = a[i * a_row + k * a_column], B(k, j) = b[k * b_row + j * b_column], of f32 or 16 bits, C(i, j) = c[i * n + j]. */
 typedef struct product_args {
     float *c;
-    const float *a;
+    const void *a;
     const void *b;
     const float *bias; /* [n] or NULL */
     int64_t m, n, depth, a_row, a_column, b_row, b_column;
-    int b_dtype, fresh; /* fresh: start from zero */
+    int a_dtype, b_dtype, fresh; /* fresh: start from zero */
 } product_args;
 
 typedef struct product_shared {
@@ -53,7 +53,7 @@ TR_DEVICE void product_block(const product_args *p, int x, int y, int z, void *m
                 product_place(t + e * PRODUCT_THREADS, p->a_column == 1, &k, &side);
                 const int in = k0 + k < p->depth;
                 s->a[k][side] = in && row0 + side < p->m
-                                    ? p->a[(row0 + side) * p->a_row + (k0 + k) * p->a_column]
+                                    ? cu_load(p->a, p->a_dtype, (row0 + side) * p->a_row + (k0 + k) * p->a_column)
                                     : 0.0f;
                 product_place(t + e * PRODUCT_THREADS, p->b_row == 1, &k, &side);
                 s->b[k][side] = k0 + k < p->depth && column0 + side < p->n

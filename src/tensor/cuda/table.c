@@ -100,6 +100,17 @@ static void linear_backward_input(float *dx, const float *dy, const tr_matrix *w
                                .a_row = w->out, .a_column = 1, .b_row = w->in, .b_column = 1, .b_dtype = w->dtype});
 }
 
+void tr_cuda_product_fma(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
+                         int64_t rows, int64_t out, int64_t in)
+{
+    const bool forward = form == TR_CUDA_FORWARD, weight = form == TR_CUDA_WEIGHT;
+    const int64_t depth = forward ? in : weight ? rows : out;
+    product_f32((product_args){.c = c, .a = a, .b = b, .bias = bias, .m = weight ? out : rows, .n = forward ? out : in,
+                               .depth = depth, .a_row = weight ? 1 : depth, .a_column = weight ? out : 1,
+                               .b_row = forward ? 1 : in, .b_column = forward ? in : 1, .a_dtype = TR_BF16,
+                               .b_dtype = TR_BF16, .fresh = forward});
+}
+
 /* out[d] += column sums of dy, or of dy * x * rstd; part: chunks * d floats */
 static void add_columns(float *out, const float *dy, const float *x, const float *rstd, int64_t rows, int64_t d,
                         float *part)

@@ -1,0 +1,236 @@
+/* products.c: bf16 products by cuBLASLt with one algorithm per weight shape.
+ *
+ * Row-major c[rows, out] = a b^T is cuBLASLt's column-major C^T[out, rows] = b a^T, so `rows` is its n: no leading
+ * dimension and no alignment depends on it. The algorithm is chosen once per (form, out, in), for CHOICE_ROWS rows,
+ * from those that need no workspace and do not split k; it then serves every number of rows, so a row's sums are the
+ * same chain whatever is computed beside it. make test-cuda holds that against rows 1 .. 1000 bit for bit. */
+#include "tensor/cuda/gpu.h"
+#include "tensor/cuda/products.h"
+#include "tensor/cuda/table.h"
+
+#include <cublasLt.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CHOICE_ROWS = 4096, SHAPES_MAX = 256, CANDIDATES = 32 };
+
+#define FUNCTIONS(X)                                                                                               \
+    X(Create) X(GetVersion) X(Matmul) X(MatmulAlgoGetHeuristic) X(MatmulAlgoConfigGetAttribute)                    \
+        X(MatmulAlgoCheck) X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute)                      \
+            X(MatrixLayoutCreate) X(MatrixLayoutDestroy) X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy)      \
+                X(MatmulPreferenceSetAttribute)
+
+static struct {
+    void *library;
+    cublasLtHandle_t handle;
+#define X(name) __typeof__(&cublasLt##name) name;
+    FUNCTIONS(X)
+#undef X
+} lt;
+
+static bool load(void)
+{
+    char name[64];
+    snprintf(name, sizeof name, "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
+    lt.library = lt.library ? lt.library : dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!lt.library) {
+        return false;
+    }
+    void *found;
+#define X(name)                                                                                                    \
+    found = dlsym(lt.library, "cublasLt" #name);                                                                   \
+    if (!found) {                                                                                                  \
+        return false;                                                                                              \
+    }                                                                                                              \
+    memcpy(&lt.name, &found, sizeof found);
+    FUNCTIONS(X)
+#undef X
+    return true;
+}
+
+int64_t tr_products_version(void)
+{
+    return load() ? (int64_t)lt.GetVersion() : 0;
+}
+
+tr_status tr_products_open(tr_error *err)
+{
+    if (lt.handle) {
+        return TR_OK;
+    }
+    if (!load()) {
+        return tr_fail(err, TR_UNSUPPORTED, "device",
+                       "libcublasLt.so.%d was not found: dtype bf16 on a GPU needs it; install the CUDA %d runtime "
+                       "libraries, or name their folder in LD_LIBRARY_PATH",
+                       CUBLAS_VER_MAJOR, CUBLAS_VER_MAJOR);
+    }
+    cublasStatus_t status = lt.Create(&lt.handle);
+    return status ? tr_fail(err, TR_UNSUPPORTED, "device", "cuBLASLt cannot start: status %d", (int)status) : TR_OK;
+}
+
+/* ---- one product ---- */
+
+typedef struct problem {
+    cublasLtMatmulDesc_t what;
+    cublasLtMatrixLayout_t a, b, c;
+} problem;
+
+static void problem_free(problem *p)
+{
+    if (p->what) {
+        lt.MatmulDescDestroy(p->what);
+    }
+    for (int i = 0; i < 3; i++) {
+        cublasLtMatrixLayout_t layout = i == 0 ? p->a : i == 1 ? p->b : p->c;
+        if (layout) {
+            lt.MatrixLayoutDestroy(layout);
+        }
+    }
+    memset(p, 0, sizeof *p);
+}
+
+/* Column-major, first operand first:
+ * forward C^T[out, rows] = W[in, out]^T x[in, rows]; input C^T[in, rows] = W[in, out] dy[out, rows];
+ * weight C^T[in, out] = x[in, rows] dy[out, rows]^T. */
+static bool problem_make(problem *p, tr_cuda_form form, int64_t rows, int64_t out, int64_t in, const float *bias)
+{
+    const cublasOperation_t first = form == TR_CUDA_FORWARD ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t second = form == TR_CUDA_WEIGHT ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    const cudaDataType_t bias_type = CUDA_R_32F;
+    memset(p, 0, sizeof *p);
+    cublasStatus_t s = lt.MatmulDescCreate(&p->what, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    s = s ? s : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
+    s = s ? s : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
+    if (bias && !s) {
+        s = lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+        s = s ? s : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type);
+        s = s ? s : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+    }
+    const uint64_t m = (uint64_t)(form == TR_CUDA_FORWARD ? out : in), n = (uint64_t)(form == TR_CUDA_WEIGHT ? out : rows);
+    const uint64_t a_columns = (uint64_t)(form == TR_CUDA_WEIGHT ? rows : out), b_rows = (uint64_t)(form == TR_CUDA_FORWARD ? in : out);
+    s = s ? s : lt.MatrixLayoutCreate(&p->a, CUDA_R_16BF, (uint64_t)in, a_columns, in);
+    s = s ? s : lt.MatrixLayoutCreate(&p->b, CUDA_R_16BF, b_rows, (uint64_t)rows, (int64_t)b_rows);
+    s = s ? s : lt.MatrixLayoutCreate(&p->c, CUDA_R_32F, m, n, (int64_t)m);
+    return s == CUBLAS_STATUS_SUCCESS;
+}
+
+/* ---- the choice ---- */
+
+typedef struct choice {
+    tr_cuda_form form;
+    bool biased, usable;
+    int64_t out, in;
+    cublasLtMatmulAlgo_t algorithm;
+} choice;
+
+static choice choices[SHAPES_MAX];
+static int choice_count;
+
+static bool splits(const cublasLtMatmulAlgo_t *algorithm)
+{
+    int32_t split = 0;
+    uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
+    size_t written;
+    cublasStatus_t s = lt.MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written);
+    s = s ? s : lt.MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme, &written);
+    return s || split > 1 || scheme != CUBLASLT_REDUCTION_SCHEME_NONE;
+}
+
+/* Whether it takes one row as well: an algorithm that serves some numbers of rows only is of no use. */
+static bool serves(const cublasLtMatmulAlgo_t *algorithm, const choice *c, const float *bias)
+{
+    problem one;
+    cublasLtMatmulHeuristicResult_t result;
+    bool good = problem_make(&one, c->form, 1, c->out, c->in, bias) &&
+                lt.MatmulAlgoCheck(lt.handle, one.what, one.a, one.b, one.c, one.c, algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+                result.workspaceSize == 0;
+    problem_free(&one);
+    return good || c->form == TR_CUDA_WEIGHT;
+}
+
+static void choose(choice *c, const float *bias)
+{
+    problem p;
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    const size_t workspace = 0;
+    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE;
+    const uint32_t operand = c->in % 8 == 0 && c->out % 8 == 0 ? 16 : 2, result = c->in % 4 == 0 && c->out % 4 == 0 ? 16 : 4;
+    int count = 0;
+    bool made = problem_make(&p, c->form, CHOICE_ROWS, c->out, c->in, bias) && !lt.MatmulPreferenceCreate(&preference);
+    if (made) {
+        const struct {
+            cublasLtMatmulPreferenceAttributes_t name;
+            const void *value;
+            size_t size;
+        } wishes[] = {
+            {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace},
+            {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &operand, sizeof operand},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &operand, sizeof operand},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &result, sizeof result},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &result, sizeof result},
+        };
+        for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+            made = made && !lt.MatmulPreferenceSetAttribute(preference, wishes[i].name, wishes[i].value, wishes[i].size);
+        }
+    }
+    if (made && lt.MatmulAlgoGetHeuristic(lt.handle, p.what, p.a, p.b, p.c, p.c, preference, CANDIDATES, found, &count)) {
+        count = 0;
+    }
+    for (int i = 0; i < count && !c->usable; i++) {
+        if (found[i].state == CUBLAS_STATUS_SUCCESS && !splits(&found[i].algo) && serves(&found[i].algo, c, bias)) {
+            c->algorithm = found[i].algo;
+            c->usable = true;
+        }
+    }
+    if (preference) {
+        lt.MatmulPreferenceDestroy(preference);
+    }
+    problem_free(&p);
+}
+
+/* The shape's choice, made when it first comes; NULL when the list is full. */
+static const choice *choice_of(tr_cuda_form form, int64_t out, int64_t in, const float *bias)
+{
+    for (int i = 0; i < choice_count; i++) {
+        const choice *c = &choices[i];
+        if (c->form == form && c->out == out && c->in == in && c->biased == (bias != NULL)) {
+            return c;
+        }
+    }
+    if (choice_count == SHAPES_MAX) {
+        return NULL;
+    }
+    choice *c = &choices[choice_count++];
+    *c = (choice){.form = form, .biased = bias != NULL, .out = out, .in = in};
+    choose(c, bias);
+    return c;
+}
+
+void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
+                          int64_t rows, int64_t out, int64_t in)
+{
+    const choice *chosen = rows > 0 ? choice_of(form, out, in, bias) : NULL;
+    if (!chosen || !chosen->usable) {
+        tr_cuda_product_fma(form, c, a, b, bias, rows, out, in);
+        return;
+    }
+    const float one = 1.0f, beta = form == TR_CUDA_FORWARD ? 0.0f : 1.0f;
+    const uint16_t *first = b, *second = a;
+    problem p;
+    cublasStatus_t status = CUBLAS_STATUS_INTERNAL_ERROR;
+    if (problem_make(&p, form, rows, out, in, bias)) {
+        status = lt.Matmul(lt.handle, p.what, &one, first, p.a, second, p.b, &beta, c, p.c, c, p.c, &chosen->algorithm,
+                           NULL, 0, tr_gpu_stream());
+    }
+    problem_free(&p);
+    if (status) {
+        char message[128];
+        snprintf(message, sizeof message, "cuBLASLt: status %d for %lld rows of a %lld x %lld weight", (int)status,
+                 (long long)rows, (long long)out, (long long)in);
+        tr_cuda_remember(message);
+    }
+}
