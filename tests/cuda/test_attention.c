@@ -75,7 +75,7 @@ static results on_cpu(const tr_ops *ops, const group_case *c, const group *g, co
 {
     results r = {buffer(g->rows * g->wide), buffer(g->rows * g->heads), zeros(g->rows * g->wide),
                  zeros(g->rows * g->narrow), zeros(g->rows * g->narrow)};
-    float *work = buffer(ops->group_attention_work(&c->shape, &g->layout));
+    float *work = buffer(ops->group_attention_work(&c->shape, &g->layout, true));
     ops->group_attention_forward(r.o, r.lse, g->q, g->k, g->v, &c->shape, &g->layout, work);
     ops->group_attention_backward(r.dq, r.dk, r.dv, dout, r.o, r.lse, g->q, g->k, g->v, &c->shape, &g->layout, work);
     return r;
@@ -92,7 +92,7 @@ static results run_group(const tr_ops *ops, const group_case *c, const group *g,
     }
     float *o = on_device(NULL, wide), *lse = on_device(NULL, heads), *dq = on_device(start, wide);
     float *dk = on_device(start, narrow), *dv = on_device(start, narrow);
-    float *work = on_device(NULL, ops->group_attention_work(&c->shape, &g->layout));
+    float *work = on_device(NULL, ops->group_attention_work(&c->shape, &g->layout, true));
     ops->group_attention_forward(o, lse, g->gq, g->gk, g->gv, &c->shape, &g->layout, work);
     results r = {.o = from_device(o, wide), .lse = from_device(lse, heads)};
     if (given) {
@@ -281,13 +281,13 @@ static void test_segments(void **state)
         }
         float *o = buffer(rows * width), *lse = buffer(rows * s->heads);
         const tr_ops *host = narrow ? plain : cpu;
-        float *work = buffer(host->segment_attention_work(s, ends, segments));
+        float *work = buffer(host->segment_attention_work(s, ends, segments, true));
         host->segment_attention_forward(o, lse, qkv, qkv + width, qkv + 2 * width, stride, s, ends, segments, work);
         host->segment_attention_backward(d, d + width, d + 2 * width, dout, o, lse, qkv, qkv + width, qkv + 2 * width,
                                          stride, s, ends, segments, work);
         float *gd = on_device(NULL, rows * stride), *go = on_device(NULL, rows * width), *glse = on_device(NULL, rows * s->heads);
         float *gqkv = on_device(qkv, rows * stride), *gdout = on_device(dout, rows * width);
-        float *gwork = on_device(NULL, ops->segment_attention_work(s, ends, segments));
+        float *gwork = on_device(NULL, ops->segment_attention_work(s, ends, segments, true));
         tr_cuda_zero(gd, (size_t)(rows * stride) * sizeof *gd);
         ops->segment_attention_forward(go, glse, gqkv, gqkv + width, gqkv + 2 * width, stride, s, ends, segments, gwork);
         const double f32 = 2.0 * score_error(s), slope = (double)s->scale * 2.0 * (2.0 * sqrt((double)s->head_dim) + 1.0);

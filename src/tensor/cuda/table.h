@@ -30,8 +30,9 @@ static inline int64_t tr_cuda_blocks(int64_t count, int64_t each)
 }
 
 /* The operations of table_attention.c, by table. */
-int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments);
-int64_t tr_cuda_group_attention_work(const tr_attention_shape *shape, const tr_layout *layout);
+int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
+                                       bool backward);
+int64_t tr_cuda_group_attention_work(const tr_attention_shape *shape, const tr_layout *layout, bool backward);
 int64_t tr_cuda_decode_attention_work(const tr_attention_shape *shape, int64_t rows);
 #define TR_CUDA_ATTENTION(mode)                                                                                    \
     void tr_cuda_segment_attention_forward_##mode(float *o, float *lse, const float *q, const float *k,            \

@@ -47,21 +47,22 @@ static int64_t chunks_of(const attention_args *a)
     return tr_cuda_blocks(a->rows * (a->heads / a->kv_heads), a->chunk);
 }
 
-static int64_t work_floats(const attention_args *a, int64_t chunks)
+static int64_t work_floats(const attention_args *a, int64_t chunks, bool backward)
 {
-    return a->rows * a->heads + 2 * chunks * a->rows * a->kv_heads * a->head_dim + 32;
+    return !backward ? 16 : a->rows * a->heads + 2 * chunks * a->rows * a->kv_heads * a->head_dim + 32;
 }
 
-int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments)
+int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
+                                       bool backward)
 {
     const attention_args a = of_segments(shape, cu, segments, 0);
-    return work_floats(&a, chunks_of(&a));
+    return work_floats(&a, chunks_of(&a), backward);
 }
 
-int64_t tr_cuda_group_attention_work(const tr_attention_shape *shape, const tr_layout *layout)
+int64_t tr_cuda_group_attention_work(const tr_attention_shape *shape, const tr_layout *layout, bool backward)
 {
     const attention_args a = of_group(shape, layout);
-    return work_floats(&a, chunks_of(&a));
+    return work_floats(&a, chunks_of(&a), backward);
 }
 
 /* ---- lists of tiles ---- */
