@@ -29,9 +29,12 @@ static tr_status read_options(const char *directory, const tempr1_model_options 
         return tr_fail(err, TR_INVALID, "dtype", "expected f32 or bf16, found %s", dtype);
     }
     *options = (tr_model_options){.dtype = bf16 ? TR_BF16 : TR_F32, .isa = o->isa};
-    m->tokenizer = tr_strdup(o->tokenizer ? o->tokenizer : directory);
+    tr_status status = tr_lora_tokenizer(o->tokenizer ? o->tokenizer : directory, &m->tokenizer, err);
+    if (status) {
+        return status;
+    }
     m->cache = o->cache ? tr_strdup(o->cache) : NULL;
-    if (!m->tokenizer || (o->cache && !m->cache)) {
+    if (o->cache && !m->cache) {
         return tr_fail(err, TR_MEMORY, directory, "out of memory");
     }
     m->video = (tr_video_settings){.fps = o->fps > 0 ? o->fps : 2,

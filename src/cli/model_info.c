@@ -1,5 +1,6 @@
 /* model_info.c: `tempr1 model info`: what a checkpoint directory holds, without loading it; --check reads all of
  * it. */
+#include "cli/adapter_info.h"
 #include "cli/cli.h"
 
 #include "model/checkpoint.h"
@@ -141,6 +142,10 @@ static int run(int argc, char **argv)
     summary s = {0};
     tr_error err = {0};
     tr_status status;
+    if (tr_lora_is_adapter(dir)) {
+        TR_TRY(tr_cli_adapter_info(dir, check, json, &err));
+        goto done;
+    }
     TR_TRY(collect(dir, &s, &err));
     if (check) {
         TR_TRY(tr_model_check(dir, true, &err));
@@ -165,6 +170,7 @@ const tr_command tr_command_model_info = {
     .summary = "what a checkpoint holds; --check verifies every tensor",
     .text = "Prints shapes, parameter counts, dtypes, bytes and files of a checkpoint directory. Names, shapes and "
             "data "
-            "ranges of all tensors are always checked against config.json; --check also reads every value.\n\n"
+            "ranges of all tensors are always checked against config.json; --check also reads every value. Of an "
+            "adapter folder: its base, rank, targets and tensors.\n\n"
             "Example: tempr1 model info Qwen2.5-VL-3B-Instruct --check",
     .run = run};

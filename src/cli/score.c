@@ -174,7 +174,9 @@ static int run(int argc, char **argv)
     settings s = {.videos = "", .prompt = "no-think", .temperature = 1};
     tr_session_defaults(&s.session);
     const tr_option options[] = {
-        {"model", TR_OPTION_TEXT, &s.session.model, "DIR", "The checkpoint, a Hugging Face directory.", 0, 0, true},
+        {"model", TR_OPTION_TEXT, &s.session.model, "DIR",
+         "The checkpoint, a Hugging Face directory, or an adapter folder, which names its base.", 0, 0, true},
+        {"adapter", TR_OPTION_TEXT, &s.session.adapter, "DIR", TR_ADAPTER_HELP, 0, 0, false},
         {"input", TR_OPTION_TEXT, &s.input, "ROWS", "The rows (JSON Lines); - is standard input.", 0, 0, true},
         {"videos", TR_OPTION_TEXT, &s.videos, "DIR", "Folder of the rows' videos. Default: as the rows say.", 0, 0,
          false},

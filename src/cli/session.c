@@ -24,10 +24,14 @@ void tr_session_defaults(tr_session_settings *s)
 /* What the checkpoint says about sampling; options that were given stay. */
 static tr_status read_generation_config(const tr_session_settings *s, tr_sampling *sampling, tr_error *err)
 {
-    char *path = tr_path_join(s->model, "generation_config.json");
+    char *base = NULL, *path = NULL;
     json_t *json = NULL;
     bool sample = false;
-    tr_status status = path ? tr_json_read(path, &json, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    tr_status status = tr_lora_base(s->model, &base, err);
+    if (!status) {
+        path = tr_path_join(base, "generation_config.json");
+        status = path ? tr_json_read(path, &json, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    }
     if (!status) {
         status = tr_json_get_bool(json, "do_sample", false, path, &sample, err);
     }
@@ -43,6 +47,7 @@ static tr_status read_generation_config(const tr_session_settings *s, tr_samplin
     }
 done:
     json_decref(json);
+    free(base);
     free(path);
     return status;
 }
@@ -54,7 +59,7 @@ tr_status tr_session_open(const tr_session_settings *s, tr_session *session, tr_
     if (s->threads > 0) {
         tr_threads_set((int)s->threads);
     }
-    tr_model_options options = {.isa = s->isa};
+    tr_model_options options = {.isa = s->isa, .adapter = s->adapter};
     if (!strcmp(s->dtype, "f32")) {
         options.dtype = TR_F32;
     } else if (!strcmp(s->dtype, "bf16")) {
@@ -65,7 +70,7 @@ tr_status tr_session_open(const tr_session_settings *s, tr_session *session, tr_
     tr_status status;
     TR_TRY(tr_model_load(s->model, &options, &session->model, err));
     const tr_model_config *c = &session->model->config;
-    session->tokenizer = s->tokenizer ? s->tokenizer : s->model;
+    TR_TRY(tr_lora_tokenizer(s->tokenizer ? s->tokenizer : s->model, &session->tokenizer, err));
     session->sampling = (tr_sampling){.temperature = s->temperature,
                                       .top_p = s->top_p,
                                       .min_p = s->min_p,
@@ -118,5 +123,6 @@ void tr_session_close(tr_session *session)
     tr_features_free(session->evaluator.features);
     tr_network_free(session->evaluator.network);
     tr_model_free(session->model);
+    free(session->tokenizer);
     memset(session, 0, sizeof *session);
 }

@@ -10,7 +10,7 @@
 
 /* The options that all three take; fill defaults with tr_session_defaults, list them with TR_SESSION_OPTIONS. */
 typedef struct tr_session_settings {
-    const char *model, *tokenizer, *dtype, *isa, *cache;
+    const char *model, *adapter, *tokenizer, *dtype, *isa, *cache;
     int64_t threads, min_frames, max_frames, total_pixels, min_pixels, max_tokens, top_k, seed;
     double fps, temperature, top_p, min_p;
     bool generation_config, quiet, json;
@@ -18,8 +18,17 @@ typedef struct tr_session_settings {
 
 void tr_session_defaults(tr_session_settings *settings);
 
+#define TR_ADAPTER_HELP "An adapter for the checkpoint (peft's files), when --model is its base."
 #define TR_SESSION_OPTIONS(s)                                                                                      \
-    {"model", TR_OPTION_TEXT, &(s).model, "DIR", "The checkpoint, a Hugging Face directory.", 0, 0, true},         \
+    {"model",                                                                                                      \
+     TR_OPTION_TEXT,                                                                                               \
+     &(s).model,                                                                                                   \
+     "DIR",                                                                                                        \
+     "The checkpoint, a Hugging Face directory, or an adapter folder, which names its base.",                      \
+     0,                                                                                                            \
+     0,                                                                                                            \
+     true},                                                                                                        \
+        {"adapter", TR_OPTION_TEXT, &(s).adapter, "DIR", TR_ADAPTER_HELP, 0, 0, false},                            \
         {"tokenizer",                                                                                              \
          TR_OPTION_TEXT,                                                                                           \
          &(s).tokenizer,                                                                                           \
@@ -88,7 +97,7 @@ void tr_session_defaults(tr_session_settings *settings);
 
 typedef struct tr_session {
     tr_model *model;
-    const char *tokenizer;
+    char *tokenizer; /* folder */
     tr_evaluator evaluator; /* network and features after tr_session_network */
     tr_sampling sampling;   /* banned is set from the source */
 } tr_session;

@@ -2,6 +2,7 @@
  */
 #include "base/file.h"
 #include "cli/cli.h"
+#include "model/lora.h"
 #include "text/tokenizer.h"
 
 #include <errno.h>
@@ -215,7 +216,10 @@ static int run(int argc, char **argv)
     if (!model && !directory) {
         return tr_cli_usage(&tr_command_tokenize, "--model DIR or --tokenizer DIR is needed");
     }
-    tr_status status = tr_tokenizer_load(directory ? directory : model, &tokenizer, &j.err);
+    char *folder = NULL;
+    tr_status status = tr_lora_tokenizer(directory ? directory : model, &folder, &j.err);
+    status = status ? status : tr_tokenizer_load(folder, &tokenizer, &j.err);
+    free(folder);
     if (!status) {
         j.tokenizer = tokenizer;
         status = all_lines(&j);

@@ -10,7 +10,7 @@
 extern const tr_command tr_command_trace;
 
 typedef struct request {
-    const char *model, *input, *out, *dtype, *isa;
+    const char *model, *adapter, *input, *out, *dtype, *isa;
     bool backward;
 } request;
 
@@ -34,6 +34,10 @@ static tr_status trace(const request *r, tr_error *err)
         fprintf(stderr, "tempr1 trace: a text input has no loss: --backward adds nothing\n");
     }
     options.train = r->backward && input.kind != TR_TRACE_TEXT;
+    options.adapter = r->adapter;
+    if (r->adapter || tr_lora_is_adapter(r->model)) { /* only the adapter has gradients */
+        options.freeze_text = options.freeze_vision = options.freeze_merger = true;
+    }
     TR_TRY(tr_model_load(r->model, &options, &model, err));
     TR_TRY(tr_trace_run(model, &input, r->backward, &builder, err));
     TR_TRY(tr_safetensors_builder_write(&builder, r->out, err));
@@ -54,7 +58,12 @@ static int run(int argc, char **argv)
          .value = &r.model,
          .argument = "DIR",
          .required = true,
-         .help = "The checkpoint."},
+         .help = "The checkpoint, or an adapter folder, which names its base."},
+        {.name = "adapter",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.adapter,
+         .argument = "DIR",
+         .help = "An adapter for the checkpoint (peft's files), when --model is its base."},
         {.name = "input",
          .kind = TR_OPTION_TEXT,
          .value = &r.input,
@@ -101,6 +110,7 @@ const tr_command tr_command_trace = {
     .text =
         "Reads named tensors (in/pixels_u8: vision; in/input_ids: text; in/prompt_input_ids or "
         "in/group0/...: groups; in/row0/...: SFT), runs the network, and writes every stage as out/NAME, whole. "
-        "With --backward also out/loss and out/grad/NAME of every parameter, in checkpoint names.\n\n"
+        "With --backward also out/loss and out/grad/NAME of every parameter, in checkpoint names; with an adapter "
+        "of its matrices alone, in peft's names.\n\n"
         "Example: tempr1 trace --model nano --input group.safetensors --out trace.safetensors --backward",
     .run = run};

@@ -18,6 +18,14 @@ typedef void (*tr_rows_fill)(const void *context, const tr_param *param, int64_t
 tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_config *config, const tr_params *params,
                               const char *dir, const tr_safetensor ***found, tr_error *err);
 
+/* Opens and matches a folder with weights: everything that can be checked without reading the data. What is not NULL
+ * or empty afterwards is the caller's, also on failure. */
+tr_status tr_checkpoint_open(const char *dir, tr_model_config *config, tr_params *params, tr_safetensors *tensors,
+                             const tr_safetensor ***found, tr_error *err);
+
+/* Index of a tensor's first element that is not finite, or -1. */
+int64_t tr_checkpoint_first_bad(const tr_safetensor *tensor);
+
 /* The table's name of a checkpoint tensor in either layout: "model.language_model.X", "language_model.X" and
  * "model.X" are "model.X"; "model.visual.X" is "visual.X". false when the name is longer than any. */
 bool tr_checkpoint_name(const char *name, char canonical[96]);

@@ -3,6 +3,7 @@
  * Three layouts are in use (spec section 1.4); a field is text_config.X, else top-level X, else the default of the
  * published class. What this program cannot run is refused by name, never approximated. */
 #include "model/config.h"
+#include "model/lora.h"
 
 #include "base/file.h"
 
@@ -318,11 +319,14 @@ static void set_class_defaults(tr_model_config *c)
 
 tr_status tr_model_config_read(const char *dir, tr_model_config *config, tr_error *err)
 {
-    char *path = tr_path_join(dir, "config.json");
+    char *base = NULL, *path = NULL;
     json_t *root = NULL;
     tr_status status = TR_OK;
+    TR_TRY(tr_lora_base(dir, &base, err)); /* an adapter has its base's shape */
+    path = tr_path_join(base, "config.json");
     if (!path) {
-        return tr_fail(err, TR_MEMORY, dir, "out of memory");
+        status = tr_fail(err, TR_MEMORY, dir, "out of memory");
+        goto done;
     }
     set_class_defaults(config);
     TR_TRY(tr_json_read(path, &root, err));
@@ -347,9 +351,10 @@ tr_status tr_model_config_read(const char *dir, tr_model_config *config, tr_erro
     TR_TRY(read_ends(&p, find_text(&p, "eos_token_id"), config, err));
     config->eos_id = config->end_count ? config->end_ids[0] : -1;
     TR_TRY(tr_model_config_check(config, path, err));
-    TR_TRY(read_generation(dir, config, err));
+    TR_TRY(read_generation(base, config, err));
 done:
     json_decref(root);
+    free(base);
     free(path);
     return status;
 }

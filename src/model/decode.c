@@ -67,9 +67,9 @@ static void layer(tr_network *n, int64_t index, const int64_t *streams, const in
     int64_t hd = c->head_dim, wide = c->heads * hd, narrow = c->kv_heads * hd;
     tr_attention_shape shape = {c->heads, c->kv_heads, hd, (float)(1.0 / __builtin_sqrt((double)hd))};
     ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
-    ops->linear_forward(m->q, m->norm, matrix(n, p->q), vector(n, p->q_bias), rows);
-    ops->linear_forward(m->k, m->norm, matrix(n, p->k), vector(n, p->k_bias), rows);
-    ops->linear_forward(m->v, m->norm, matrix(n, p->v), vector(n, p->v_bias), rows);
+    tr_linear_forward(n, m->q, m->norm, p->q, p->q_bias, rows);
+    tr_linear_forward(n, m->k, m->norm, p->k, p->k_bias, rows);
+    tr_linear_forward(n, m->v, m->norm, p->v, p->v_bias, rows);
     ops->rope_forward(m->q, m->cos, m->sin, rows, c->heads, hd, wide);
     ops->rope_forward(m->k, m->cos, m->sin, rows, c->kv_heads, hd, narrow);
     for (int64_t i = 0; i < rows; i++) {
@@ -82,14 +82,14 @@ static void layer(tr_network *n, int64_t index, const int64_t *streams, const in
     }
     ops->decode_attention_forward(m->attention, m->q, m->rows, rows, &shape, m->work);
     /* y = W o + x as in the packed forward: the product first, then the residual */
-    ops->linear_forward(m->norm, m->attention, matrix(n, p->o), NULL, rows);
+    tr_linear_forward(n, m->norm, m->attention, p->o, -1, rows);
     ops->add(m->norm, m->x, rows * c->hidden);
     memcpy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
     ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, p->norm2), rows, c->hidden, c->rms_eps);
-    ops->linear_forward(m->gate, m->norm, matrix(n, p->gate), NULL, rows);
-    ops->linear_forward(m->up, m->norm, matrix(n, p->up), NULL, rows);
+    tr_linear_forward(n, m->gate, m->norm, p->gate, -1, rows);
+    tr_linear_forward(n, m->up, m->norm, p->up, -1, rows);
     ops->swiglu_forward(m->gate, m->gate, m->up, rows * c->intermediate);
-    ops->linear_forward(m->norm, m->gate, matrix(n, p->down), NULL, rows);
+    tr_linear_forward(n, m->norm, m->gate, p->down, -1, rows);
     ops->add(m->norm, m->x, rows * c->hidden);
     memcpy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
 }

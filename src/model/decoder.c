@@ -155,22 +155,22 @@ static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_l
     int64_t hd = c->head_dim;
 
     ops->rmsnorm_forward(m->norm1, m->rstd1, m->in, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
-    ops->linear_forward(m->q, m->norm1, matrix(n, p->q), vector(n, p->q_bias), rows);
-    ops->linear_forward(m->k, m->norm1, matrix(n, p->k), vector(n, p->k_bias), rows);
-    ops->linear_forward(m->v, m->norm1, matrix(n, p->v), vector(n, p->v_bias), rows);
+    tr_linear_forward(n, m->q, m->norm1, p->q, p->q_bias, rows);
+    tr_linear_forward(n, m->k, m->norm1, p->k, p->k_bias, rows);
+    tr_linear_forward(n, m->v, m->norm1, p->v, p->v_bias, rows);
     ops->rope_forward(m->q, n->text.cos, n->text.sin, rows, c->heads, hd, c->heads * hd);
     ops->rope_forward(m->k, n->text.cos, n->text.sin, rows, c->kv_heads, hd, c->kv_heads * hd);
     if (kv) {
         ops->kv_write(&kv[index], 0, m->k, m->v, layout->prompt, &shape);
     }
     ops->group_attention_forward(m->attention, m->lse, m->q, m->k, m->v, &shape, layout, n->text.work);
-    ops->linear_forward(m->middle, m->attention, matrix(n, p->o), NULL, rows);
+    tr_linear_forward(n, m->middle, m->attention, p->o, -1, rows);
     ops->add(m->middle, m->in, rows * c->hidden);
     ops->rmsnorm_forward(m->norm2, m->rstd2, m->middle, vector(n, p->norm2), rows, c->hidden, c->rms_eps);
-    ops->linear_forward(m->gate, m->norm2, matrix(n, p->gate), NULL, rows);
-    ops->linear_forward(m->up, m->norm2, matrix(n, p->up), NULL, rows);
+    tr_linear_forward(n, m->gate, m->norm2, p->gate, -1, rows);
+    tr_linear_forward(n, m->up, m->norm2, p->up, -1, rows);
     ops->swiglu_forward(m->act, m->gate, m->up, rows * c->intermediate);
-    ops->linear_forward(out, m->act, matrix(n, p->down), NULL, rows);
+    tr_linear_forward(n, out, m->act, p->down, -1, rows);
     ops->add(out, m->middle, rows * c->hidden);
     tr_params_release(&n->model->params, p->norm1, p->down + 1);
 }
@@ -210,6 +210,9 @@ tr_status tr_network_group_forward(tr_network *n, const tr_group *group, float t
     if (keep && !n->limits.train_text) {
         return tr_fail(err, TR_INVALID, "group",
                        "activations cannot be kept: the network was not planned to train text");
+    }
+    if (keep && n->model->lora && n->adapter_use != TR_ADAPTER_ON) {
+        return tr_fail(err, TR_INVALID, "group", "activations cannot be kept while the adapter is off");
     }
     tr_status status = tr_decoder_prepare(n, group, &layout, err);
     if (status) {

@@ -11,14 +11,11 @@ static void mlp_backward(tr_network *n, const tr_layer_params *p, const tr_layer
     const tr_ops *ops = n->ops;
     int64_t h = c->hidden, wide = c->intermediate;
     clear(s->dact, rows, wide);
-    ops->linear_backward_input(s->dact, dx, matrix(n, p->down), rows);
-    ops->linear_backward_weight(gradient(n, p->down), NULL, dx, m->act, rows, h, wide);
+    tr_linear_backward(n, s->dact, dx, m->act, p->down, -1, rows);
     ops->swiglu_backward_set(m->gate, m->up, s->dact, m->gate, m->up, rows * wide);
     clear(s->dnorm, rows, h);
-    ops->linear_backward_input(s->dnorm, m->gate, matrix(n, p->gate), rows);
-    ops->linear_backward_input(s->dnorm, m->up, matrix(n, p->up), rows);
-    ops->linear_backward_weight(gradient(n, p->gate), NULL, m->gate, m->norm2, rows, wide, h);
-    ops->linear_backward_weight(gradient(n, p->up), NULL, m->up, m->norm2, rows, wide, h);
+    tr_linear_backward(n, s->dnorm, m->gate, m->norm2, p->gate, -1, rows);
+    tr_linear_backward(n, s->dnorm, m->up, m->norm2, p->up, -1, rows);
     ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, h);
 }
 
@@ -31,8 +28,7 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
     int64_t h = c->hidden, hd = c->head_dim, wide = c->heads * hd, narrow = c->kv_heads * hd;
     tr_attention_shape shape = {c->heads, c->kv_heads, hd, (float)(1.0 / __builtin_sqrt((double)hd))};
     clear(s->dattention, rows, wide);
-    ops->linear_backward_input(s->dattention, dx, matrix(n, p->o), rows);
-    ops->linear_backward_weight(gradient(n, p->o), NULL, dx, m->attention, rows, h, wide);
+    tr_linear_backward(n, s->dattention, dx, m->attention, p->o, -1, rows);
     clear(s->dq, rows, wide);
     clear(s->dk, rows, narrow);
     clear(s->dv, rows, narrow);
@@ -41,12 +37,9 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
     ops->rope_backward(s->dq, s->cos, s->sin, rows, c->heads, hd, wide);
     ops->rope_backward(s->dk, s->cos, s->sin, rows, c->kv_heads, hd, narrow);
     clear(s->dnorm, rows, h);
-    ops->linear_backward_input(s->dnorm, s->dq, matrix(n, p->q), rows);
-    ops->linear_backward_input(s->dnorm, s->dk, matrix(n, p->k), rows);
-    ops->linear_backward_input(s->dnorm, s->dv, matrix(n, p->v), rows);
-    ops->linear_backward_weight(gradient(n, p->q), gradient(n, p->q_bias), s->dq, m->norm1, rows, wide, h);
-    ops->linear_backward_weight(gradient(n, p->k), gradient(n, p->k_bias), s->dk, m->norm1, rows, narrow, h);
-    ops->linear_backward_weight(gradient(n, p->v), gradient(n, p->v_bias), s->dv, m->norm1, rows, narrow, h);
+    tr_linear_backward(n, s->dnorm, s->dq, m->norm1, p->q, p->q_bias, rows);
+    tr_linear_backward(n, s->dnorm, s->dk, m->norm1, p->k, p->k_bias, rows);
+    tr_linear_backward(n, s->dnorm, s->dv, m->norm1, p->v, p->v_bias, rows);
     ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, h);
 }
 
@@ -87,12 +80,11 @@ tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const 
     int64_t rows = n->kept_rows;
     tr_layout layout = {group->prompt, group->responses, m->starts};
     bool text = gradient(n, n->model->params.embed) != NULL; /* the decoder trains as a whole or not at all */
+    const tr_lora *lora = n->model->lora; /* its adapter: the layers that have one */
+    const int64_t lowest = text || dfeatures ? 0 : lora ? lora->first : c->layers;
     head_backward(n, dlogp, dentropy, rows);
-    if (!text && !dfeatures) {
-        return TR_OK;
-    }
     bool recompute = n->limits.recompute == TR_RECOMPUTE_LAYER;
-    for (int64_t i = c->layers - 1; i >= 0; i--) {
+    for (int64_t i = c->layers - 1; i >= lowest; i--) {
         if (recompute) {
             tr_decoder_layer_again(n, i, &layout);
         }

@@ -79,9 +79,9 @@ tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *o
                                             : TR_OK;
 }
 
-static float *take_moment(tr_params *params, const tr_param *param)
+static float *take_moment(tr_params *params, const tr_param *param, const tr_model_options *options)
 {
-    return params->spill.block ? tr_spill_take(&params->spill, (size_t)param->elements * sizeof(float))
+    return options->moments_folder && params->spill.block ? tr_spill_take(&params->spill, (size_t)param->elements * sizeof(float))
                                : tr_calloc_aligned((size_t)param->elements, sizeof(float));
 }
 
@@ -94,8 +94,8 @@ tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options
     if (param->trainable) {
         param->master = take(param->elements, TR_F32);
         param->gradient = tr_calloc_aligned((size_t)param->elements, sizeof(float));
-        param->m = take_moment(params, param);
-        param->v = take_moment(params, param);
+        param->m = take_moment(params, param, options);
+        param->v = take_moment(params, param, options);
         made = param->master && param->gradient && param->m && param->v;
     }
     if (param->trainable && options->dtype == TR_F32) {
@@ -297,6 +297,7 @@ void tr_model_free(tr_model *model)
 {
     if (model) {
         tr_params_free(&model->params);
+        tr_lora_free(model->lora);
         free(model->directory);
         free(model);
     }
@@ -318,6 +319,9 @@ static bool fits_bf16(const tr_matrix *matrix, int64_t elements)
 static tr_status clone_param(tr_params *params, tr_param *to, const tr_param *from, tr_error *err)
 {
     const size_t bytes = (size_t)to->elements * tr_dtype_size(to->value.dtype);
+    if (to->borrowed) {
+        return TR_OK;
+    }
     to->value.panels =
         params->spill.block ? tr_spill_take(&params->spill, bytes) : take(to->elements, to->value.dtype);
     if (!to->value.panels) {
@@ -344,13 +348,17 @@ static tr_status prepare_clone(tr_params *params, const tr_params *from, const c
         const tr_param *p = &from->items[i];
         to->stored = p->stored;
         to->value = p->value;
+        to->borrowed = !p->trainable;
+        if (to->borrowed) {
+            continue;
+        }
         to->value.panels = NULL;
-        if (p->matrix && p->value.dtype == TR_F32 && fits_bf16(&p->value, p->elements)) {
+        if (i < params->base && p->matrix && p->value.dtype == TR_F32 && fits_bf16(&p->value, p->elements)) {
             to->value.dtype = TR_BF16;
         }
         bytes += tr_spill_need((size_t)to->elements * tr_dtype_size(to->value.dtype));
     }
-    return folder ? tr_spill_open(&params->spill, folder, bytes, err) : TR_OK;
+    return folder && bytes ? tr_spill_open(&params->spill, folder, bytes, err) : TR_OK;
 }
 
 tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_model **copy, tr_error *err)
@@ -368,6 +376,7 @@ tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_mo
         goto done;
     }
     TR_TRY(tr_params_build(&m->config, &m->params, err));
+    TR_TRY(tr_lora_copy_table(m, model, err));
     TR_TRY(prepare_clone(&m->params, &model->params, folder, err));
     for (int i = 0; i < m->params.count; i++) {
         TR_TRY(clone_param(&m->params, &m->params.items[i], &model->params.items[i], err));

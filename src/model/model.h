@@ -8,7 +8,7 @@
 #ifndef TR_MODEL_MODEL_H
 #define TR_MODEL_MODEL_H
 
-#include "model/params.h"
+#include "model/lora.h"
 #include "tensor/ops.h"
 
 typedef struct tr_model {
@@ -17,6 +17,7 @@ typedef struct tr_model {
     tr_dtype dtype; /* of the compute copies: TR_F32 or TR_BF16 */
     const tr_ops *ops;
     char *directory; /* where it was read from; NULL for a fresh one */
+    tr_lora *lora;   /* its adapter; NULL: none */
 } tr_model;
 
 typedef struct tr_model_options {
@@ -25,9 +26,13 @@ typedef struct tr_model_options {
     bool freeze_text, freeze_vision, freeze_merger;
     const char *moments_folder;                   /* the moments live in a file of this folder; NULL: in memory */
     const char *isa;                              /* of tr_ops_cpu; NULL: the default */
+    const char *adapter;                          /* folder of an adapter for DIR; NULL: DIR's own, if it is one */
+    bool merge_adapter;                           /* the adapter becomes part of the weights */
+    const tr_lora_settings *lora;                 /* train such an adapter (see lora.h); NULL: none is made */
 } tr_model_options;
 
-/* Loads DIR. Every tensor is checked before anything is kept; errors name file and tensor or field. */
+/* Loads DIR: a checkpoint, or an adapter folder, which names its base. Every tensor is checked before anything is
+ * kept; errors name file and tensor or field. */
 tr_status tr_model_load(const char *dir, const tr_model_options *options, tr_model **model, tr_error *err);
 
 /* A fresh model with random weights (normal with sd 1/sqrt(inputs), 0.02 for the embedding; norms 1, biases 0; counter RNG by tensor name, so that the
@@ -36,8 +41,9 @@ tr_status tr_model_create(const tr_model_config *config, const tr_model_options 
                           tr_model **model, tr_error *err);
 void tr_model_free(tr_model *model);
 
-/* A frozen copy sharing nothing (KL reference): compute copies only, dtype as the model's. With a folder the values
- * live in a file there, and a network that reads them lets each layer go again. */
+/* A frozen copy (KL reference): compute copies only, dtype as the model's. What is frozen in the model never changes
+ * and is shared: the copy must be freed first. With a folder the values live in a file there, and a network that
+ * reads them lets each layer go again. */
 tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_model **copy, tr_error *err);
 
 /* After masters changed: refreshes the compute copies (bf16; nothing to do in f32). */
@@ -46,7 +52,8 @@ void tr_model_refresh(tr_model *model);
 /* Sets all gradients to zero. */
 void tr_model_zero_gradients(tr_model *model);
 
-/* Writes safetensors (dtype TR_F32 or TR_BF16; shards of at most shard_bytes, 0: 5 GB) with index, config and
+/* A model with an adapter writes an adapter folder instead (tr_lora_write); else:
+ * Writes safetensors (dtype TR_F32 or TR_BF16; shards of at most shard_bytes, 0: 5 GB) with index, config and
  * generation config, and copies the tokenizer files from tokenizer_dir (may be NULL). The directory appears whole or
  * not at all. */
 tr_status tr_model_save(const tr_model *model, const char *dir, tr_dtype dtype, uint64_t shard_bytes,

@@ -156,9 +156,8 @@ static void release(const tr_safetensor *t)
     }
 }
 
-/* Opens and matches a directory: everything that can be checked without reading the data. */
-static tr_status open_checkpoint(const char *dir, tr_model_config *config, tr_params *params,
-                                 tr_safetensors *tensors, const tr_safetensor ***found, tr_error *err)
+tr_status tr_checkpoint_open(const char *dir, tr_model_config *config, tr_params *params, tr_safetensors *tensors,
+                             const tr_safetensor ***found, tr_error *err)
 {
     tr_status status;
     if (!tr_directory_exists(dir)) {
@@ -172,9 +171,44 @@ done:
     return status;
 }
 
+/* Where weights and adapter (NULL: none) are; free() frees *base. */
+static tr_status find_adapter(const char *dir, const tr_model_options *options, char **base, const char **adapter,
+                              tr_error *err)
+{
+    *adapter = options->adapter ? options->adapter : tr_lora_is_adapter(dir) ? dir : NULL;
+    if (options->adapter && tr_lora_is_adapter(dir)) {
+        return tr_fail(err, TR_INVALID, dir,
+                       "%s is an adapter itself: the model that another adapter is given for must be its base", dir);
+    }
+    return tr_lora_base(dir, base, err);
+}
+
+/* Fills parameter i from the base, from what the adapter replaces it by, or from both merged. */
+static tr_status load_param(tr_model *m, int i, const tr_safetensor *const *found, const tr_adapter *adapter,
+                            const tr_model_options *options, tr_error *err)
+{
+    tr_param *param = &m->params.items[i];
+    const tr_adapter_pair *pair = adapter ? &adapter->found[i] : NULL;
+    const tr_safetensor *tensor = pair && pair->whole ? pair->whole : found[i];
+    const bool merge = pair && pair->a && options->merge_adapter;
+    const tr_merged merged = {&m->params, found, adapter};
+    param->stored = merge ? TR_F32 : tensor->dtype;
+    tr_status status = tr_param_allocate(&m->params, i, options, err);
+    if (!status && merge) {
+        status = tr_param_fill(param, options->dtype, tr_merged_rows, &merged, err);
+    } else if (!status) {
+        status = tr_param_fill(param, options->dtype, fill_from_tensor, tensor, err);
+    }
+    release(tensor);
+    return status;
+}
+
 tr_status tr_model_load(const char *dir, const tr_model_options *options, tr_model **model, tr_error *err)
 {
     tr_safetensors tensors = {0};
+    tr_adapter adapter = {0};
+    const char *adapter_dir = NULL;
+    char *base = NULL;
     const tr_safetensor **found = NULL;
     tr_status status = TR_OK;
     tr_model *m = tr_calloc(1, sizeof *m);
@@ -189,26 +223,31 @@ tr_status tr_model_load(const char *dir, const tr_model_options *options, tr_mod
     }
     m->dtype = options->dtype;
     TR_TRY(tr_ops_cpu(options->isa, &m->ops, err));
-    TR_TRY(open_checkpoint(dir, &m->config, &m->params, &tensors, &found, err));
+    TR_TRY(find_adapter(dir, options, &base, &adapter_dir, err));
+    TR_TRY(tr_checkpoint_open(base, &m->config, &m->params, &tensors, &found, err));
+    if (adapter_dir) {
+        TR_TRY(tr_adapter_open(&adapter, adapter_dir, err));
+        TR_TRY(tr_adapter_match(&adapter, &m->params, err));
+    }
     TR_TRY(tr_params_offload_moments(&m->params, options, err));
-    for (int i = 0; i < m->params.count; i++) {
-        tr_param *param = &m->params.items[i];
-        param->stored = found[i]->dtype;
-        TR_TRY(tr_param_allocate(&m->params, i, options, err));
-        TR_TRY(tr_param_fill(param, options->dtype, fill_from_tensor, found[i], err));
-        release(found[i]);
+    for (int i = 0; i < m->params.base; i++) {
+        TR_TRY(load_param(m, i, found, adapter_dir ? &adapter : NULL, options, err));
+    }
+    if ((adapter_dir && !options->merge_adapter) || options->lora) {
+        TR_TRY(tr_lora_attach(m, adapter_dir ? &adapter : NULL, options->lora, base, options->train, err));
     }
     *model = m;
     m = NULL;
 done:
     tr_model_free(m);
+    tr_adapter_close(&adapter);
+    free(base);
     free(found);
     tr_safetensors_close(&tensors);
     return status;
 }
 
-/* Index of the first element that is not finite, or -1. */
-static int64_t first_bad(const tr_safetensor *t)
+int64_t tr_checkpoint_first_bad(const tr_safetensor *t)
 {
     int64_t bad = INT64_MAX;
 #pragma omp parallel for schedule(static) reduction(min : bad)
@@ -232,9 +271,9 @@ tr_status tr_model_check(const char *dir, bool values, tr_error *err)
     tr_safetensors tensors = {0};
     const tr_safetensor **found = NULL;
     tr_status status;
-    TR_TRY(open_checkpoint(dir, &config, &params, &tensors, &found, err));
+    TR_TRY(tr_checkpoint_open(dir, &config, &params, &tensors, &found, err));
     for (int i = 0; values && i < params.count; i++) {
-        int64_t bad = first_bad(found[i]);
+        int64_t bad = tr_checkpoint_first_bad(found[i]);
         if (bad >= 0) {
             status = tr_fail(err, TR_NUMERIC, tr_safetensors_path(&tensors, found[i]),
                              "tensor %s holds a value that is not finite at element %lld", found[i]->name,

@@ -187,7 +187,8 @@ static bool is_checkpoint_file(const char *name)
     size_t length = strlen(name);
     bool model = !strncmp(name, "model", 5) && ((length > 12 && !strcmp(name + length - 12, ".safetensors")) ||
                                                 !strcmp(name, "model.safetensors.index.json"));
-    bool known = model || !strcmp(name, "config.json") || !strcmp(name, "generation_config.json");
+    bool known = model || !strcmp(name, "config.json") || !strcmp(name, "generation_config.json") ||
+                 !strcmp(name, "adapter_config.json") || !strcmp(name, "adapter_model.safetensors");
     for (size_t i = 0; !known && i < sizeof tokenizer_files / sizeof *tokenizer_files; i++) {
         known = !strcmp(name, tokenizer_files[i]);
     }
@@ -262,6 +263,15 @@ static char *trimmed(const char *dir)
     return tr_strndup(dir, length);
 }
 
+static tr_status copy_tokenizer(const char *from, const char *to, tr_error *err)
+{
+    tr_status status = TR_OK;
+    for (size_t i = 0; !status && from && i < sizeof tokenizer_files / sizeof *tokenizer_files; i++) {
+        status = copy_file(from, to, tokenizer_files[i], err);
+    }
+    return status;
+}
+
 static tr_status write_files(saver *s, const tr_model_config *config, const char *tokenizer_dir, tr_error *err)
 {
     tr_status status = TR_OK;
@@ -272,10 +282,50 @@ static tr_status write_files(saver *s, const tr_model_config *config, const char
         TR_TRY(write_index(s, err));
     }
     TR_TRY(tr_model_config_write(s->dir, config, s->dtype == TR_BF16 ? "bfloat16" : "float32", err));
-    for (size_t i = 0; tokenizer_dir && i < sizeof tokenizer_files / sizeof *tokenizer_files; i++) {
-        TR_TRY(copy_file(tokenizer_dir, s->dir, tokenizer_files[i], err));
-    }
+    TR_TRY(copy_tokenizer(tokenizer_dir, s->dir, err));
 done:
+    return status;
+}
+
+/* A folder that appears whole or not at all: it is written under the name .part, then takes dir's place. */
+typedef struct unfinished {
+    char *target, *part, *parent;
+    bool made;
+} unfinished;
+
+static tr_status begin_directory(unfinished *u, const char *dir, tr_error *err)
+{
+    tr_status status;
+    u->target = trimmed(dir);
+    u->part = u->target ? tr_format("%s.part-%ld", u->target, (long)getpid()) : NULL;
+    u->parent = u->target ? tr_path_directory(u->target) : NULL;
+    if (!u->part || !u->parent) {
+        return tr_fail(err, TR_MEMORY, dir, "out of memory");
+    }
+    if (!u->target[0] || !strcmp(u->target, "/")) {
+        return tr_fail(err, TR_INVALID, dir, "'%s' cannot be a checkpoint directory", dir);
+    }
+    TR_TRY(check_target(u->target, err));
+    TR_TRY(tr_directory_make(u->parent, err));
+    TR_TRY(tr_directory_remove(u->part, err)); /* left by a killed process that had our number */
+    TR_TRY(tr_directory_make(u->part, err));
+    u->made = true;
+done:
+    return status;
+}
+
+/* Puts the folder in place when all went well, else removes it; releases everything. */
+static tr_status end_directory(unfinished *u, tr_status status, tr_error *err)
+{
+    if (!status && !(status = put_in_place(u->part, u->target, err))) {
+        sync_parent(u->parent);
+    }
+    if (status && u->made) {
+        tr_directory_remove(u->part, NULL);
+    }
+    free(u->target);
+    free(u->part);
+    free(u->parent);
     return status;
 }
 
@@ -283,7 +333,7 @@ tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, co
                               tr_dtype dtype, uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill,
                               const void *context, tr_save_progress progress, void *progress_context, tr_error *err)
 {
-    char *target = trimmed(dir), *part = NULL, *parent = NULL;
+    unfinished u = {0};
     saver s = {.params = params,
                .dtype = dtype,
                .fill = fill,
@@ -296,36 +346,20 @@ tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, co
             tr_fail(err, TR_INVALID, dir, "a checkpoint is written as F32 or BF16, not %s", tr_dtype_name(dtype));
         goto done;
     }
-    part = target ? tr_format("%s.part-%ld", target, (long)getpid()) : NULL;
-    parent = target ? tr_path_directory(target) : NULL;
     s.shard_of = tr_calloc((size_t)params->count, sizeof *s.shard_of);
     s.piece = tr_calloc_aligned(PIECE_BYTES, 1);
-    if (!part || !parent || !s.shard_of || !s.piece) {
+    if (!s.shard_of || !s.piece) {
         status = tr_fail(err, TR_MEMORY, dir, "out of memory");
         goto done;
     }
-    if (!target[0] || !strcmp(target, "/")) {
-        status = tr_fail(err, TR_INVALID, dir, "'%s' cannot be a checkpoint directory", dir);
-        goto done;
-    }
-    TR_TRY(check_target(target, err));
-    TR_TRY(tr_directory_make(parent, err));
-    TR_TRY(tr_directory_remove(part, err)); /* left by a killed process that had our number */
-    TR_TRY(tr_directory_make(part, err));
-    s.dir = part;
+    TR_TRY(begin_directory(&u, dir, err));
+    s.dir = u.part;
     plan_shards(&s, shard_bytes ? shard_bytes : SHARD_BYTES);
     TR_TRY(write_files(&s, config, tokenizer_dir, err));
-    TR_TRY(put_in_place(part, target, err));
-    sync_parent(parent);
 done:
-    if (status && s.dir) {
-        tr_directory_remove(part, NULL);
-    }
+    status = end_directory(&u, status, err);
     free(s.piece);
     free(s.shard_of);
-    free(target);
-    free(part);
-    free(parent);
     return status;
 }
 
@@ -346,9 +380,22 @@ static void fill_from_model(const void *context, const tr_param *param, int64_t 
     tr_matrix_unpack(&from, to, dtype, row0, rows);
 }
 
+static tr_status save_adapter(const tr_model *model, const char *dir, tr_dtype dtype, const char *tokenizer_dir,
+                              tr_error *err)
+{
+    unfinished u = {0};
+    tr_status status = begin_directory(&u, dir, err);
+    status = status ? status : tr_lora_write(model, u.part, dtype, err);
+    status = status ? status : copy_tokenizer(tokenizer_dir, u.part, err);
+    return end_directory(&u, status, err);
+}
+
 tr_status tr_model_save(const tr_model *model, const char *dir, tr_dtype dtype, uint64_t shard_bytes,
                         const char *tokenizer_dir, tr_error *err)
 {
+    if (model->lora) {
+        return save_adapter(model, dir, dtype, tokenizer_dir, err);
+    }
     return tr_checkpoint_write(dir, &model->config, &model->params, dtype, shard_bytes, tokenizer_dir,
                                fill_from_model, NULL, NULL, NULL, err);
 }

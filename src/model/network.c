@@ -302,6 +302,19 @@ static void plan_decode(planner *p, const tr_ops *ops, const tr_model_config *c,
     m->work = floats(p, m->work_floats, 1);
 }
 
+/* ---- adapters ---- */
+
+static void plan_adapter(planner *p, const tr_model_config *c, const tr_network_limits *limits, tr_adapter_memory *m)
+{
+    const int64_t text = limits->prompt_tokens + limits->response_tokens;
+    const int64_t rows = largest(text, limits->decode_rows), tile = rows < TR_ADAPTER_ROWS ? rows : TR_ADAPTER_ROWS;
+    if (limits->adapter_rank) {
+        m->down = floats(p, tile, limits->adapter_rank);
+        m->ddown = floats(p, tile, limits->adapter_rank);
+        m->up = floats(p, tile, largest(c->intermediate, c->hidden));
+    }
+}
+
 /* ---- the whole ---- */
 
 static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *config,
@@ -326,6 +339,7 @@ static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *
         go_to(p, vision);
     }
     plan_decode(p, ops, config, limits, &n->decode);
+    plan_adapter(p, config, limits, &n->adapter);
     if (p->overflow) {
         status = tr_fail(err, TR_MEMORY, "network limits", "the working memory of these sizes overflows 64 bits");
     }
@@ -346,10 +360,19 @@ tr_status tr_network_plan_config(const tr_model_config *config, const tr_network
     return status;
 }
 
+/* The limits with what the model itself asks for. */
+static tr_network_limits own_limits(const tr_model *model, const tr_network_limits *limits)
+{
+    tr_network_limits own = *limits;
+    own.adapter_rank = model->lora ? model->lora->rank : 0;
+    return own;
+}
+
 tr_status tr_network_plan(const tr_model *model, const tr_network_limits *limits, uint64_t *bytes, tr_error *err)
 {
     planner p = {0};
-    tr_status status = plan_all(&p, model->ops, &model->config, limits, NULL, err);
+    const tr_network_limits own = own_limits(model, limits);
+    tr_status status = plan_all(&p, model->ops, &model->config, &own, NULL, err);
     *bytes = p.bytes;
     return status;
 }
@@ -386,11 +409,11 @@ tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr
     }
     n->model = model;
     n->ops = model->ops;
-    n->limits = *limits;
+    n->limits = own_limits(model, limits);
     TR_TRY(make_tables(n, err));
     TR_TRY(tr_arena_init(&n->arena, bytes, err));
     planner p = {.arena = &n->arena};
-    TR_TRY(plan_all(&p, model->ops, &model->config, limits, n, err));
+    TR_TRY(plan_all(&p, model->ops, &model->config, &n->limits, n, err));
 done:
     if (status) {
         tr_network_free(n);
@@ -413,6 +436,11 @@ void tr_network_free(tr_network *network)
         free(network->decode.rows);
         free(network);
     }
+}
+
+void tr_network_set_adapter(tr_network *network, tr_adapter_use use)
+{
+    network->adapter_use = use;
 }
 
 void tr_network_set_tap(tr_network *network, tr_network_tap tap, void *context)

@@ -52,6 +52,7 @@ typedef struct tr_network_limits {
     int64_t decode_groups;         /* prompts in the KV cache at once */
     int64_t decode_tokens;         /* tokens of one response at most */
     tr_recompute recompute;
+    int64_t adapter_rank; /* for tr_network_plan_config; a model's own adapter is known otherwise */
 } tr_network_limits;
 
 typedef struct tr_network tr_network;
@@ -64,6 +65,12 @@ tr_status tr_network_plan_config(const tr_model_config *config, const tr_network
 
 tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err);
 void tr_network_free(tr_network *network);
+
+/* Which weights every pass that follows computes with: the base and its adapter, the base alone, or the base with the
+ * adapter as this run found it (a fresh one: the base alone), which is the reference policy. Backward needs ON. A
+ * model without an adapter is the same in all three. */
+typedef enum tr_adapter_use { TR_ADAPTER_ON, TR_ADAPTER_OFF, TR_ADAPTER_START } tr_adapter_use;
+void tr_network_set_adapter(tr_network *network, tr_adapter_use use);
 
 /* features[rows/4][hidden]. keep: activations are kept for vision_backward (needs limits.train_vision). Without
  * limits.train_vision it may write over the activations that group_forward kept. */

@@ -79,6 +79,13 @@ typedef struct tr_decode_memory {
     int64_t work_floats;
 } tr_decode_memory;
 
+/* Working memory of adapters: a tile of rows at a time, so that it does not grow with the group. */
+enum { TR_ADAPTER_ROWS = 240 };
+typedef struct tr_adapter_memory {
+    float *down, *ddown; /* (rows, rank): scale * A x, and its gradient */
+    float *up;           /* (rows, widest output) */
+} tr_adapter_memory;
+
 struct tr_network {
     tr_model *model;
     const tr_ops *ops;
@@ -87,6 +94,8 @@ struct tr_network {
     tr_vision_memory vision;
     tr_text_memory text;
     tr_decode_memory decode;
+    tr_adapter_memory adapter;
+    tr_adapter_use adapter_use;
     tr_network_tap tap;
     void *tap_context;
     const void *kept_visual, *kept_group; /* whose activations are kept, to refuse a backward of another */
@@ -114,6 +123,13 @@ tr_status tr_decoder_prepare(tr_network *network, const tr_group *group, tr_layo
 void tr_decoder_forward(tr_network *network, const tr_group *group, const tr_layout *layout, tr_kv *kv);
 /* One layer's activations again from its kept input (recomputation). */
 void tr_decoder_layer_again(tr_network *network, int64_t index, const tr_layout *layout);
+
+/* linear.c: y[rows, out] = x W^T + bias and what the layer's adapter adds; bias -1: none. The one way that a linear
+ * layer of the decoder is computed, packed or decoding. */
+void tr_linear_forward(tr_network *network, float *y, const float *x, int weight, int bias, int64_t rows);
+/* dx += dy W and the adapter's share; gradients of W, bias, A and B as far as they train. */
+void tr_linear_backward(tr_network *network, float *dx, const float *dy, const float *x, int weight, int bias,
+                        int64_t rows);
 
 /* Shorthand of all parts. */
 static inline const tr_matrix *matrix(const tr_network *network, int index)

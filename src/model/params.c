@@ -133,6 +133,7 @@ tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_e
         add_block(params, &config->vision, n);
     }
     add_merger(params, &config->vision);
+    params->base = params->count;
     return TR_OK;
 }
 
@@ -150,9 +151,10 @@ void tr_params_free(tr_params *params)
     }
     for (int i = 0; params->items && i < params->count; i++) {
         tr_param *p = &params->items[i];
-        if (p->value.panels != p->master) {
+        if (p->value.panels != p->master && !p->borrowed) {
             drop(params, p->value.panels);
         }
+        free(p->start);
         free(p->master);
         free(p->gradient);
         drop(params, p->m);

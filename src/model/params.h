@@ -3,7 +3,8 @@
  *
  * Order: embed, layers 0.., final norm, head (when untied), vision patch embed, blocks 0.., merger: the published
  * (legacy) names. Linear weights, the embedding and the patch embedding are tr_matrix (panels); norms and biases
- * are flat f32 vectors. */
+ * are flat f32 vectors. A model with an adapter (lora.h) has its A and B behind these, as ordinary trainable
+ * matrices. */
 #ifndef TR_MODEL_PARAMS_H
 #define TR_MODEL_PARAMS_H
 
@@ -29,6 +30,10 @@ typedef struct tr_param {
      */
     tr_matrix value;
     float *master, *gradient, *m, *v; /* only where trainable and asked for; else NULL */
+
+    bool borrowed; /* value.panels belong to another model (tr_model_clone_frozen) */
+    int adapter;   /* of an adapted matrix: the index of its A, its B follows; 0: none */
+    float *start;  /* of A and B read from a file: their first values, panels; else NULL */
 } tr_param;
 
 /* Indices into the table. */
@@ -41,6 +46,7 @@ typedef struct tr_block_params {
 typedef struct tr_params {
     tr_param *items;
     int count;
+    int base; /* of them belong to the published model; those behind are an adapter's A and B in turn */
     int embed, norm, head; /* head == embed when tied */
     int patch, merger_norm, merger_fc1, merger_fc1_bias, merger_fc2, merger_fc2_bias;
     tr_layer_params *layers; /* [config.layers] */

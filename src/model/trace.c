@@ -68,8 +68,8 @@ static void keep_table(tracer *t, const char *name, const float *table, int64_t 
     free(both);
 }
 
-/* Logits of every row from the normalised hidden states. */
-static void keep_logits(tracer *t, const float *hidden, int64_t rows)
+/* Logits of every row from the normalised hidden states; flat: of one row, without its axis. */
+static void keep_logits(tracer *t, const char *name, const float *hidden, int64_t rows, bool flat)
 {
     const tr_matrix *head = matrix(t->network, t->model->params.head);
     float *logits = tr_calloc((size_t)rows, (size_t)head->out * sizeof *logits);
@@ -78,7 +78,7 @@ static void keep_logits(tracer *t, const float *hidden, int64_t rows)
         return;
     }
     t->network->ops->linear_forward(logits, hidden, head, NULL, rows);
-    keep(t, "logits", logits, rows, head->out);
+    keep(t, name, logits, flat ? head->out : rows, flat ? 0 : head->out);
     free(logits);
 }
 
@@ -89,7 +89,7 @@ static void on_tap(void *context, const char *name, const float *values, int64_t
         keep_table(t, name, values, rows, columns);
     } else if (!strcmp(name, "target_hidden")) {
         keep(t, "final_norm", values, rows, columns);
-        keep_logits(t, values, rows);
+        keep_logits(t, "logits", values, rows, false);
     } else {
         keep(t, name, values, rows, columns);
     }
@@ -242,6 +242,9 @@ static tr_status groups_at(tracer *t, float temperature, const char *suffix, dou
         TR_TRY(features_of(t, row, train));
         TR_TRY(tr_network_group_forward(t->network, &group, temperature, train, t->logp + at, t->entropy + at,
                                         t->err));
+        if (input->count == 1 && row->tokens && temperature == 1.0f) { /* the first token's row: the prompt's last */
+            keep_logits(t, "last_logits", t->network->text.hidden, 1, true);
+        }
         for (int64_t i = 0; input->weights && i < row->tokens; i++) {
             *loss -= (double)input->weights[at + i] * (double)t->logp[at + i];
             t->dlogp[i] = -input->weights[at + i];
