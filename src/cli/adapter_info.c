@@ -1,5 +1,5 @@
-/* adapter_info.c: `tempr1 model info` of an adapter folder: base, rank, targets, tensors. Where the base is at hand all
- * names and shapes are held against it; without it the adapter's own files are told. */
+/* adapter_info.c: `tempr1 model info` of an adapter folder: base, rank, targets, tensors. Where the base is at hand
+ * all names and shapes are held against it; without it the adapter's own files are told. */
 #include "cli/adapter_info.h"
 
 #include "cli/cli.h"
@@ -11,8 +11,8 @@
 
 typedef struct summary {
     tr_adapter adapter;
-    char *base;         /* its folder; NULL: not found */
-    tr_error no_base;   /* why */
+    char *base;       /* its folder; NULL: not found */
+    tr_error no_base; /* why */
     int64_t matrices, whole, parameters;
     uint64_t bytes;
 } summary;
@@ -37,7 +37,8 @@ static tr_status check_values(const summary *s, tr_error *err)
         int64_t bad = tr_checkpoint_first_bad(t);
         if (bad >= 0) {
             return tr_fail(err, TR_NUMERIC, tr_safetensors_path(&s->adapter.tensors, t),
-                           "tensor %.200s holds a value that is not finite at element %lld", t->name, (long long)bad);
+                           "tensor %.200s holds a value that is not finite at element %lld", t->name,
+                           (long long)bad);
         }
     }
     return TR_OK;
@@ -57,9 +58,9 @@ static void count(summary *s)
 static json_t *to_json(const char *dir, const summary *s, bool checked)
 {
     const tr_lora *l = &s->adapter.lora;
-    return json_pack("{s:s, s:s, s:s, s:s?, s:I, s:f, s:O, s:I, s:I, s:I, s:I, s:b, s:b}", "dir", dir, "kind", "lora",
-                     "base_model_name_or_path", l->base, "base", s->base, "rank", (json_int_t)l->rank, "alpha",
-                     l->alpha, "targets", l->targets, "adapted", (json_int_t)s->matrices, "whole_tensors",
+    return json_pack("{s:s, s:s, s:s, s:s?, s:I, s:f, s:O, s:I, s:I, s:I, s:I, s:b, s:b}", "dir", dir, "kind",
+                     "lora", "base_model_name_or_path", l->base, "base", s->base, "rank", (json_int_t)l->rank,
+                     "alpha", l->alpha, "targets", l->targets, "adapted", (json_int_t)s->matrices, "whole_tensors",
                      (json_int_t)s->whole, "parameters", (json_int_t)s->parameters, "bytes", (json_int_t)s->bytes,
                      "matches_base", s->base != NULL, "checked", (int)checked);
 }
@@ -73,7 +74,8 @@ static void print_text(const char *dir, const summary *s, bool checked)
     if (s->base && strcmp(s->base, l->base)) {
         printf("                found at %s\n", s->base);
     }
-    printf("  rank          %lld, alpha %g: B A times %g\n", (long long)l->rank, l->alpha, l->alpha / (double)l->rank);
+    printf("  rank          %lld, alpha %g: B A times %g\n", (long long)l->rank, l->alpha,
+           l->alpha / (double)l->rank);
     printf("  targets       %s\n", targets ? targets : "n/a");
     printf("  adapted       %lld linear layers\n", (long long)s->matrices);
     if (s->whole) {

@@ -1,5 +1,5 @@
-/* model_merge_lora.c: `tempr1 model merge-lora`: an adapter becomes part of its base's weights. Tensor by tensor: the
- * memory does not grow with the model. */
+/* model_merge_lora.c: `tempr1 model merge-lora`: an adapter becomes part of its base's weights. Tensor by tensor:
+ * the memory does not grow with the model. */
 #include "cli/cli.h"
 
 #include "base/progress.h"
@@ -21,8 +21,8 @@ static void show(void *context, uint64_t bytes, uint64_t total)
 }
 
 /* The adapter's tokenizer when it has one: it is the one that was trained with. */
-static tr_status merge(const char *base, const char *adapter, const char *out, tr_dtype dtype, const char *tokenizer,
-                       tr_error *err)
+static tr_status merge(const char *base, const char *adapter, const char *out, tr_dtype dtype,
+                       const char *tokenizer, tr_error *err)
 {
     char *own = NULL, *path = NULL;
     tr_progress bar;
@@ -53,7 +53,8 @@ static int run(int argc, char **argv)
          .value = &out,
          .argument = "DIR",
          .required = true,
-         .help = "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."},
+         .help =
+             "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."},
         {.name = "dtype",
          .kind = TR_OPTION_TEXT,
          .value = &dtype,
@@ -76,7 +77,7 @@ static int run(int argc, char **argv)
     }
     tr_error err = {0};
     tr_status status = merge(positional[0], positional[1], out,
-                             !dtype                 ? TR_U8
+                             !dtype                  ? TR_U8
                              : !strcmp(dtype, "f32") ? TR_F32
                                                      : TR_BF16,
                              tokenizer, &err);
@@ -94,8 +95,9 @@ const tr_command tr_command_model_merge_lora = {
     .name = "model merge-lora",
     .arguments = "BASE ADAPTER --out DIR [options]",
     .summary = "make an adapter part of its base's weights",
-    .text = "Writes a checkpoint with W + (alpha / rank) B A in place of every adapted W: summed in double, rounded "
-            "once. ADAPTER is a folder as peft or a LoRA run of this program writes it (adapter_config.json, "
-            "adapter_model.safetensors); BASE is the checkpoint that it was trained on.\n\n"
-            "Example: tempr1 model merge-lora Qwen2.5-VL-3B-Instruct runs/lora/checkpoints/step-500 --out merged",
+    .text =
+        "Writes a checkpoint with W + (alpha / rank) B A in place of every adapted W: summed in double, rounded "
+        "once. ADAPTER is a folder as peft or a LoRA run of this program writes it (adapter_config.json, "
+        "adapter_model.safetensors); BASE is the checkpoint that it was trained on.\n\n"
+        "Example: tempr1 model merge-lora Qwen2.5-VL-3B-Instruct runs/lora/checkpoints/step-500 --out merged",
     .run = run};

@@ -1,7 +1,7 @@
 /* linear.c: a linear layer of the decoder with its adapter: y = W x + b + (alpha / rank) B (A x), and backward.
  *
- * A row's result depends on that row alone: both products have one order for any number of rows, so tiles of rows and
- * the decode path give the bits of the packed forward. The backward computes A x again; it is cheap. */
+ * A row's result depends on that row alone: both products have one order for any number of rows, so tiles of rows
+ * and the decode path give the bits of the packed forward. The backward computes A x again; it is cheap. */
 #include "model/network_parts.h"
 
 typedef struct pair {
@@ -74,7 +74,8 @@ static void adapter_backward(tr_network *n, const pair *p, float *dx, const floa
     }
 }
 
-void tr_linear_backward(tr_network *n, float *dx, const float *dy, const float *x, int weight, int bias, int64_t rows)
+void tr_linear_backward(tr_network *n, float *dx, const float *dy, const float *x, int weight, int bias,
+                        int64_t rows)
 {
     const tr_matrix *w = matrix(n, weight);
     float *dw = gradient(n, weight), *dbias = bias < 0 ? NULL : gradient(n, bias);

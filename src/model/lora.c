@@ -84,8 +84,8 @@ static tr_status add_pairs(tr_params *params, const bool *chosen, tr_lora *lora,
 
 /* ---- first values ---- */
 
-/* kaiming_uniform with a = sqrt(5), as peft: uniform within 1 / sqrt(inputs). Element e of a matrix is a function of
- * (seed, name, e). */
+/* kaiming_uniform with a = sqrt(5), as peft: uniform within 1 / sqrt(inputs). Element e of a matrix is a function
+ * of (seed, name, e). */
 static void fill_uniform(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to,
                          tr_dtype dtype)
 {
@@ -127,8 +127,8 @@ static tr_status keep_start(tr_param *p, tr_error *err)
     return TR_OK;
 }
 
-static tr_status make_values(tr_model *model, const tr_adapter *adapter, const tr_lora_settings *settings, bool train,
-                             tr_error *err)
+static tr_status make_values(tr_model *model, const tr_adapter *adapter, const tr_lora_settings *settings,
+                             bool train, tr_error *err)
 {
     const tr_model_options options = {.dtype = TR_F32, .train = train};
     tr_status status = TR_OK;
@@ -155,8 +155,8 @@ done:
 /* ---- attaching ---- */
 
 /* A run that goes on with an adapter must describe the one that is there. */
-static tr_status check_agreement(const tr_params *params, const tr_adapter *adapter, const tr_lora_settings *settings,
-                                 tr_error *err)
+static tr_status check_agreement(const tr_params *params, const tr_adapter *adapter,
+                                 const tr_lora_settings *settings, tr_error *err)
 {
     bool *chosen = tr_calloc((size_t)params->base, sizeof *chosen), others;
     char module[128];
@@ -165,21 +165,22 @@ static tr_status check_agreement(const tr_params *params, const tr_adapter *adap
         return tr_fail(err, TR_MEMORY, "train.lora", "out of memory");
     }
     if (settings->rank != adapter->lora.rank || settings->alpha != adapter->lora.alpha) {
-        status = tr_fail(err, TR_MISMATCH, "train.lora",
-                         "train.lora has rank %lld and alpha %g, the adapter that 'model' names has rank %lld and "
-                         "alpha %g: give the same values, or merge it first (tempr1 model merge-lora)",
-                         (long long)settings->rank, settings->alpha, (long long)adapter->lora.rank,
-                         adapter->lora.alpha);
+        status =
+            tr_fail(err, TR_MISMATCH, "train.lora",
+                    "train.lora has rank %lld and alpha %g, the adapter that 'model' names has rank %lld and "
+                    "alpha %g: give the same values, or merge it first (tempr1 model merge-lora)",
+                    (long long)settings->rank, settings->alpha, (long long)adapter->lora.rank, adapter->lora.alpha);
         goto done;
     }
     TR_TRY(tr_lora_choose(params, settings->targets, "train.lora.targets", chosen, &others, err));
     for (int i = 0; i < params->base; i++) {
         if (chosen[i] != (adapter->found[i].a != NULL)) {
             tr_lora_module(&params->items[i], module, sizeof module);
-            status = tr_fail(err, TR_MISMATCH, "train.lora.targets",
-                             "train.lora.targets %s %s, the adapter that 'model' names does%s adapt it: give the same "
-                             "targets, or merge it first (tempr1 model merge-lora)",
-                             chosen[i] ? "chooses" : "leaves out", module, chosen[i] ? " not" : "");
+            status =
+                tr_fail(err, TR_MISMATCH, "train.lora.targets",
+                        "train.lora.targets %s %s, the adapter that 'model' names does%s adapt it: give the same "
+                        "targets, or merge it first (tempr1 model merge-lora)",
+                        chosen[i] ? "chooses" : "leaves out", module, chosen[i] ? " not" : "");
             goto done;
         }
     }

@@ -35,10 +35,10 @@ typedef struct tr_lora {
     double alpha;
     float scale; /* alpha / rank */
     json_t *targets;
-    char *base;         /* folder of the model that it belongs to */
-    int64_t matrices;   /* adapted linear layers */
-    int64_t first;      /* the lowest decoder layer with one */
-    bool fresh;         /* B was zero at the start: the start is the base */
+    char *base;                            /* folder of the model that it belongs to */
+    int64_t matrices;                      /* adapted linear layers */
+    int64_t first;                         /* the lowest decoder layer with one */
+    bool fresh;                            /* B was zero at the start: the start is the base */
     bool vision_replaced, merger_replaced; /* the adapter brought weights of its own for these */
 } tr_lora;
 
@@ -46,16 +46,17 @@ void tr_lora_free(tr_lora *lora);
 
 /* Whether a folder holds an adapter. */
 bool tr_lora_is_adapter(const char *dir);
-/* The folder with the weights: dir itself, or the base that the adapter in dir names (as it stands, then relative to
- * dir). free() frees it. */
+/* The folder with the weights: dir itself, or the base that the adapter in dir names (as it stands, then relative
+ * to dir). free() frees it. */
 tr_status tr_lora_base(const char *dir, char **base, tr_error *err);
 /* The folder with the tokenizer: dir, or the adapter's base when dir has none. free() frees it. */
 tr_status tr_lora_tokenizer(const char *dir, char **tokenizer, tr_error *err);
 
 /* chosen[i] for params->base entries: whether targets choose it; *others: whether they also choose modules that
- * cannot be adapted. TR_NOT_FOUND when they choose nothing; the message names `key`, the pattern and names that exist. */
-tr_status tr_lora_choose(const tr_params *params, const json_t *targets, const char *key, bool *chosen, bool *others,
-                         tr_error *err);
+ * cannot be adapted. TR_NOT_FOUND when they choose nothing; the message names `key`, the pattern and names that
+ * exist. */
+tr_status tr_lora_choose(const tr_params *params, const json_t *targets, const char *key, bool *chosen,
+                         bool *others, tr_error *err);
 
 /* peft's module name of an entry: "model.language_model.layers.0.self_attn.q_proj", "lm_head", ... */
 void tr_lora_module(const tr_param *param, char *name, size_t size);

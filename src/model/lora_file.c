@@ -1,8 +1,8 @@
 /* lora_file.c: adapter folders as peft writes them: adapter_config.json and adapter_model.safetensors.
  *
- * Tensors are "base_model.model.MODULE.lora_A.weight" [rank, in] and "...lora_B.weight" [out, rank]; modules_to_save
- * (here the vision tower or the merger) are whole tensors that replace the base's. What peft can do and this program
- * cannot (DoRA, other ranks by layer, ...) is refused by name, never left out. */
+ * Tensors are "base_model.model.MODULE.lora_A.weight" [rank, in] and "...lora_B.weight" [out, rank];
+ * modules_to_save (here the vision tower or the merger) are whole tensors that replace the base's. What peft can do
+ * and this program cannot (DoRA, other ranks by layer, ...) is refused by name, never left out. */
 #include "model/checkpoint.h"
 
 #include "base/buffer.h"
@@ -117,13 +117,22 @@ static bool is_empty(const json_t *value)
 /* What changes the meaning of the tensors and is not computed here. */
 static tr_status refuse_others(const json_t *config, const char *path, tr_error *err)
 {
-    static const char *const refused[] = {
-        "use_dora",         "use_rslora",        "use_qalora",
-        "use_bdlora",       "lora_bias",         "fan_in_fan_out",
-        "rank_pattern",     "alpha_pattern",     "layer_replication",
-        "target_parameters", "trainable_token_indices", "alora_invocation_tokens",
-        "arrow_config",     "kasa_config",       "velora_config",
-        "monteclora_config"};
+    static const char *const refused[] = {"use_dora",
+                                          "use_rslora",
+                                          "use_qalora",
+                                          "use_bdlora",
+                                          "lora_bias",
+                                          "fan_in_fan_out",
+                                          "rank_pattern",
+                                          "alpha_pattern",
+                                          "layer_replication",
+                                          "target_parameters",
+                                          "trainable_token_indices",
+                                          "alora_invocation_tokens",
+                                          "arrow_config",
+                                          "kasa_config",
+                                          "velora_config",
+                                          "monteclora_config"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         if (!is_empty(json_object_get(config, refused[i]))) {
             return tr_fail(err, TR_UNSUPPORTED, path, "the adapter uses %s, which this program does not compute",
@@ -136,16 +145,18 @@ static tr_status refuse_others(const json_t *config, const char *path, tr_error 
     TR_TRY(tr_json_get_string(config, "peft_type", true, path, &type, err));
     TR_TRY(tr_json_get_string(config, "bias", false, path, &bias, err));
     if (strcmp(type, "LORA")) {
-        status = tr_fail(err, TR_UNSUPPORTED, path, "the adapter has peft_type %.40s; only LORA is known here", type);
+        status =
+            tr_fail(err, TR_UNSUPPORTED, path, "the adapter has peft_type %.40s; only LORA is known here", type);
     } else if (strcmp(bias, "none")) {
-        status = tr_fail(err, TR_UNSUPPORTED, path, "the adapter trains biases (bias: %.40s); only none is known here",
-                         bias);
+        status = tr_fail(err, TR_UNSUPPORTED, path,
+                         "the adapter trains biases (bias: %.40s); only none is known here", bias);
     } else if (start && (!strncmp(start, "pissa", 5) || !strcmp(start, "olora") || !strcmp(start, "corda") ||
                          !strcmp(start, "loftq"))) {
-        status = tr_fail(err, TR_UNSUPPORTED, path,
-                         "the adapter started from changed base weights (init_lora_weights: %.40s); convert it with "
-                         "peft's path_initial_model_for_weight_conversion first",
-                         start);
+        status =
+            tr_fail(err, TR_UNSUPPORTED, path,
+                    "the adapter started from changed base weights (init_lora_weights: %.40s); convert it with "
+                    "peft's path_initial_model_for_weight_conversion first",
+                    start);
     }
 done:
     return status;
@@ -189,8 +200,9 @@ tr_status tr_adapter_open(tr_adapter *a, const char *dir, tr_error *err)
     TR_TRY(read_config(dir, &config, &path, err));
     TR_TRY(read_lora(config, path, &a->lora, err));
     if (!tr_file_exists(file) && has_file(dir, "adapter_model.bin")) {
-        status = tr_fail(err, TR_UNSUPPORTED, dir,
-                         "the adapter's tensors are a pickle (adapter_model.bin); save it with peft as safetensors");
+        status =
+            tr_fail(err, TR_UNSUPPORTED, dir,
+                    "the adapter's tensors are a pickle (adapter_model.bin); save it with peft as safetensors");
         goto done;
     }
     TR_TRY(tr_safetensors_open(&a->tensors, file, err));
@@ -243,7 +255,8 @@ static int place_of(const tr_params *params, const char *name, char *kind)
     return -1;
 }
 
-static tr_status check_shape(const tr_safetensor *t, int rank, const int64_t *shape, const char *path, tr_error *err)
+static tr_status check_shape(const tr_safetensor *t, int rank, const int64_t *shape, const char *path,
+                             tr_error *err)
 {
     char found[128], expected[128];
     if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape)) {
@@ -286,13 +299,15 @@ static tr_status take_tensor(tr_adapter *a, const tr_params *params, const tr_sa
         return check_shape(t, p->rank, p->shape, path, err);
     }
     if (!p || kind == 'W' || !p->matrix || strncmp(p->name, "model.layers.", 13)) {
-        return tr_fail(err, p ? TR_UNSUPPORTED : TR_MISMATCH, path,
-                       "tensor %.200s: %s; adapters are known for linear layers of the decoder, whole tensors for the "
-                       "vision tower and merger",
-                       t->name, p ? "an adapter of this kind is not computed here" : "the base has no such layer");
+        return tr_fail(
+            err, p ? TR_UNSUPPORTED : TR_MISMATCH, path,
+            "tensor %.200s: %s; adapters are known for linear layers of the decoder, whole tensors for the "
+            "vision tower and merger",
+            t->name, p ? "an adapter of this kind is not computed here" : "the base has no such layer");
     }
     const int64_t down[2] = {a->lora.rank, p->in}, up[2] = {p->out, a->lora.rank};
-    return kind == 'A' ? read_half(t, down, &a->found[at].a, path, err) : read_half(t, up, &a->found[at].b, path, err);
+    return kind == 'A' ? read_half(t, down, &a->found[at].a, path, err)
+                       : read_half(t, up, &a->found[at].b, path, err);
 }
 
 tr_status tr_adapter_match(tr_adapter *a, const tr_params *params, tr_error *err)
@@ -342,7 +357,7 @@ static tr_status write_config(const tr_model *model, const char *dir, tr_error *
     const tr_lora *lora = model->lora;
     char *path = tr_path_join(dir, config_name);
     json_t *alpha = lora->alpha == (double)(json_int_t)lora->alpha ? json_integer((json_int_t)lora->alpha)
-                                                                    : json_real(lora->alpha);
+                                                                   : json_real(lora->alpha);
     json_t *whole = json_null();
     if (saves_whole(model, &model->params.items[model->params.patch])) {
         whole = json_pack("[s]", "visual"); /* peft keeps modules, not parts of one */
@@ -350,11 +365,11 @@ static tr_status write_config(const tr_model *model, const char *dir, tr_error *
         whole = json_pack("[s]", "merger");
     }
     json_t *config =
-        json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:O, s:s, s:b, s:b, s:b, s:o, s:b, s:b, s:{}, s:{}}", "peft_type", "LORA",
-                  "task_type", "CAUSAL_LM", "base_model_name_or_path", lora->base, "r", (json_int_t)lora->rank,
-                  "lora_alpha", alpha, "lora_dropout", 0.0, "target_modules", lora->targets, "bias", "none",
-                  "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1, "modules_to_save", whole,
-                  "use_dora", 0, "use_rslora", 0, "rank_pattern", "alpha_pattern");
+        json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:O, s:s, s:b, s:b, s:b, s:o, s:b, s:b, s:{}, s:{}}", "peft_type",
+                  "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", lora->base, "r",
+                  (json_int_t)lora->rank, "lora_alpha", alpha, "lora_dropout", 0.0, "target_modules", lora->targets,
+                  "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1,
+                  "modules_to_save", whole, "use_dora", 0, "use_rslora", 0, "rank_pattern", "alpha_pattern");
     tr_status status =
         config && path ? tr_json_write(path, config, err) : tr_fail(err, TR_MEMORY, dir, "out of memory");
     json_decref(config);

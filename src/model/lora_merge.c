@@ -1,4 +1,5 @@
-/* lora_merge.c: an adapter becomes part of the weights: W + (alpha / rank) B A, summed in double and rounded once. */
+/* lora_merge.c: an adapter becomes part of the weights: W + (alpha / rank) B A, summed in double and rounded once.
+ */
 #include "model/checkpoint.h"
 
 #include <stdlib.h>
@@ -24,7 +25,8 @@ static void merged_piece(const tr_safetensor *tensor, const tr_adapter_pair *pai
     }
 }
 
-void tr_merged_rows(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to, tr_dtype dtype)
+void tr_merged_rows(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to,
+                    tr_dtype dtype)
 {
     const tr_merged *m = context;
     const int64_t index = param - m->params->items, in = param->in;

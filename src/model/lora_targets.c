@@ -1,7 +1,7 @@
 /* lora_targets.c: which linear layers an adapter's targets choose, by peft's rules.
  *
- * A string is a regular expression that must match a whole module name; a list holds names, each choosing the module
- * of that name and those that end with ".NAME". Only the decoder's linear layers can be chosen. */
+ * A string is a regular expression that must match a whole module name; a list holds names, each choosing the
+ * module of that name and those that end with ".NAME". Only the decoder's linear layers can be chosen. */
 #include "model/lora.h"
 
 #include "base/buffer.h"
@@ -53,14 +53,14 @@ static tr_status compile(chooser *c, const char *key, tr_error *err)
     if (c->all) {
         return TR_OK;
     }
-    c->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                            PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C, &code, &at,
-                            NULL);
+    c->code =
+        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                      PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
     if (!c->code) {
         char message[128];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
-        return tr_fail(err, TR_FORMAT, key, "%s is not a regular expression: '%s' at character %zu: %s", key, pattern,
-                       (size_t)at + 1, message);
+        return tr_fail(err, TR_FORMAT, key, "%s is not a regular expression: '%s' at character %zu: %s", key,
+                       pattern, (size_t)at + 1, message);
     }
     c->data = pcre2_match_data_create_from_pattern(c->code, NULL);
     c->limits = pcre2_match_context_create(NULL);
@@ -90,8 +90,9 @@ static tr_status chooses(const chooser *c, const char *module, const char *key, 
     } else if (c->code) {
         int n = pcre2_match(c->code, (PCRE2_SPTR)module, PCRE2_ZERO_TERMINATED, 0, 0, c->data, c->limits);
         if (n < 0 && n != PCRE2_ERROR_NOMATCH) {
-            return tr_fail(err, TR_INVALID, key, "%s: the pattern '%s' takes too long on %s; write it with fewer .*",
-                           key, json_string_value(c->targets), module);
+            return tr_fail(err, TR_INVALID, key,
+                           "%s: the pattern '%s' takes too long on %s; write it with fewer .*", key,
+                           json_string_value(c->targets), module);
         }
         *yes = n >= 0;
     }
@@ -115,7 +116,8 @@ static tr_status check_form(const json_t *targets, const char *key, tr_error *er
 }
 
 /* "nothing chosen" with some names that exist. */
-static tr_status nothing(const tr_params *params, const json_t *targets, const char *key, bool others, tr_error *err)
+static tr_status nothing(const tr_params *params, const json_t *targets, const char *key, bool others,
+                         tr_error *err)
 {
     char *pattern = json_dumps(targets, JSON_ENCODE_ANY);
     tr_buffer names = {0};
@@ -127,20 +129,20 @@ static tr_status nothing(const tr_params *params, const json_t *targets, const c
             tr_buffer_printf(&names, NULL, "%s%s", shown++ ? ", " : "", module);
         }
     }
-    tr_status status =
-        tr_fail(err, TR_NOT_FOUND, key,
-                "%s: %.200s matches no linear layer of the decoder%s; names that exist: %s, ... (a list matches ends "
-                "of names, a text must match a whole name)",
-                key, pattern ? pattern : "the pattern",
-                others ? " (what it matches, the vision tower, embedding or head, cannot be adapted)" : "",
-                tr_buffer_text(&names));
+    tr_status status = tr_fail(
+        err, TR_NOT_FOUND, key,
+        "%s: %.200s matches no linear layer of the decoder%s; names that exist: %s, ... (a list matches ends "
+        "of names, a text must match a whole name)",
+        key, pattern ? pattern : "the pattern",
+        others ? " (what it matches, the vision tower, embedding or head, cannot be adapted)" : "",
+        tr_buffer_text(&names));
     tr_buffer_free(&names);
     free(pattern);
     return status;
 }
 
-tr_status tr_lora_choose(const tr_params *params, const json_t *targets, const char *key, bool *chosen, bool *others,
-                         tr_error *err)
+tr_status tr_lora_choose(const tr_params *params, const json_t *targets, const char *key, bool *chosen,
+                         bool *others, tr_error *err)
 {
     chooser c = {.targets = targets};
     int count = 0;

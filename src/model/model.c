@@ -81,8 +81,9 @@ tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *o
 
 static float *take_moment(tr_params *params, const tr_param *param, const tr_model_options *options)
 {
-    return options->moments_folder && params->spill.block ? tr_spill_take(&params->spill, (size_t)param->elements * sizeof(float))
-                               : tr_calloc_aligned((size_t)param->elements, sizeof(float));
+    const size_t bytes = (size_t)param->elements * sizeof(float);
+    return options->moments_folder && params->spill.block ? tr_spill_take(&params->spill, bytes)
+                                                          : tr_calloc_aligned(bytes, 1);
 }
 
 tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options *options, tr_error *err)

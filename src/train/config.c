@@ -201,9 +201,9 @@ static tr_status read_parts(const reader *r, const char *name, const tr_key *key
     char choice[64];
     size_t index;
     json_t *item;
-    *out = 0;
+    *out = json_is_null(value) && !strcmp(key->fallback, "null") ? TR_FREEZE_DEFAULT : 0;
     if (!json_is_array(value)) {
-        return wrong(r, name, key, value);
+        return *out ? TR_OK : wrong(r, name, key, value);
     }
     json_array_foreach(value, index, item)
     {
@@ -261,6 +261,8 @@ static tr_status read_text(const reader *r, const char *name, const tr_key *key,
 }
 
 static tr_status read_data(const reader *r, const tr_key *key, const json_t *value, tr_config *config);
+static tr_status read_lora(const reader *r, const char *name, const tr_key *key, const json_t *value,
+                           tr_config_lora *lora);
 
 /* Fills one field. `name` is the full dotted key for messages. */
 static tr_status read_value(const reader *r, const char *name, const tr_key *key, const json_t *value, void *base)
@@ -304,15 +306,14 @@ static tr_status read_value(const reader *r, const char *name, const tr_key *key
         }
         *(bool *)field = json_is_true(value);
         return TR_OK;
-    case TR_KEY_NONE: {
-        char where[512];
-        return json_is_null(value)
-                   ? TR_OK
-                   : tr_fail(r->err, TR_UNSUPPORTED, place(r, name, where, sizeof where),
-                             "%s must be null: this version trains whole weights and has no adapters "
-                             "yet",
-                             name);
-    }
+    case TR_KEY_LORA:
+        return read_lora(r, name, key, value, field);
+    case TR_KEY_MODULES:
+        if (!json_string_length(value) && !json_array_size(value)) {
+            return wrong(r, name, key, value);
+        }
+        *(json_t **)field = json_deep_copy(value);
+        return *(json_t **)field ? TR_OK : tr_fail(r->err, TR_MEMORY, name, "out of memory");
     case TR_KEY_DATA:
         return read_data(r, key, value, base);
     }
@@ -371,37 +372,66 @@ static tr_status read_fallback(const reader *r, const char *name, const tr_key *
     return status;
 }
 
-static tr_status read_entry(const reader *r, const char *name, json_t *object, tr_data_entry *entry)
+/* The values of a mapping with a table of its own, defaults where absent. */
+static tr_status read_mapping(const reader *r, const char *name, const json_t *object, const tr_key *keys,
+                              size_t count, void *base)
 {
     const char *key;
     char full[256];
     json_t *value;
+    tr_status status = TR_OK;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        bool found = false;
+        for (size_t i = 0; i < count; i++) {
+            found = found || !strcmp(keys[i].name, key);
+        }
+        snprintf(full, sizeof full, "%s.%s", name, key);
+        if (!found) {
+            return unknown(r, full, "", keys, count);
+        }
+    }
+    for (size_t i = 0; !status && i < count; i++) {
+        value = json_object_get(object, keys[i].name);
+        snprintf(full, sizeof full, "%s.%s", name, keys[i].name);
+        status = value ? read_value(r, full, &keys[i], value, base)
+                       : read_fallback(r, full, &keys[i], keys[i].fallback, base);
+    }
+    return status;
+}
+
+static tr_status read_lora(const reader *r, const char *name, const tr_key *key, const json_t *value,
+                           tr_config_lora *lora)
+{
+    const json_t *dropout = json_object_get(value, "dropout");
+    char full[256], where[512];
+    if (json_is_null(value)) {
+        return TR_OK;
+    }
+    if (!json_is_object(value)) {
+        return wrong(r, name, key, value);
+    }
+    snprintf(full, sizeof full, "%s.dropout", name);
+    if (json_is_number(dropout) && json_number_value(dropout) != 0) {
+        return tr_fail(r->err, TR_UNSUPPORTED, place(r, full, where, sizeof where),
+                       "%s is %g; only 0 is possible: with dropout the log-probabilities recorded while sampling "
+                       "would not be those of the training forward",
+                       full, json_number_value(dropout));
+    }
+    return read_mapping(r, name, value, tr_lora_keys, tr_lora_keys_count, lora);
+}
+
+static tr_status read_entry(const reader *r, const char *name, json_t *object, tr_data_entry *entry)
+{
     if (!json_is_object(object)) {
         char where[512];
         return tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where),
                        "%s must be a mapping {rows: FILE, videos: DIR, ...}, found %s", name,
                        tr_json_type_name(object));
     }
-    json_object_foreach(object, key, value)
-    {
-        bool found = false;
-        for (size_t i = 0; i < tr_data_keys_count; i++) {
-            found = found || !strcmp(tr_data_keys[i].name, key);
-        }
-        snprintf(full, sizeof full, "%s.%s", name, key);
-        if (!found) {
-            reader in_entry = *r;
-            return unknown(&in_entry, full, "", tr_data_keys, tr_data_keys_count);
-        }
-    }
-    for (size_t i = 0; i < tr_data_keys_count; i++) {
-        value = json_object_get(object, tr_data_keys[i].name);
-        snprintf(full, sizeof full, "%s.%s", name, tr_data_keys[i].name);
-        tr_status status = value ? read_value(r, full, &tr_data_keys[i], value, entry)
-                                 : read_fallback(r, full, &tr_data_keys[i], tr_data_keys[i].fallback, entry);
-        if (status) {
-            return status;
-        }
+    tr_status status = read_mapping(r, name, object, tr_data_keys, tr_data_keys_count, entry);
+    if (status) {
+        return status;
     }
     if (!entry->videos) {
         entry->videos = tr_path_directory(entry->rows);
@@ -528,7 +558,7 @@ static tr_status check_whole(const reader *r, const tr_config *c)
     if (c->algorithm == TR_ALGORITHM_GRPO && tr_config_contradiction(c, &first, why, sizeof why)) {
         return tr_fail(r->err, TR_INVALID, place(r, first, where, sizeof where), "%s", why);
     }
-    if (c->train.freeze == (TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER)) {
+    if (!c->train.lora.rank && c->train.freeze == (TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER)) {
         return tr_fail(r->err, TR_INVALID, place(r, "train.freeze", where, sizeof where),
                        "train.freeze leaves nothing to train");
     }
@@ -548,6 +578,17 @@ static tr_status check_whole(const reader *r, const tr_config *c)
     return TR_OK;
 }
 
+/* With an adapter the text below it is frozen, and the rest unless the configuration says otherwise. */
+static void settle_freeze(tr_config *c)
+{
+    const unsigned all = TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER;
+    if (c->train.lora.rank) {
+        c->train.freeze = c->train.freeze & TR_FREEZE_DEFAULT ? all : c->train.freeze | TR_FREEZE_TEXT;
+    } else {
+        c->train.freeze &= all;
+    }
+}
+
 static tr_status read_stage(const reader *r, json_t *root, tr_config *config)
 {
     tr_status status = refuse_unknown(r, root);
@@ -558,6 +599,7 @@ static tr_status read_stage(const reader *r, json_t *root, tr_config *config)
         status = value ? read_value(r, key->name, key, value, config)
                        : read_fallback(r, key->name, key, preset ? preset : key->fallback, config);
     }
+    settle_freeze(config);
     return status ? status : check_whole(r, config);
 }
 
@@ -645,6 +687,7 @@ static void config_free(tr_config *c)
     free(c->out);
     free(c->video.cache);
     free(c->train.keep_best);
+    json_decref(c->train.lora.targets);
 }
 
 void tr_config_set_free(tr_config_set *set)

@@ -14,8 +14,15 @@
 #include "train/order.h"
 
 typedef enum tr_algorithm { TR_ALGORITHM_GRPO, TR_ALGORITHM_SFT } tr_algorithm;
-enum { TR_FREEZE_VISION = 1, TR_FREEZE_MERGER = 2, TR_FREEZE_TEXT = 4 };
+enum { TR_FREEZE_VISION = 1, TR_FREEZE_MERGER = 2, TR_FREEZE_TEXT = 4, TR_FREEZE_DEFAULT = 8 };
 enum { TR_OFFLOAD_MOMENTS = 1, TR_OFFLOAD_REFERENCE = 2 };
+
+/* train.lora; rank 0: none. */
+typedef struct tr_config_lora {
+    int64_t rank;
+    double alpha, dropout;
+    json_t *targets; /* a regular expression or a list of names */
+} tr_config_lora;
 
 typedef enum tr_kl_place { TR_KL_IN_LOSS, TR_KL_IN_REWARD } tr_kl_place;
 typedef enum tr_off_policy {
@@ -79,6 +86,7 @@ typedef struct tr_config {
         double epochs, watch, save_minutes;
         int save_mode;   /* tr_save_mode */
         char *keep_best; /* dotted name of a number of metrics.jsonl, "-" in front: lower is better; NULL: none */
+        tr_config_lora lora;
     } train;
     int device;
 } tr_config;

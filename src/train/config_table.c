@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define AT(field) offsetof(tr_config, field)
+#define LORA(field) offsetof(tr_config_lora, field)
 #define ENTRY(field) offsetof(tr_data_entry, field)
 
 const tr_key tr_config_keys[] = {
@@ -125,8 +126,8 @@ const tr_key tr_config_keys[] = {
      "BF16"},
     {"train.recompute", TR_KEY_CHOICE, AT(train.recompute), "layer", 0, 0, "none|layer",
      "whether a layer's activations are kept or computed again for the backward; the same bits"},
-    {"train.freeze", TR_KEY_PARTS, AT(train.freeze), "[]", 0, 0, "vision|merger|text",
-     "parts that are not trained: [], [vision], [vision, merger], ..."},
+    {"train.freeze", TR_KEY_PARTS, AT(train.freeze), "null", 0, 0, "vision|merger|text",
+     "parts that are not trained: [], [vision], [vision, merger], ...; null: none of them, with train.lora all"},
     {"train.offload", TR_KEY_PARTS, AT(train.offload), "[]", 0, 0, "moments|reference",
      "state kept in files of OUT instead of memory: [], [reference], [moments, reference]; the same bits, a few "
      "percent slower"},
@@ -150,11 +151,24 @@ const tr_key tr_config_keys[] = {
      "share of a step's responses above which a sign of reward hacking is warned about on stderr; 0: never"},
     {"train.eval_loss_every", TR_KEY_INT, AT(train.eval_loss_every), "0", 0, 1e9, NULL,
      "steps between measurements of the supervised loss on the eval rows (nothing is sampled); 0: none"},
-    {"train.lora", TR_KEY_NONE, 0, "null", 0, 0, NULL, "adapters; only null: this version trains whole weights"},
+    {"train.lora", TR_KEY_LORA, AT(train.lora), "null", 0, 0, NULL,
+     "low-rank adapters of the decoder's linear layers: {rank: 16, alpha: 32, targets: PATTERN}; null: whole weights"},
 
     {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0, "auto|cpu", "where it runs; auto: the best that is there"},
 };
 const size_t tr_config_keys_count = sizeof tr_config_keys / sizeof *tr_config_keys;
+
+const tr_key tr_lora_keys[] = {
+    {"rank", TR_KEY_INT, LORA(rank), "16", 1, TR_LORA_RANK_MAX, NULL, "inner dimension of each pair of matrices"},
+    {"alpha", TR_KEY_NUMBER, LORA(alpha), "32", 1e-6, 1e6, NULL, "what the adapter adds is scaled by alpha / rank"},
+    {"targets", TR_KEY_MODULES, LORA(targets),
+     "'.*language_model.*_proj'", 0, 0, NULL,
+     "which linear layers of the decoder, as peft's target_modules: a regular expression for whole names such as "
+     "model.language_model.layers.0.self_attn.q_proj, or a list of last parts of names such as [q_proj, v_proj]"},
+    {"dropout", TR_KEY_NUMBER, LORA(dropout), "0", 0, 0, NULL,
+     "only 0: sampling and training must compute the same numbers"},
+};
+const size_t tr_lora_keys_count = sizeof tr_lora_keys / sizeof *tr_lora_keys;
 
 const tr_key tr_data_keys[] = {
     {"rows", TR_KEY_PATH, ENTRY(rows), NULL, 0, 0, NULL, "JSON Lines of corpus rows"},
@@ -203,8 +217,10 @@ const char *tr_key_type(const tr_key *key)
         return "a name or a path";
     case TR_KEY_BYTES:
         return "a size such as 512M or 20G";
-    case TR_KEY_NONE:
-        return "null";
+    case TR_KEY_LORA:
+        return "null or a mapping {rank: 16, alpha: 32, targets: PATTERN}";
+    case TR_KEY_MODULES:
+        return "a regular expression or a list of names";
     case TR_KEY_DATA:
         return "a list of data entries";
     case TR_KEY_CHOICE:

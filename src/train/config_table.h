@@ -16,7 +16,8 @@ typedef enum tr_key_kind {
     TR_KEY_PAIR,   /* double[2] */
     TR_KEY_BOOL,   /* bool */
     TR_KEY_PARTS,  /* unsigned: one bit for each of `choices` */
-    TR_KEY_NONE,   /* only null is taken */
+    TR_KEY_LORA,   /* tr_config_lora: null or a mapping of tr_lora_keys */
+    TR_KEY_MODULES, /* json_t *: a text or a list of texts */
     TR_KEY_DATA    /* tr_data_entry * and size_t behind it by table */
 } tr_key_kind;
 
@@ -34,6 +35,9 @@ extern const tr_key tr_config_keys[];
 extern const size_t tr_config_keys_count;
 extern const tr_key tr_data_keys[]; /* of one entry of data: and eval: */
 extern const size_t tr_data_keys_count;
+
+extern const tr_key tr_lora_keys[]; /* of train.lora */
+extern const size_t tr_lora_keys_count;
 
 /* preset.c: the names of grpo.preset, and what a preset (or, without one that says it, the way of making
  * advantages) puts in the place of a key's default; NULL: nothing. */

@@ -26,6 +26,15 @@ static void place_value(json_t *root, const char *name, json_t *value)
 
 static json_t *value_of(const tr_key *key, const void *base);
 
+static json_t *lora_value(const tr_config_lora *lora)
+{
+    json_t *object = lora->rank ? json_object() : json_null();
+    for (size_t i = 0; lora->rank && i < tr_lora_keys_count; i++) {
+        json_object_set_new(object, tr_lora_keys[i].name, value_of(&tr_lora_keys[i], lora));
+    }
+    return object;
+}
+
 static json_t *data_value(const tr_key *key, tr_config *config)
 {
     size_t count = *tr_config_data_count(config, key);
@@ -83,8 +92,10 @@ static json_t *value_of(const tr_key *key, const void *base)
         return list;
     case TR_KEY_DATA:
         return data_value(key, (tr_config *)(uintptr_t)base);
-    case TR_KEY_NONE:
-        break;
+    case TR_KEY_LORA:
+        return lora_value(field);
+    case TR_KEY_MODULES:
+        return json_deep_copy(*(json_t *const *)field);
     }
     return json_null();
 }
@@ -245,6 +256,8 @@ tr_status tr_config_help(tr_buffer *out, tr_error *err)
 {
     tr_status status = tr_buffer_add_text(out, "keys of CONFIG.yaml (and of key=value):\n", err);
     status = status ? status : add_help(out, tr_config_keys, tr_config_keys_count, "", err);
+    status = status ? status : tr_buffer_add_text(out, "keys of train.lora:\n", err);
+    status = status ? status : add_help(out, tr_lora_keys, tr_lora_keys_count, "  ", err);
     status = status ? status : tr_buffer_add_text(out, "keys of each entry of data and eval:\n", err);
     return status ? status : add_help(out, tr_data_keys, tr_data_keys_count, "  ", err);
 }
@@ -275,6 +288,8 @@ static tr_status add_rows(tr_buffer *out, const tr_key *keys, size_t count, tr_e
 tr_status tr_config_markdown(tr_buffer *out, tr_error *err)
 {
     tr_status status = add_rows(out, tr_config_keys, tr_config_keys_count, err);
+    status = status ? status : tr_buffer_add_text(out, "\n`train.lora`:\n\n", err);
+    status = status ? status : add_rows(out, tr_lora_keys, tr_lora_keys_count, err);
     status = status ? status : tr_buffer_add_text(out, "\nEach entry of `data` and `eval`:\n\n", err);
     return status ? status : add_rows(out, tr_data_keys, tr_data_keys_count, err);
 }

@@ -378,6 +378,7 @@ static void test_frozen_parts_change_no_other_gradient(void **state)
         {.freeze_text = true},
         {.freeze_vision = true, .freeze_merger = true},
         {.freeze_text = true, .freeze_vision = true},
+        {.freeze_text = true, .freeze_merger = true},
     };
     tr_model *whole_model, *model;
     result *all = frozen((tr_model_options){0}, &whole_model);
