@@ -2,6 +2,7 @@
  * go on bit for bit.
  *
  *   model.safetensors, config.json, tokenizer files   usable by every command as --model
+ *                       (adapter_model.safetensors and adapter_config.json of a run that trains an adapter)
  *   state.safetensors   masters and moments (state.c)
  *   state.json          counters, position in the rows, resolved configuration, the start's hashes (origin.c), a
  *                       checksum of each tensor

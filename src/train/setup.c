@@ -82,8 +82,12 @@ static tr_status fit_memory(tr_trainer *t)
         const double gib = 1u << 30;
         fprintf(stderr,
                 "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB\n",
-                (double)weights / gib, t->reference ? " (and a reference copy)" : "", (double)state / gib,
-                (double)bytes / gib);
+                (double)weights / gib, t->reference && t->reference != t->model ? " (and a reference copy)" : "",
+                (double)state / gib, (double)bytes / gib);
+        if (t->model->lora) {
+            fprintf(stderr, "adapter: rank %lld on %lld linear layers%s\n", (long long)t->model->lora->rank,
+                    (long long)t->model->lora->matrices, t->model->lora->fresh ? "" : ", as the model has it");
+        }
         if (c->train.offload) {
             fprintf(stderr, "offloaded to files in %s:%s%s\n", c->out,
                     c->train.offload & TR_OFFLOAD_MOMENTS ? " moments" : "",
@@ -118,8 +122,15 @@ static tr_status make_models(tr_trainer *t)
                                 .freeze_text = c->train.freeze & TR_FREEZE_TEXT,
                                 .freeze_vision = c->train.freeze & TR_FREEZE_VISION,
                                 .freeze_merger = c->train.freeze & TR_FREEZE_MERGER};
+    const tr_lora_settings lora = {c->train.lora.rank, c->train.lora.alpha, c->train.lora.targets,
+                                   (uint64_t)c->train.seed};
+    options.lora = lora.rank ? &lora : NULL;
+    options.merge_adapter = !lora.rank; /* whole weights are trained from an adapter's: it becomes part of them */
     tr_status status = tr_model_load(t->model_dir, &options, &t->model, t->err);
-    if (!status && c->algorithm == TR_ALGORITHM_GRPO && c->grpo.kl > 0) {
+    bool refers = !status && c->algorithm == TR_ALGORITHM_GRPO && c->grpo.kl > 0;
+    if (refers && t->model->lora && !t->vision_trains) {
+        t->reference = t->model; /* with its adapter as it started: no second copy */
+    } else if (refers) {
         status = tr_model_clone_frozen(t->model, reference, &t->reference, t->err);
     }
     return status;
@@ -131,7 +142,9 @@ static tr_status make_networks(tr_trainer *t)
     uint64_t step_bytes = feature_bytes * (uint64_t)t->prompts, spare = t->vision_trains ? 0 : machine_bytes() / 16;
     tr_status status = tr_network_create(t->model, &t->limits, &t->network, t->err);
     status = status ? status : tr_features_create(step_bytes + spare, &t->features, t->err);
-    if (!status && t->reference) {
+    if (t->reference == t->model) {
+        t->reference_network = t->network;
+    } else if (!status && t->reference) {
         tr_network_limits limits = t->limits;
         limits.patches = t->vision_trains ? limits.patches : 0;
         limits.train_text = limits.train_vision = false;
@@ -253,6 +266,7 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     }
     tr_status status;
     int64_t need, pairs = 1;
+    TR_TRY(tr_lora_tokenizer(config->tokenizer ? config->tokenizer : model_dir, &t->tokenizer_dir, err));
     TR_TRY(make_models(t));
     TR_TRY(options->open_source(options->open_context, config, &t->model->config, false, &t->source, err));
     if ((config->train.eval_every && options->evaluate) || config->train.eval_loss_every) {
@@ -296,7 +310,7 @@ void tr_trainer_free(tr_trainer *t)
     }
     void *owned[] = {t->samples,    t->groups,   t->asked,     t->answered,      t->leaders, t->rewards,
                      t->advantages, t->scores,   t->texts,     t->logp,          t->reference_logp, t->entropy,
-                     t->dlogp,      t->dentropy, t->dfeatures, t->kept_features, t->model_dir,
+                     t->dlogp,      t->dentropy, t->dfeatures, t->kept_features, t->model_dir, t->tokenizer_dir,
                      t->signs};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
         free(owned[i]);
@@ -315,8 +329,10 @@ void tr_trainer_free(tr_trainer *t)
     tr_features_free(t->features);
     tr_features_free(t->reference_features);
     tr_network_free(t->network);
-    tr_network_free(t->reference_network);
-    tr_model_free(t->reference);
+    if (t->reference != t->model) {
+        tr_network_free(t->reference_network);
+        tr_model_free(t->reference);
+    }
     tr_model_free(t->model);
     tr_source_free(t->source);
     tr_source_free(t->eval_source);

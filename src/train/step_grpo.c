@@ -19,7 +19,11 @@ static tr_status refer(tr_trainer *t, tr_step_report *report)
     tr_status status = TR_OK;
     double start_s = tr_time_s();
     float temperature = tr_sampling_temperature(&t->sampling);
-    for (int64_t i = 0; t->reference && !status && i < t->prompts; i++) {
+    if (!t->reference) {
+        return TR_OK;
+    }
+    tr_network_set_adapter(t->reference_network, TR_ADAPTER_START);
+    for (int64_t i = 0; !status && i < t->prompts; i++) {
         tr_group group = t->groups[i];
         if (t->reference_features) {
             status = tr_features_get(t->reference_features, t->reference_network, &t->model->config, t->source,
@@ -30,6 +34,7 @@ static tr_status refer(tr_trainer *t, tr_step_report *report)
                                               t->reference_logp + i * t->limits.targets, NULL, t->err);
         }
     }
+    tr_network_set_adapter(t->reference_network, TR_ADAPTER_ON);
     report->seconds.reference += tr_time_s() - start_s;
     return status;
 }

@@ -19,12 +19,15 @@ enum { SKIPS_IN_A_ROW = 20 }; /* after so many steps without an update nothing w
 tr_status tr_train_open_source(void *context, const tr_config *config, const tr_model_config *model, bool eval,
                                tr_source **source, tr_error *err)
 {
-    const char *model_dir = context;
+    const char *model_dir = context ? context : config->model;
+    char *tokenizer = NULL;
+    tr_status status = tr_lora_tokenizer(config->tokenizer ? config->tokenizer : model_dir, &tokenizer, err);
+    if (status) {
+        return status;
+    }
     tr_source_options options = {
         .model = model,
-        .tokenizer = config->tokenizer ? config->tokenizer
-                     : model_dir       ? model_dir
-                                       : config->model,
+        .tokenizer = tokenizer,
         .video = {config->video.fps, config->video.min_frames, config->video.max_frames, config->video.total_pixels,
                   config->video.min_pixels, config->video.cache, config->video.cache_bytes,
                   config->video.decoders, config->video.ahead_bytes},
@@ -33,7 +36,9 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
         .targets = eval ? config->train.eval_loss_every > 0
                         : config->algorithm == TR_ALGORITHM_SFT || config->grpo.off_policy,
     };
-    return tr_source_open(&options, source, err);
+    status = tr_source_open(&options, source, err);
+    free(tokenizer);
+    return status;
 }
 
 /* ---- the run's folder ---- */

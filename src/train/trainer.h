@@ -62,9 +62,10 @@ typedef struct tr_trainer {
     const tr_train_options *options;
     tr_error *err;
     char *model_dir; /* where the weights came from */
+    char *tokenizer_dir;
     json_t *resolved;
 
-    tr_model *model, *reference; /* reference NULL without KL */
+    tr_model *model, *reference; /* reference NULL without KL; the model itself where only an adapter trains */
     tr_network *network, *reference_network;
     tr_network_limits limits;
     tr_source *source, *eval_source;

@@ -111,6 +111,45 @@ static void test_overrides(void **state)
     tr_config_set_free(&set);
 }
 
+/* Nothing but the adapter trains unless the configuration says so; without one nothing is frozen. */
+static void test_adapters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *train;
+        unsigned freeze;
+    } cases[] = {{"{}", 0},
+                 {"{freeze: []}", 0},
+                 {"{freeze: [text]}", TR_FREEZE_TEXT},
+                 {"{lora: {}}", TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER},
+                 {"{lora: {}, freeze: [text, vision, merger]}", TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER},
+                 {"{lora: {}, freeze: []}", TR_FREEZE_TEXT},
+                 {"{lora: {}, freeze: [vision]}", TR_FREEZE_TEXT | TR_FREEZE_VISION}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tr_config_set set, again;
+        tr_error err;
+        tr_buffer yaml = {0};
+        char text[512];
+        snprintf(text, sizeof text, "%strain: %s\n", least, cases[i].train);
+        assert_int_equal(parse(text, NULL, 0, &set, &err), TR_OK);
+        assert_int_equal(set.stages[0].train.freeze, cases[i].freeze);
+        assert_int_equal(tr_config_to_yaml(&set.stages[0], &yaml, &err), TR_OK);
+        assert_int_equal(parse(tr_buffer_text(&yaml), NULL, 0, &again, &err), TR_OK);
+        assert_int_equal(again.stages[0].train.freeze, cases[i].freeze);
+        assert_int_equal(again.stages[0].train.lora.rank, strstr(cases[i].train, "lora") ? 16 : 0);
+        tr_buffer_free(&yaml);
+        tr_config_set_free(&set);
+        tr_config_set_free(&again);
+    }
+    tr_config_set set;
+    tr_error err;
+    const char *const overrides[] = {"train.lora.rank=4", "train.lora.targets=[q_proj, v_proj]"};
+    assert_int_equal(parse(least, overrides, 2, &set, &err), TR_OK);
+    const tr_config_lora *lora = &set.stages[0].train.lora;
+    assert_true(lora->rank == 4 && lora->alpha == 32 && json_array_size(lora->targets) == 2);
+    tr_config_set_free(&set);
+}
+
 /* A preset replaces defaults only, and the resolved text shows and repeats every value. */
 static void test_presets(void **state)
 {
@@ -259,7 +298,12 @@ static const struct {
     {"grpo: {difficulty: gaussian, difficulty_gaussian: [0.3, 0]}\n", NULL, "run.yaml:4",
      "contradicts grpo.difficulty_gaussian"},
     {"grpo: {preset: dapo-}\n", NULL, "run.yaml:4", "did you mean 'dapo'?"},
-    {"train: {lora: {rank: 16}}\n", NULL, "run.yaml:4", "train.lora must be null"},
+    {"train: {lora: 16}\n", NULL, "run.yaml:4", "train.lora must be null or a mapping"},
+    {"train: {lora: {rank: 0}}\n", NULL, "run.yaml:4", "train.lora.rank must be an integer from 1 to 1024"},
+    {"train:\n  lora:\n    rang: 8\n", NULL, "run.yaml:6", "did you mean 'rank'?"},
+    {"train: {lora: {dropout: 0.05}}\n", NULL, "run.yaml:4", "train.lora.dropout is 0.05; only 0 is possible"},
+    {"train: {lora: {targets: []}}\n", NULL, "run.yaml:4", "a regular expression or a list of names"},
+    {"train: {lora: {alpha: 0}}\n", NULL, "run.yaml:4", "train.lora.alpha must be a number from"},
     {"train: {freeze: [tower]}\n", NULL, "run.yaml:4", "train.freeze must be a list out of vision"},
     {"train: {freeze: [visoin]}\n", NULL, "run.yaml:4",
      "train.freeze must be a list out of vision|merger|text, found 'visoin' (did you mean 'vision'?)"},
@@ -388,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_defaults_are_tempr1s),
         cmocka_unit_test(test_the_whole_design_page_is_understood),
         cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_adapters),
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_every_preset_is_taken),
         cmocka_unit_test(test_a_prompt_is_a_name_or_a_file),

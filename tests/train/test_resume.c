@@ -21,8 +21,10 @@ static void compare_with_interruption(const char *name, const char *settings, in
     reset_rows();
     assert_int_equal(run(broken, extra, true, false, &err), TR_OK);
     assert_same_metrics(straight, broken);
-    static const char *const files[] = {"checkpoints/step-6/model.safetensors",
-                                        "checkpoints/step-6/state.safetensors"};
+    const bool adapter = strstr(settings, "lora") != NULL;
+    const char *const files[] = {adapter ? "checkpoints/step-6/adapter_model.safetensors"
+                                         : "checkpoints/step-6/model.safetensors",
+                                 "checkpoints/step-6/state.safetensors"};
     for (size_t i = 0; i < 2; i++) {
         snprintf(a, sizeof a, "%s/%s", straight, files[i]);
         snprintf(b, sizeof b, "%s/%s", broken, files[i]);
@@ -40,6 +42,15 @@ static void test_grpo_goes_on_bit_for_bit(void **state)
     (void)state;
     compare_with_interruption("g32", "train: {dtype: f32, steps: 6, save_every: 2, freeze: [vision, merger]}\n", 8);
     compare_with_interruption("g16", "train: {dtype: bf16, steps: 6, save_every: 4}\n", 8);
+}
+
+static void test_adapters_go_on_bit_for_bit(void **state)
+{
+    (void)state;
+    compare_with_interruption("l16", "train: {dtype: bf16, steps: 6, save_every: 4, lora: {rank: 3}}\n", 8);
+    compare_with_interruption(
+        "l32", "train: {dtype: f32, steps: 6, save_every: 2, freeze: [vision], lora: {targets: [q_proj]}}\n", 8);
+    compare_with_interruption("ls", "algorithm: sft\ntrain: {steps: 6, save_every: 0, lora: {}}\n", 8);
 }
 
 static void test_sft_goes_on_bit_for_bit(void **state)
@@ -149,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grpo_goes_on_bit_for_bit),
         cmocka_unit_test(test_sft_goes_on_bit_for_bit),
+        cmocka_unit_test(test_adapters_go_on_bit_for_bit),
         cmocka_unit_test(test_a_crash_leaves_nothing_in_the_way),
         cmocka_unit_test(test_a_used_folder_and_changes_are_refused),
         cmocka_unit_test(test_a_damaged_state_is_refused),
