@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "model/lora.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,14 +140,21 @@ static tr_status describe_entry(const tr_data_entry *entry, json_t **out, tr_err
 tr_status tr_origin_read(const tr_config *config, const char *model_dir, json_t **origin, tr_error *err)
 {
     json_t *one = NULL, *data = json_array();
-    tr_status status;
+    char *tokenizer = NULL, *base = NULL;
+    tr_status status = tr_lora_tokenizer(config->tokenizer ? config->tokenizer : model_dir, &tokenizer, err);
     *origin = json_object();
-    status = describe_folder(model_dir, is_weights, &one, err);
+    status = status ? status : describe_folder(model_dir, is_weights, &one, err);
     json_object_set_new(*origin, "model", one);
+    if (!status && tr_lora_is_adapter(model_dir) && !(status = tr_lora_base(model_dir, &base, err))) {
+        status = describe_folder(base, is_weights, &one, err);
+        json_object_set_new(*origin, "base", one);
+    }
     if (!status) {
-        status = describe_folder(config->tokenizer ? config->tokenizer : model_dir, is_tokenizer, &one, err);
+        status = describe_folder(tokenizer, is_tokenizer, &one, err);
         json_object_set_new(*origin, "tokenizer", one);
     }
+    free(tokenizer);
+    free(base);
     for (size_t i = 0; !status && i < config->data_count; i++) {
         status = describe_entry(&config->data[i], &one, err);
         json_array_append_new(data, one);
@@ -220,6 +228,9 @@ tr_status tr_origin_differences(const json_t *before, const json_t *after, tr_bu
     const json_t *old = json_object_get(before, "data"), *new = json_object_get(after, "data");
     tr_status status = compare_files("model (the start weights and the reference)",
                                      json_object_get(before, "model"), json_object_get(after, "model"), out, err);
+    status = status ? status
+                    : compare_files("base (of the adapter that the run starts from)",
+                                    json_object_get(before, "base"), json_object_get(after, "base"), out, err);
     status = status ? status
                     : compare_files("tokenizer", json_object_get(before, "tokenizer"),
                                     json_object_get(after, "tokenizer"), out, err);

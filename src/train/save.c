@@ -244,7 +244,7 @@ tr_status tr_trainer_save_begin(tr_trainer *t)
     json_decref(s->checkpoint.state);
     s->checkpoint =
         (tr_checkpoint){.out = t->config->out,
-                        .tokenizer = t->config->tokenizer ? t->config->tokenizer : t->model_dir,
+                        .tokenizer = t->tokenizer_dir,
                         .model = &s->snapshot.model,
                         .state = counters(t),
                         .step = t->step,
