@@ -603,79 +603,6 @@ static tr_status read_stage(const reader *r, json_t *root, tr_config *config)
     return status ? status : check_whole(r, config);
 }
 
-/* ---- overrides ---- */
-
-static tr_status set_path(json_t *root, const char *key, json_t *value, tr_error *err)
-{
-    char *copy = tr_strdup(key), *rest = copy;
-    json_t *at = root;
-    tr_status status = copy ? TR_OK : tr_fail(err, TR_MEMORY, "command line", "out of memory");
-    while (!status && rest) {
-        char *part = strsep(&rest, "."), *end;
-        size_t index = strtoul(part, &end, 10);
-        bool array = json_is_array(at) && end != part && !*end;
-        if (!rest) {
-            int failed = array ? json_array_set(at, index, value) : json_object_set(at, part, value);
-            status =
-                failed ? tr_fail(err, TR_FORMAT, "command line", "'%s' cannot be set: there is no such place", key)
-                       : TR_OK;
-            break;
-        }
-        json_t *below = array ? json_array_get(at, index) : json_object_get(at, part);
-        if ((!below || json_is_null(below)) && json_is_object(at)) {
-            below = json_object();
-            json_object_set_new(at, part, below);
-        }
-        if (!json_is_object(below) && !json_is_array(below)) {
-            status = tr_fail(err, TR_FORMAT, "command line", "'%s' cannot be set: there is no such place", key);
-        }
-        at = below;
-    }
-    free(copy);
-    return status;
-}
-
-/* Lays "a.b=value" texts over root. in_stages: only those that start with "stages."; else only the others. */
-static tr_status override(const reader *r, json_t *root, const char *const *texts, size_t count, bool in_stages)
-{
-    tr_status status = TR_OK;
-    for (size_t i = 0; !status && i < count; i++) {
-        const char *equal = strchr(texts[i], '=');
-        char key[256];
-        if (!equal || equal == texts[i]) {
-            return tr_fail(r->err, TR_INVALID, "command line", "'%s' is not of the form key=value", texts[i]);
-        }
-        snprintf(key, sizeof key, "%.*s", (int)(equal - texts[i]), texts[i]);
-        if (in_stages != !strncmp(key, "stages.", 7)) {
-            continue;
-        }
-        json_t *value = NULL;
-        status = tr_yaml_value(equal + 1, &value, r->err);
-        if (!status) {
-            json_object_set_new(r->overridden, in_stages ? key + strcspn(key + 7, ".") + 8 : key, json_true());
-            status = set_path(root, key, value, r->err);
-        }
-        json_decref(value);
-    }
-    return status;
-}
-
-/* Values of `over` replace those of `base`; mappings are joined. */
-static void lay_over(json_t *base, json_t *over)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach(over, key, value)
-    {
-        json_t *old = json_object_get(base, key);
-        if (json_is_object(old) && json_is_object(value)) {
-            lay_over(old, value);
-        } else {
-            json_object_set(base, key, value);
-        }
-    }
-}
-
 /* ---- a file ---- */
 
 static void config_free(tr_config *c)
@@ -717,9 +644,9 @@ static tr_status add_stage(reader *r, json_t *root, json_t *stages, size_t index
     }
     if (!status) {
         json_t *copy = stages ? json_deep_copy(stage) : NULL;
-        lay_over(merged, copy);
+        tr_config_lay_over(merged, copy);
         json_decref(copy);
-        status = override(r, merged, overrides, override_count, false);
+        status = tr_config_override(merged, overrides, override_count, false, r->overridden, r->err);
     }
     status = status ? status : read_stage(r, merged, config);
     if (!status && !set->out && !(set->out = tr_strdup(config->out))) {
@@ -755,7 +682,7 @@ static tr_status read_all(reader *r, json_t *root, const char *const *overrides,
         return tr_fail(r->err, TR_FORMAT, r->name, "a configuration is a mapping of keys, found %s",
                        tr_json_type_name(root));
     }
-    tr_status status = override(r, root, overrides, override_count, true);
+    tr_status status = tr_config_override(root, overrides, override_count, true, r->overridden, r->err);
     json_t *stages = json_object_get(root, "stages");
     if (!status && stages && (!json_is_array(stages) || !json_array_size(stages))) {
         char where[512];

@@ -91,7 +91,8 @@ static tr_status fit_memory(tr_trainer *t)
         if (c->train.offload) {
             fprintf(stderr, "offloaded to files in %s:%s%s\n", c->out,
                     c->train.offload & TR_OFFLOAD_MOMENTS ? " moments" : "",
-                    t->reference && c->train.offload & TR_OFFLOAD_REFERENCE ? " reference" : "");
+                    t->reference && t->reference != t->model && c->train.offload & TR_OFFLOAD_REFERENCE ? " reference"
+                                                                                                      : "");
         }
         if (c->train.save_mode == TR_SAVE_BESIDE) {
             fprintf(stderr, "%s: %.2f GiB for the copy from which checkpoints are written beside the training\n",
