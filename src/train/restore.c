@@ -80,23 +80,41 @@ done:
     return status;
 }
 
+static tr_status read_note(tr_trainer *t, const char *note, json_t **object)
+{
+    int64_t version = 0;
+    tr_status status;
+    TR_TRY(tr_json_read(note, object, t->err));
+    TR_TRY(tr_json_get_int(*object, "version", true, note, &version, t->err));
+    if (version != TR_STATE_VERSION) {
+        status = tr_fail(t->err, TR_UNSUPPORTED, note, "the state has version %lld, this program reads %d",
+                         (long long)version, TR_STATE_VERSION);
+    }
+done:
+    return status;
+}
+
+tr_status tr_trainer_check_start(tr_trainer *t, const char *checkpoint)
+{
+    char *note = tr_path_join(checkpoint, "state.json");
+    json_t *object = NULL;
+    tr_status status = note ? read_note(t, note, &object) : tr_fail(t->err, TR_MEMORY, NULL, "out of memory");
+    status = status ? status : check_changes(t, object, checkpoint);
+    json_decref(object);
+    free(note);
+    return status;
+}
+
 tr_status tr_trainer_restore(tr_trainer *t, const char *checkpoint)
 {
     char *note = tr_path_join(checkpoint, "state.json"), *state = tr_path_join(checkpoint, "state.safetensors");
     json_t *object = NULL;
-    int64_t version = 0;
     tr_status status;
     if (!note || !state) {
         status = tr_fail(t->err, TR_MEMORY, NULL, "out of memory");
         goto done;
     }
-    TR_TRY(tr_json_read(note, &object, t->err));
-    TR_TRY(tr_json_get_int(object, "version", true, note, &version, t->err));
-    if (version != TR_STATE_VERSION) {
-        status = tr_fail(t->err, TR_UNSUPPORTED, note, "the state has version %lld, this program reads %d",
-                         (long long)version, TR_STATE_VERSION);
-        goto done;
-    }
+    TR_TRY(read_note(t, note, &object));
     TR_TRY(check_changes(t, object, checkpoint));
     TR_TRY(restore_counters(t, object, note));
     TR_TRY(tr_state_read(t->model, state, json_object_get(object, "checksums"), t->err));

@@ -54,6 +54,9 @@ tr_status tr_trainer_save_finish(struct tr_trainer *t);
  * when accepted, said. */
 tr_status tr_trainer_restore(struct tr_trainer *t, const char *checkpoint);
 
+/* Only the look for changes, against any checkpoint of the run. */
+tr_status tr_trainer_check_start(struct tr_trainer *t, const char *checkpoint);
+
 enum { TR_STATE_VERSION = 2 };
 
 #endif
