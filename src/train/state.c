@@ -174,7 +174,10 @@ static tr_status read_tensor(const tr_safetensors *file, const tr_param *p, int 
     char text[20];
     snprintf(text, sizeof text, "%016" PRIx64, hash);
     return strcmp(text, sum)
-               ? tr_fail(err, TR_FORMAT, path, "%s does not have its checksum: the file is damaged", name)
+               ? tr_fail(err, TR_FORMAT, path,
+                         "%s does not have its checksum: the file is damaged; without this checkpoint's folder "
+                         "--resume takes the one before",
+                         name)
                : TR_OK;
 }
 
