@@ -35,6 +35,7 @@ typedef struct memory_rows {
     double scores[ROWS];
     int stop_algorithm;                   /* only in stages of that algorithm; -1: in all */
     volatile sig_atomic_t stop;
+    void (*hook)(const char *what, int64_t loads); /* told of every "load" and "score"; NULL: nobody */
 } memory_rows;
 
 static memory_rows rows_template; /* what tests set; every opened source is a copy */
@@ -52,6 +53,9 @@ static inline tr_status memory_load(tr_source *source, int64_t row, bool target,
     m->loads++;
     if (m->stop_at && m->loads == m->stop_at) {
         rows_template.stop = 1;
+    }
+    if (m->hook) {
+        m->hook("load", m->loads);
     }
     if (row == m->broken) {
         return tr_fail(err, TR_CHILD, m->names[row], "the clip is broken");
@@ -119,6 +123,9 @@ static inline tr_status memory_score(tr_source *source, const tr_sample *s, cons
 {
     const memory_rows *m = (const memory_rows *)source;
     double hits = 0, count = 0;
+    if (m->hook) {
+        m->hook("score", m->loads);
+    }
     (void)length;
     (void)err;
     for (char *end; *text; text = end + 1, count++) {
