@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "tensor/cuda/cuda.h"
-
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,9 +112,20 @@ static void print_version(void)
     }
 }
 
+/* Blocks of this size are given back to the system when they are freed. Otherwise the C library raises the limit to
+ * 32 MiB by itself, and the buffers of a thread that writes checkpoints stay behind in pieces: a long run would grow. */
+static void keep_memory_flat(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     start_with_sleeping_barriers(argv);
+    keep_memory_flat();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write(), said and counted like any other */
     if (argc < 2) {
         print_help(stderr);
