@@ -118,7 +118,8 @@ static void compare_lists(const char *what, const json_t *a, const json_t *b, js
 /* What the two lines of one response differ in; an empty list: nothing. */
 static json_t *compare(const json_t *recorded, const json_t *replayed)
 {
-    static const char *const others[] = {"text", "finish", "reward", "parts", "parsed", "error", "advantage"};
+    static const char *const others[] = {"text",   "finish", "reward",    "parts",
+                                         "parsed", "error",  "advantage", "watch"};
     json_t *list = json_array();
     compare_lists("id", json_object_get(recorded, "ids"), json_object_get(replayed, "ids"), list);
     compare_lists("log-prob", json_object_get(recorded, "logprobs"), json_object_get(replayed, "logprobs"), list);

@@ -158,7 +158,7 @@ static void test_replayed_rollouts_are_the_same_bits(void **state)
     assert_true(picture(scratch_path("whole")) == before); /* it was only read */
 }
 
-/* Another last digit in the first log-prob of a line of rollouts.jsonl. */
+/* Another digit in the first log-prob of a line of rollouts.jsonl: the sixth, which a double surely holds. */
 static void change_a_digit(const char *path, int64_t line)
 {
     tr_buffer text = {0};
@@ -167,8 +167,7 @@ static void change_a_digit(const char *path, int64_t line)
     for (int64_t i = 0; i < line; i++) {
         at = strchr(at, '\n') + 1;
     }
-    at = strstr(at, "\"logprobs\":[") + 12;
-    at += strcspn(at, ",]e") - 1;
+    at = strchr(strstr(at, "\"logprobs\":[") + 12, '.') + 6;
     *at = *at == '7' ? '3' : '7';
     assert_int_equal(tr_file_write_atomic(path, text.data, text.length, NULL), TR_OK);
     tr_buffer_free(&text);
