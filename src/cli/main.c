@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "tensor/cuda/cuda.h"
+
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
