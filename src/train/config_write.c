@@ -115,6 +115,17 @@ tr_status tr_config_to_json(const tr_config *config, json_t **out, tr_error *err
 /* A scalar or a list of scalars: JSON's notation is YAML too. */
 static tr_status add_scalar(tr_buffer *out, const json_t *value, tr_error *err)
 {
+    if (json_is_array(value)) {
+        size_t index;
+        json_t *item;
+        tr_status added = tr_buffer_add_text(out, "[", err);
+        json_array_foreach(value, index, item)
+        {
+            added = added || !index ? added : tr_buffer_add_text(out, ", ", err);
+            added = added ? added : add_scalar(out, item, err);
+        }
+        return added ? added : tr_buffer_add_text(out, "]", err);
+    }
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     tr_status status = TR_OK;
     if (!text) {

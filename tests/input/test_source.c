@@ -6,6 +6,7 @@
 #include "input/sample.h"
 #include "video/clip.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,6 +294,64 @@ static void test_a_scheme_of_ones_own(void **state)
     free(path);
 }
 
+/* The parts say what they weigh, so that their weighted sum is the reward (GDPO takes them one by one). */
+static void test_parts_have_their_weights(void **state)
+{
+    (void)state;
+    char *path = tr_format("%s/weights.yaml", corpus);
+    static const char own[] = "parts: {format: 0.25, iou: 2, length: 0}\n";
+    const char *const schemes[] = {"tempr1", path};
+    assert_int_equal(tr_file_write_atomic(path, own, sizeof own - 1, NULL), TR_OK);
+    for (size_t k = 0; k < 2; k++) {
+        tr_data_entry entry = entry_for(rows);
+        tr_error err = {0};
+        entry.reward = schemes[k];
+        const tr_source_options options = options_for(&entry, 1);
+        tr_source *source = open_source(&options);
+        for (int64_t row = 0; row < source->rows; row++) {
+            tr_sample s = {0};
+            tr_score score = {0};
+            double sum = 0;
+            assert_int_equal(source->call->load(source, row, true, &s, &err), TR_OK);
+            assert_int_equal(source->call->score(source, &s, s.target, strlen(s.target), true, &score, &err),
+                             TR_OK);
+            for (int i = 0; i < score.part_count; i++) {
+                sum += score.parts[i].weight * score.parts[i].value;
+            }
+            assert_true(score.part_count > 0 && fabs(sum - score.reward) < 1e-12);
+            assert_true(k == 0 || score.reward == 2.25 || score.reward == 0.25);
+            tr_score_clear(&score);
+            tr_sample_clear(&s);
+        }
+        assert_null(source->scores);
+        tr_source_free(source);
+    }
+    free(path);
+}
+
+/* The rows' own "score", where they have one. */
+static void test_scores_of_rows(void **state)
+{
+    (void)state;
+    char *path = tr_format("%s/scored.jsonl", corpus);
+    static const char two[] = "{\"id\":\"a\",\"task\":\"tg\",\"query\":\"q\",\"segments\":[[0,1]],\"duration\":4,"
+                              "\"video\":\"test-00000.mp4\"}\n"
+                              "{\"id\":\"b\",\"task\":\"tg\",\"query\":\"q\",\"segments\":[[0,1]],\"duration\":4,"
+                              "\"video\":\"test-00000.mp4\","
+                              "\"score\":0.125}\n";
+    tr_data_entry entries[2] = {entry_for(rows), entry_for(path)};
+    const tr_source_options options = options_for(entries, 2);
+    assert_int_equal(tr_file_write_atomic(path, two, sizeof two - 1, NULL), TR_OK);
+    tr_source *source = open_source(&options);
+    assert_non_null(source->scores);
+    for (int64_t row = 0; row < source->rows - 1; row++) {
+        assert_true(isnan(source->scores[row]));
+    }
+    assert_true(source->scores[source->rows - 1] == 0.125);
+    tr_source_free(source);
+    free(path);
+}
+
 static void test_bad_settings(void **state)
 {
     (void)state;
@@ -374,6 +433,8 @@ int main(void)
         cmocka_unit_test(test_a_question_is_parsed_without_its_truth),
         cmocka_unit_test(test_bad_rows_stop_before_the_run),
         cmocka_unit_test(test_a_scheme_of_ones_own),
+        cmocka_unit_test(test_parts_have_their_weights),
+        cmocka_unit_test(test_scores_of_rows),
         cmocka_unit_test(test_bad_settings),
         cmocka_unit_test(test_a_prompt_longer_than_the_context),
         cmocka_unit_test(test_a_broken_clip_is_one_row),

@@ -369,10 +369,16 @@ static void test_resampling_has_a_limit(void **state)
         assert_true(number(m, s, "grad_norm") == 0 && number(m, s, "loss") == 0);
         assert_true(number(m, s, "reward") == 0.5); /* over all responses, also those replaced */
     }
-    /* the same row twice in a step has other random numbers */
-    const json_t *a = json_array_get(list, 0);
-    assert_true(json_is_integer(json_object_get(a, "response")));
     json_decref(m);
+    json_decref(list);
+    /* a row that comes again in a step has other random numbers: its responses count on */
+    rows_template.source.rows = 1;
+    snprintf(extra, sizeof extra, "%sgrpo: {prompts_per_step: 2, kl: 0, dynamic_rounds: 2}\n", small);
+    go("again", extra);
+    size_t count = read_run("again", 4, &list);
+    for (size_t i = 0; i < count; i++) { /* groups 0 to 3 were replaced, 4 and 5 are left */
+        assert_int_equal(json_integer_value(json_object_get(json_array_get(list, i), "response")), 16 + i % 8);
+    }
     json_decref(list);
 }
 
@@ -452,6 +458,52 @@ static void test_the_target_is_one_of_the_group(void **state)
     }
     json_decref(list);
     json_decref(m);
+}
+
+/* ---- what the loss is divided by ---- */
+
+/* On the policy every ratio is 1: the loss is -sum of w A over the tokens, w = 1 / (N |o|), 1 / M or 1 / (N L),
+ * with N and M of what is not masked, the target included. */
+static void test_the_loss_is_the_weighted_sum_of_advantages(void **state)
+{
+    (void)state;
+    static const char *const losses[] = {"sequence", "token", "constant"};
+    static const char *const others[] = {"std: population", "truncated: mask", "off_policy: anchor",
+                                         "advantage: reinforce++, truncated: mask"};
+    for (int loss = 0; loss < 3; loss++) {
+        for (int other = 0; other < 4; other++) {
+            char extra[512], out[32];
+            json_t *list, *m;
+            reset_rows();
+            snprintf(extra, sizeof extra, "%sgrpo: {prompts_per_step: 3, kl: 0, loss: %s, %s}\n", small,
+                     losses[loss], others[other]);
+            snprintf(out, sizeof out, "loss%d%d", loss, other);
+            go(out, extra);
+            size_t count = read_run(out, 4, &list);
+            m = metrics_of(out, "metrics.jsonl");
+            for (int64_t step = 1; step <= 6; step++) {
+                double n = 0, tokens = 0, sum = 0;
+                for (int pass = 0; pass < 2; pass++) {
+                    for (size_t i = 0; i < count; i++) {
+                        const logged *r = &responses[i];
+                        if (r->step != step || (other % 2 && r->cut)) {
+                            continue;
+                        }
+                        n += !pass;
+                        tokens += pass ? 0 : (double)r->tokens;
+                        sum -= pass ? r->advantage * (double)r->tokens *
+                                          (loss == 0   ? 1 / (n * (double)r->tokens)
+                                           : loss == 1 ? 1 / tokens
+                                                       : 1 / (n * 6))
+                                    : 0;
+                    }
+                }
+                same(number(m, (size_t)step - 1, "loss"), sum);
+            }
+            json_decref(m);
+            json_decref(list);
+        }
+    }
 }
 
 /* ---- masks ---- */
@@ -757,6 +809,7 @@ int main(void)
         cmocka_unit_test(test_flat_groups_are_replaced),
         cmocka_unit_test(test_resampling_has_a_limit),
         cmocka_unit_test(test_the_target_is_one_of_the_group),
+        cmocka_unit_test(test_the_loss_is_the_weighted_sum_of_advantages),
         cmocka_unit_test(test_cut_off_responses_leave_the_loss),
         cmocka_unit_test(test_rows_come_as_often_as_their_difficulty_says),
         cmocka_unit_test(test_a_row_without_a_score_is_named),

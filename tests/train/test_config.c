@@ -167,6 +167,8 @@ static void test_presets(void **state)
     assert_true(c->grpo.kl == 0.02 && c->grpo.overlong == 0.5 && c->grpo.dynamic_rounds == 10);
     assert_int_equal(tr_config_to_yaml(c, &yaml, &err), TR_OK);
     assert_non_null(strstr(tr_buffer_text(&yaml), "  preset: \"dapo\"\n"));
+    assert_non_null(strstr(tr_buffer_text(&yaml), "  clip: [0.2, 0.28]\n"));
+    assert_non_null(strstr(tr_buffer_text(&yaml), "  freeze: []\n"));
     assert_int_equal(parse(tr_buffer_text(&yaml), NULL, 0, &again, &err), TR_OK);
     assert_int_equal(tr_config_to_json(c, &a, &err), TR_OK);
     assert_int_equal(tr_config_to_json(&again.stages[0], &b, &err), TR_OK);
