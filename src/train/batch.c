@@ -98,12 +98,13 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
 /* Whether grpo.filter keeps a row out; never one that has no score yet. */
 static bool is_filtered(const tr_trainer *t, int64_t row)
 {
-    const double *range = t->config->grpo.filter_range, score = t->algorithm.scores ? t->algorithm.scores[row] : NAN;
+    const double *range = t->config->grpo.filter_range,
+                 score = t->algorithm.scores ? t->algorithm.scores[row] : NAN;
     return !isnan(score) && !(score > range[0] && score <= range[1]);
 }
 
-/* The next row of the order that grpo.filter lets pass. When none does any more, what is known of them is forgotten:
- * all come again, which is better than a run that ends in its middle. */
+/* The next row of the order that grpo.filter lets pass. When none does any more, what is known of them is
+ * forgotten: all come again, which is better than a run that ends in its middle. */
 static tr_status next_row(tr_trainer *t, int64_t *row, tr_step_report *report)
 {
     for (int64_t left_out = 0;; left_out++) {

@@ -145,7 +145,10 @@ static json_t *response_object(const tr_trainer *t, int64_t i, int64_t r, int64_
     json_object_set_new(object, "parsed", score->parsed ? json_incref(score->parsed) : json_null());
     json_object_set_new(object, "error", score->error[0] ? json_string(score->error) : json_null());
     json_object_set_new(object, "advantage", number_or_null(t->advantages[i * t->group + r]));
-    json_object_set_new(object, "finish", json_string(r >= t->sampled ? "target" : a->stopped[r] ? "stop" : "length"));
+    json_object_set_new(object, "finish",
+                        json_string(r >= t->sampled ? "target"
+                                    : a->stopped[r] ? "stop"
+                                                    : "length"));
     json_object_set_new(object, "watch", sign_names(t->signs[i * t->group + r]));
     return object;
 }

@@ -88,10 +88,11 @@ tr_status tr_order_weigh(tr_order *order, tr_difficulty kind, const double gauss
     double sum = 0;
     for (int64_t i = 0; i < s->rows; i++) {
         if (!s->scores || !isfinite(s->scores[i])) {
-            return tr_fail(err, TR_NOT_FOUND, "grpo.difficulty",
-                           "row %lld of %lld (counted from 1 over all of data) has no number \"score\": let `tempr1 "
-                           "data select` write one, or set grpo.difficulty to none",
-                           (long long)i + 1, (long long)s->rows);
+            return tr_fail(
+                err, TR_NOT_FOUND, "grpo.difficulty",
+                "row %lld of %lld (counted from 1 over all of data) has no number \"score\": let `tempr1 "
+                "data select` write one, or set grpo.difficulty to none",
+                (long long)i + 1, (long long)s->rows);
         }
     }
     order->shares = tr_calloc((size_t)s->rows, sizeof *order->shares);
@@ -109,13 +110,14 @@ tr_status tr_order_weigh(tr_order *order, tr_difficulty kind, const double gauss
         sum += order->shares[i];
     }
     order->epoch[0] = order->epoch[1] = -1;
-    return sum > 0 ? TR_OK
-                   : tr_fail(err, TR_INVALID, "grpo.difficulty_gaussian",
-                             "[%g, %g] gives no row a chance: all scores lie too far away", gaussian[0], gaussian[1]);
+    return sum > 0
+               ? TR_OK
+               : tr_fail(err, TR_INVALID, "grpo.difficulty_gaussian",
+                         "[%g, %g] gives no row a chance: all scores lie too far away", gaussian[0], gaussian[1]);
 }
 
-/* rows [length]: each is drawn by its share, with one random number for the whole epoch; their order does not matter
- * here. */
+/* rows [length]: each is drawn by its share, with one random number for the whole epoch; their order does not
+ * matter here. */
 static tr_status resample(const tr_order *order, int64_t epoch, int64_t *rows)
 {
     const int64_t n = order->length;

@@ -26,15 +26,15 @@ typedef struct tr_order {
 tr_status tr_order_create(tr_order *order, const tr_source *source, uint64_t seed, tr_error *err);
 void tr_order_free(tr_order *order);
 
-/* From now on a row comes as often, on average, as its source's score says, an epoch keeping its length: by a Gaussian
- * [centre, deviation], or by it over the density of all scores (a histogram of 20 bins from the least to the largest).
- * Systematic resampling: with n rows, one of share p comes n p or one more or less times. TR_NOT_FOUND names a row
- * without a score; TR_INVALID when no row has a share. */
+/* From now on a row comes as often, on average, as its source's score says, an epoch keeping its length: by a
+ * Gaussian [centre, deviation], or by it over the density of all scores (a histogram of 20 bins from the least to
+ * the largest). Systematic resampling: with n rows, one of share p comes n p or one more or less times.
+ * TR_NOT_FOUND names a row without a score; TR_INVALID when no row has a share. */
 tr_status tr_order_weigh(tr_order *order, tr_difficulty kind, const double gaussian[2], tr_error *err);
 
-/* From here on rows with equal numbers in the source's `shared` come one after the other, at most `most` of them; the
- * place of the first one in the shuffled epoch decides. *longest: how many come together at most. To be called before
- * the first row is taken. */
+/* From here on rows with equal numbers in the source's `shared` come one after the other, at most `most` of them;
+ * the place of the first one in the shuffled epoch decides. *longest: how many come together at most. To be called
+ * before the first row is taken. */
 tr_status tr_order_gather(tr_order *order, int64_t most, int64_t *longest, tr_error *err);
 
 /* The next row, and one step on. */

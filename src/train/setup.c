@@ -91,8 +91,9 @@ static tr_status fit_memory(tr_trainer *t)
         if (c->train.offload) {
             fprintf(stderr, "offloaded to files in %s:%s%s\n", c->out,
                     c->train.offload & TR_OFFLOAD_MOMENTS ? " moments" : "",
-                    t->reference && t->reference != t->model && c->train.offload & TR_OFFLOAD_REFERENCE ? " reference"
-                                                                                                      : "");
+                    t->reference && t->reference != t->model && c->train.offload & TR_OFFLOAD_REFERENCE
+                        ? " reference"
+                        : "");
         }
         if (c->train.save_mode == TR_SAVE_BESIDE) {
             fprintf(stderr, "%s: %.2f GiB for the copy from which checkpoints are written beside the training\n",
@@ -185,9 +186,9 @@ static tr_status make_buffers(tr_trainer *t)
     size_t visual = t->vision_trains ? (size_t)(t->limits.patches / 4) : 0;
     t->dfeatures = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->dfeatures);
     t->kept_features = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->kept_features);
-    bool ok = t->samples && t->groups && t->asked && t->answered && t->leaders && t->rewards &&
-              t->advantages && t->scores && t->texts && t->signs && t->penalties && t->masked && t->reference_logp && t->logp && t->entropy && t->dlogp &&
-              t->dentropy && t->dfeatures && t->kept_features;
+    bool ok = t->samples && t->groups && t->asked && t->answered && t->leaders && t->rewards && t->advantages &&
+              t->scores && t->texts && t->signs && t->penalties && t->masked && t->reference_logp && t->logp &&
+              t->entropy && t->dlogp && t->dentropy && t->dfeatures && t->kept_features;
     return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the working memory of a step");
 }
 
@@ -304,15 +305,16 @@ void tr_trainer_free(tr_trainer *t)
     if (t->samples && t->scores && t->texts) {
         tr_trainer_clear(t);
     }
-    void *made[] = {t->penalties,    t->masked, t->token_advantages, t->scratch,     t->kept_ids,      t->kept_logp,
-                    t->kept_lengths, t->places, t->asked_rows,       t->round_asked, t->round_answered, t->kept_stopped};
+    void *made[] = {t->penalties,  t->masked,      t->token_advantages, t->scratch,
+                    t->kept_ids,   t->kept_logp,   t->kept_lengths,     t->places,
+                    t->asked_rows, t->round_asked, t->round_answered,   t->kept_stopped};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         free(made[i]);
     }
-    void *owned[] = {t->samples,    t->groups,   t->asked,     t->answered,      t->leaders, t->rewards,
-                     t->advantages, t->scores,   t->texts,     t->logp,          t->reference_logp, t->entropy,
-                     t->dlogp,      t->dentropy, t->dfeatures, t->kept_features, t->model_dir, t->tokenizer_dir,
-                     t->signs};
+    void *owned[] = {t->samples,        t->groups,     t->asked,         t->answered, t->leaders,
+                     t->rewards,        t->advantages, t->scores,        t->texts,    t->logp,
+                     t->reference_logp, t->entropy,    t->dlogp,         t->dentropy, t->dfeatures,
+                     t->kept_features,  t->model_dir,  t->tokenizer_dir, t->signs};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
         free(owned[i]);
     }

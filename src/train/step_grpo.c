@@ -1,9 +1,9 @@
 /* step_grpo.c: one step of GRPO: rollout and rewards (collect.c), reference, advantages (advantages.c), update.
  *
  * The log-probabilities recorded while sampling are the old ones: nothing recomputes them. Before the first update
- * they are compared with those of the training forward; the largest difference is the gap, and must read 0. The row's
- * target in a group (grpo.off_policy) was not sampled: the first forward of the update gives its old ones, so that its
- * ratio begins at 1 as everyone's, and it has no gap. */
+ * they are compared with those of the training forward; the largest difference is the gap, and must read 0. The
+ * row's target in a group (grpo.off_policy) was not sampled: the first forward of the update gives its old ones, so
+ * that its ratio begins at 1 as everyone's, and it has no gap. */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -127,10 +127,11 @@ tr_status tr_trainer_step_grpo(tr_trainer *t, tr_step_report *report)
     if (!status && !report->skipped &&
         tr_algorithm_state_is_flat(&t->algorithm, report->reward / (double)report->responses,
                                    report->reward_std / (double)report->groups, c->grpo.stop_change)) {
-        fprintf(stderr,
-                "reward and deviation within groups have moved by no more than %g over %lld steps: the run ends with "
-                "step %lld (grpo.stop_window)\n",
-                c->grpo.stop_change, (long long)c->grpo.stop_window, (long long)t->step + 1);
+        fprintf(
+            stderr,
+            "reward and deviation within groups have moved by no more than %g over %lld steps: the run ends with "
+            "step %lld (grpo.stop_window)\n",
+            c->grpo.stop_change, (long long)c->grpo.stop_window, (long long)t->step + 1);
         t->steps = t->step + 1;
     }
     return status;
