@@ -158,7 +158,7 @@ static const struct {
     {"deviation of rewards within a group", "std=reward_std"},
     {"format and understanding (share)", "format=format_rate understood=parsed_rate truncated=truncated_rate"},
     {"response length (tokens)", "mean=response_length min=response_length_min max=response_length_max"},
-    {"loss", "loss=loss"},
+    {"loss", "loss=loss held-out=eval/loss"},
     {"KL to the start", "kl=kl"},
     {"entropy (nats)", "entropy=entropy"},
     {"gradient norm", "norm=grad_norm"},
@@ -189,11 +189,30 @@ static void add_planned(page *p)
     }
 }
 
+/* The mean reward of each task that train.eval_every measured. */
+static void add_evaluation(page *p, const table *t)
+{
+    char keys[SERIES][KEY], path[2 * KEY];
+    size_t count = inner_keys(t, "eval", keys);
+    panel *made = add_panel(p, "evaluation: reward by task");
+    for (size_t k = 0; k < count; k++) {
+        bool found = false;
+        snprintf(path, sizeof path, "eval/%.50s/reward", keys[k]);
+        for (size_t i = 0; i < t->count; i++) {
+            found = found || isfinite(number_at(t->rows[i], path));
+        }
+        if (found) {
+            add_line(made, keys[k], path);
+        }
+    }
+}
+
 static void lay_out(page *p, const table *t)
 {
     char tasks[SERIES][KEY], path[2 * KEY], title[2 * KEY];
     size_t count = inner_keys(t, "tasks", tasks);
     add_planned(p);
+    add_evaluation(p, t);
     add_inner(add_panel(p, "parts of the reward"), t, "parts");
     panel *watch = add_panel(p, "watch over reward hacking (share of responses)");
     add_inner(watch, t, "watch");

@@ -163,6 +163,7 @@ static tr_status measure(tr_trainer *t, json_t **metrics)
     tr_status status = TR_OK;
     if (c->train.eval_every && t->options->evaluate && (due(t->step, c->train.eval_every) || last)) {
         status = evaluate(t, metrics);
+        json_object_del(status ? NULL : *metrics, "protocol"); /* it stands in eval/step-N */
     }
     if (!status && c->train.eval_loss_every && (due(t->step, c->train.eval_loss_every) || last)) {
         status = tr_trainer_eval_loss(t, metrics);
