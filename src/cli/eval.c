@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 #include "eval/protocol.h"
-#include "task/metrics.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -11,7 +10,6 @@
 #include <string.h>
 
 static int run_eval(int argc, char **argv);
-static int run_compare(int argc, char **argv);
 
 const tr_command tr_command_eval = {
     .name = "eval",
@@ -35,17 +33,6 @@ const tr_command tr_command_eval = {
         "  tempr1 eval ... --prompt mvbench --parser mvbench                   (multiple choice as MVBench "
         "scores it)\n",
     .run = run_eval,
-};
-
-const tr_command tr_command_eval_compare = {
-    .name = "eval compare",
-    .arguments = "A B [--json]",
-    .summary = "set two results of eval side by side, row by row",
-    .text = "A and B are folders written by `tempr1 eval` on the same rows. Prints, for every task, the mean of "
-            "both and of their\n"
-            "difference with its paired 95 % bootstrap interval: an interval without 0 is a real difference on "
-            "these rows.\n",
-    .run = run_compare,
 };
 
 typedef struct settings {
@@ -241,140 +228,5 @@ static int run_eval(int argc, char **argv)
         print_metrics(metrics);
     }
     json_decref(metrics);
-    return status ? tr_cli_fail(self, &err) : TR_EXIT_DONE;
-}
-
-/* ---- compare ---- */
-
-/* {id: prediction} of one result. */
-static tr_status read_predictions(const char *dir, json_t **out, tr_error *err)
-{
-    char *path = tr_path_join(dir, "predictions.jsonl");
-    FILE *f = path ? fopen(path, "rb") : NULL;
-    tr_buffer line = {0};
-    tr_status status = TR_OK;
-    *out = json_object();
-    if (!f || !*out) {
-        status = tr_fail(err, TR_NOT_FOUND, path ? path : dir,
-                         "cannot be opened; expected a folder written by tempr1 eval");
-    }
-    long number = 0;
-    for (bool got = true; !status && got;) {
-        json_t *row = NULL;
-        status = tr_file_read_line(f, 0, &line, &got, err);
-        number++;
-        if (status || !got || !line.length) {
-            continue;
-        }
-        status = tr_json_parse(line.data, line.length, path, number - 1, &row, err);
-        if (!status) {
-            const char *id = json_string_value(json_object_get(row, "id"));
-            if (!id) {
-                json_decref(row);
-                status = tr_fail(err, TR_FORMAT, path, "line %ld has no \"id\"", number);
-            } else if (json_object_get(*out, id)) {
-                status = tr_fail(err, TR_FORMAT, path, "line %ld has the id \"%s\" again", number, id);
-                json_decref(row);
-            } else if (json_object_set_new(*out, id, row)) {
-                status = tr_fail(err, TR_MEMORY, path, "out of memory");
-            }
-        }
-    }
-    if (f) {
-        fclose(f);
-    }
-    tr_buffer_free(&line);
-    free(path);
-    return status;
-}
-
-static double measured(const json_t *prediction)
-{
-    const json_t *iou = json_object_get(prediction, "iou");
-    return json_number_value(iou ? iou : json_object_get(prediction, "reward"));
-}
-
-/* The rows of one task in both results: their values, in a's order. */
-static size_t pair_up(const json_t *a, const json_t *b, const char *task, double *x, double *y)
-{
-    size_t n = 0;
-    const char *id;
-    json_t *row;
-    json_object_foreach((json_t *)(uintptr_t)a, id, row)
-    {
-        const json_t *other = json_object_get(b, id);
-        const char *of = json_string_value(json_object_get(row, "task"));
-        if (other && of && !strcmp(of, task)) {
-            x[n] = measured(row);
-            y[n++] = measured(other);
-        }
-    }
-    return n;
-}
-
-static tr_status compare(const json_t *a, const json_t *b, bool json, tr_error *err)
-{
-    static const char *const tasks[] = {"tg", "dtg", "vhd", "gvqa", "tal", "qa"};
-    size_t rows = json_object_size(a);
-    double *x = calloc(rows + 1, sizeof *x), *y = calloc(rows + 1, sizeof *y);
-    json_t *out = json_object();
-    size_t shared = 0;
-    tr_status status = x && y && out ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    for (int t = 0; !status && t < 6; t++) {
-        size_t n = pair_up(a, b, tasks[t], x, y);
-        tr_bootstrap first, second, difference;
-        if (!n) {
-            continue;
-        }
-        shared += n;
-        TR_TRY(tr_bootstrap_mean(x, n, TR_BOOTSTRAP_RESAMPLES, 0.95, 1, &first, err));
-        TR_TRY(tr_bootstrap_mean(y, n, TR_BOOTSTRAP_RESAMPLES, 0.95, 1, &second, err));
-        TR_TRY(tr_bootstrap_paired(y, x, n, TR_BOOTSTRAP_RESAMPLES, 0.95, 1, &difference, err));
-        const char *name = strcmp(tasks[t], "tg") ? "reward" : "miou";
-        json_object_set_new(out, tasks[t],
-                            json_pack("{s:I, s:s, s:f, s:f, s:f, s:[f, f]}", "rows", (json_int_t)n, "measure", name,
-                                      "a", first.mean, "b", second.mean, "difference", difference.mean, "interval",
-                                      difference.low, difference.high));
-        if (!json) {
-            printf("%-5s %6zu rows  %-6s  A %.4f  B %.4f  B - A %+.4f [%+.4f, %+.4f]%s\n", tasks[t], n, name,
-                   first.mean, second.mean, difference.mean, difference.low, difference.high,
-                   difference.low > 0 || difference.high < 0 ? "  differs" : "");
-        }
-    }
-    if (!status && !shared) {
-        status = tr_fail(err, TR_MISMATCH, NULL, "the two results have no row in common");
-    }
-    if (!status && json) {
-        status = tr_cli_print_json(out, err);
-    }
-    if (!status && (shared < rows || shared < json_object_size(b))) {
-        fprintf(stderr, "%zu rows stand in both of %zu and %zu\n", shared, rows, json_object_size(b));
-    }
-done:
-    free(x);
-    free(y);
-    json_decref(out);
-    return status;
-}
-
-static int run_compare(int argc, char **argv)
-{
-    const tr_command *self = &tr_command_eval_compare;
-    bool json = false;
-    const tr_option options[] = {{"json", TR_OPTION_FLAG, &json, NULL, "Print one JSON object.", 0, 0, false}, {0}};
-    char **arguments;
-    int count, exit_status = tr_cli_parse(self, options, argc, argv, 2, 2, &arguments, &count);
-    if (exit_status >= 0) {
-        return exit_status;
-    }
-    tr_error err = {0};
-    json_t *a = NULL, *b = NULL;
-    tr_status status;
-    TR_TRY(read_predictions(arguments[0], &a, &err));
-    TR_TRY(read_predictions(arguments[1], &b, &err));
-    TR_TRY(compare(a, b, json, &err));
-done:
-    json_decref(a);
-    json_decref(b);
     return status ? tr_cli_fail(self, &err) : TR_EXIT_DONE;
 }

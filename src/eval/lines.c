@@ -22,6 +22,7 @@ static tr_status read_whole(FILE *stream, const char *path, tr_lines_each each, 
     char *text = NULL, where[520];
     size_t capacity = 0;
     ssize_t length;
+    long number = 0;
     tr_status status = TR_OK;
     *count = 0;
     *whole = 0;
@@ -33,11 +34,12 @@ static tr_status read_whole(FILE *stream, const char *path, tr_lines_each each, 
             break;
         }
         *whole += length;
+        number++;
         if (length == 1) {
             continue; /* an empty line is no row */
         }
-        snprintf(where, sizeof where, "%s:%lld", path, (long long)*count + 1);
-        status = tr_json_parse(text, (size_t)length - 1, path, (long)*count, &line, err);
+        snprintf(where, sizeof where, "%s:%ld", path, number);
+        status = tr_json_parse(text, (size_t)length - 1, path, number - 1, &line, err);
         status = status ? status : each(context, *count, line, where, err);
         json_decref(line);
         ++*count;

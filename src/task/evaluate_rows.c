@@ -158,7 +158,7 @@ static bool given_segments(tr_evaluation *e, const json_t *list, size_t *count)
 
 static void count_subtask(tr_evaluation *e, const json_t *row, bool right)
 {
-    static const char *const keys[] = {"subtask", "sub_task", "dimension", "task_type", "type", NULL};
+    static const char *const keys[] = {"subtask", "sub_task", "category", "dimension", "task_type", "type", NULL};
     char number[32];
     const char *name = text_of(row, keys, number);
     if (name) {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 static const char *const placeholders[] = {"query",    "queries", "count",   "action",
-                                           "question", "options", "duration"};
+                                           "question", "options", "choices", "duration"};
 enum { PLACEHOLDERS = sizeof placeholders / sizeof *placeholders };
 
 /* What a template must hold to be about its row at all. */
@@ -63,7 +63,8 @@ static tr_status check_template(const char *text, tr_task task, const char *wher
                 tr_task_name(task), found, near ? " (did you mean {" : "", near ? near : "", near ? "}?)" : "");
         }
         for (int k = 0; k < 2; k++) {
-            have[k] = have[k] || (needed[task][k] && same(name, needed[task][k]));
+            bool options = needed[task][k] && !strcmp(needed[task][k], "options") && same(name, "choices");
+            have[k] = have[k] || options || (needed[task][k] && same(name, needed[task][k]));
         }
     }
     for (int k = 0; k < 2; k++) {
@@ -165,20 +166,24 @@ tr_status tr_prompts_builtin(const char *name, tr_prompts *prompts, tr_error *er
     const char *text = tr_prompts_builtin_text(name, &length);
     memset(prompts, 0, sizeof *prompts);
     if (!text) {
-        return tr_fail(
-            err, TR_INVALID, NULL,
-            "there is no built-in prompt '%s'; there are think, no-think, temporal-r1, "
-            "time-r1, videochat-r1 and museg; a file of your own is named by its path (it ends in .yaml)",
-            name);
+        return tr_fail(err, TR_INVALID, NULL,
+                       "there is no built-in prompt '%s'; there are think, no-think, temporal-r1, "
+                       "time-r1, videochat-r1, museg, mvbench, video-mme and tempcompass; a file of your own is "
+                       "named by its path (it ends in .yaml)",
+                       name);
     }
     return tr_prompts_parse(text, length, name, prompts, err);
 }
 
 /* ---- filling ---- */
 
-static tr_status add_lines(const json_t *list, bool letters, const char *field, const char *where, tr_buffer *out,
+/* The texts of a list, one a line: "1. x", as options "A. x", as choices "(A) x". */
+typedef enum line_form { NUMBERED, LETTERED, BRACKETED } line_form;
+
+static tr_status add_lines(const json_t *list, line_form form, const char *field, const char *where, tr_buffer *out,
                            tr_error *err)
 {
+    bool letters = form != NUMBERED;
     if (!json_is_array(list) || !json_array_size(list)) {
         return tr_fail(err, TR_FORMAT, where, "the prompt needs the field \"%s\" (a list of texts), found %s",
                        field, tr_json_type_name(list));
@@ -190,8 +195,10 @@ static tr_status add_lines(const json_t *list, bool letters, const char *field, 
             return tr_fail(err, TR_FORMAT, where, "\"%s\" must hold texts%s, found %s as number %zu", field,
                            letters ? ", at most 26" : "", tr_json_type_name(item), i + 1);
         }
-        status = letters ? tr_buffer_printf(out, err, "%s%c. ", i ? "\n" : "", (char)('A' + i))
-                         : tr_buffer_printf(out, err, "%s%zu. ", i ? "\n" : "", i + 1);
+        const char *before = i ? "\n" : "";
+        status = form == NUMBERED   ? tr_buffer_printf(out, err, "%s%zu. ", before, i + 1)
+                 : form == LETTERED ? tr_buffer_printf(out, err, "%s%c. ", before, (char)('A' + i))
+                                    : tr_buffer_printf(out, err, "%s(%c) ", before, (char)('A' + i));
         status = status ? status : tr_buffer_add(out, json_string_value(item), json_string_length(item), err);
     }
     return status;
@@ -199,10 +206,12 @@ static tr_status add_lines(const json_t *list, bool letters, const char *field, 
 
 static tr_status add_field(tr_span name, const json_t *row, const char *where, tr_buffer *out, tr_error *err)
 {
-    if (same(name, "queries") || same(name, "options")) {
-        bool letters = same(name, "options");
-        const char *field = letters ? "options" : "queries";
-        return add_lines(json_object_get(row, field), letters, field, where, out, err);
+    if (same(name, "queries")) {
+        return add_lines(json_object_get(row, "queries"), NUMBERED, "queries", where, out, err);
+    }
+    if (same(name, "options") || same(name, "choices")) {
+        line_form form = same(name, "options") ? LETTERED : BRACKETED;
+        return add_lines(json_object_get(row, "options"), form, "options", where, out, err);
     }
     if (same(name, "count")) {
         return tr_buffer_printf(out, err, "%zu", json_array_size(json_object_get(row, "queries")));

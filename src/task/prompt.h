@@ -24,7 +24,8 @@ void tr_prompts_free(tr_prompts *prompts);
  * {queries}, {question} and {options}, {action}), or that has a placeholder which does not exist, is refused. */
 tr_status tr_prompts_parse(const char *text, size_t length, const char *name, tr_prompts *prompts, tr_error *err);
 
-/* A built-in set: think, no-think, temporal-r1, time-r1, videochat-r1, museg. TR_INVALID names them. */
+/* A built-in set: think, no-think, temporal-r1, time-r1, videochat-r1, museg, mvbench, video-mme, tempcompass.
+ * TR_INVALID names them. */
 tr_status tr_prompts_builtin(const char *name, tr_prompts *prompts, tr_error *err);
 /* Their names, NULL at the end; and the YAML text of one (NULL when unknown). */
 const char *const *tr_prompts_names(void);

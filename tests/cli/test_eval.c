@@ -325,20 +325,92 @@ static void test_compare(void **state)
     refuse(tr_format("eval compare '%s' '%s-absent'", a, a), 1, "A-absent");
     refuse(tr_format("eval compare '%s'", a), 2, "an argument is missing");
     refuse(tr_format("eval compare '%s' '%s'", a, result("D", "\n{\"id\":\"1\",\n")), 1, "predictions.jsonl:2:");
-    refuse(tr_format("eval compare '%s' '%s'", a, result("E", "\n{\"task\":\"tg\"}\n")), 1, "line 2 has no \"id\"");
+    refuse(tr_format("eval compare '%s' '%s'", a, result("E", "\n{\"task\":\"tg\"}\n")), 1,
+           "predictions.jsonl:2: this line has no \"id\"");
     refuse(tr_format("eval compare '%s' '%s'", a, result("F", "{\"id\":\"1\"}\n{\"id\":\"1\"}\n")), 1,
-           "line 2 has the id \"1\" again");
-    refuse(tr_format("eval compare '%s' '%s'", a, result("G", "[1]\n")), 1, "line 1 has no \"id\"");
+           "predictions.jsonl:2: this line has the id \"1\" again");
+    refuse(tr_format("eval compare '%s' '%s'", a, result("G", "[1]\n")), 1,
+           "predictions.jsonl:1: this line has no \"id\"");
 }
 
-/* Two checkpoints through the whole way. */
+/* Metrics by hand: dtg's sentences count one by one, sub-tasks weigh the same, the best of several answers. */
+static void test_compare_metrics(void **state)
+{
+    (void)state;
+    char a[512], b[512];
+    snprintf(a, sizeof a, "%s",
+             result("M",
+                    "{\"id\":\"1\",\"task\":\"dtg\",\"row\":\"x\",\"reward\":1,\"metrics\":{\"miou\":[0,1]}}\n"
+                    "{\"id\":\"2\",\"task\":\"qa\",\"subtask\":\"p\",\"reward\":1,\"metrics\":{\"accuracy\":1}}\n"
+                    "{\"id\":\"3\",\"task\":\"qa\",\"subtask\":\"p\",\"reward\":1,\"metrics\":{\"accuracy\":1}}\n"
+                    "{\"id\":\"4\",\"task\":\"qa\",\"subtask\":\"q\",\"reward\":0,\"metrics\":{\"accuracy\":0}}\n"
+                    "{\"id\":\"5\",\"task\":\"tg\",\"reward\":0,\"mean\":{\"miou\":0.2},\"best\":{\"miou\":0.4}}\n"
+                    "{\"id\":\"6\",\"task\":\"tg\",\"unanswered\":\"no clip\"}\n"));
+    snprintf(b, sizeof b, "%s",
+             result("N",
+                    "{\"id\":\"1\",\"task\":\"dtg\",\"row\":\"x\",\"reward\":1,\"metrics\":{\"miou\":[1,1]}}\n"
+                    "{\"id\":\"2\",\"task\":\"qa\",\"subtask\":\"p\",\"reward\":1,\"metrics\":{\"accuracy\":0}}\n"
+                    "{\"id\":\"3\",\"task\":\"qa\",\"subtask\":\"p\",\"reward\":1,\"metrics\":{\"accuracy\":1}}\n"
+                    "{\"id\":\"4\",\"task\":\"qa\",\"subtask\":\"q\",\"reward\":0,\"metrics\":{\"accuracy\":1}}\n"
+                    "{\"id\":\"5\",\"task\":\"tg\",\"reward\":0,\"mean\":{\"miou\":0.3},\"best\":{\"miou\":0.9}}\n"
+                    "{\"id\":\"6\",\"task\":\"tg\",\"reward\":1,\"mean\":{\"miou\":1},\"best\":{\"miou\":1}}\n"));
+    char *picture = tr_strdup(scratch_path("compare.svg"));
+    json_t *list = program_lines(tr_format("eval compare '%s' '%s' --json --svg '%s'", a, b, picture));
+    const json_t *all = json_array_get(list, 0), *qa = json_object_get(all, "qa"),
+                 *dtg = json_object_get(json_object_get(json_object_get(all, "dtg"), "metrics"), "miou"),
+                 *tg = json_object_get(all, "tg"), *mean = json_object_get(qa, "subtask_mean");
+    assert_int_equal(json_integer_value(json_object_get(dtg, "values")), 2);
+    assert_true(json_number_value(json_object_get(dtg, "difference")) == 0.5);
+    assert_int_equal(json_integer_value(json_object_get(dtg, "better")), 1);
+    assert_int_equal(json_integer_value(json_object_get(dtg, "worse")), 0);
+    assert_true(json_number_value(json_object_get(qa, "difference")) == 0);
+    assert_true(json_number_value(json_object_get(mean, "a")) == 0.5 &&
+                json_number_value(json_object_get(mean, "b")) == 0.75);
+    const json_t *best = json_object_get(json_object_get(tg, "best"), "miou");
+    assert_true(json_number_value(json_object_get(best, "difference")) == 0.5);
+    assert_int_equal(json_integer_value(json_object_get(tg, "rows")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(all, "rows"), "unanswered")), 1);
+    assert_true(json_is_null(json_object_get(all, "protocol")));
+    tr_buffer svg = {0};
+    assert_int_equal(tr_file_read(picture, 0, &svg, NULL), TR_OK);
+    assert_non_null(strstr(svg.data, "dtg miou"));
+    assert_non_null(strstr(svg.data, "tg best miou"));
+    tr_buffer_free(&svg);
+    json_decref(list);
+    /* the same id over another row */
+    const char *c =
+        result("O", "{\"id\":\"1\",\"task\":\"dtg\",\"row\":\"y\",\"reward\":1,\"metrics\":{\"miou\":[1,1]}}\n");
+    refuse(tr_format("eval compare '%s' '%s'", a, c), 1, "the results are over different rows");
+    c = result("P", "{\"id\":\"1\",\"task\":\"tg\",\"row\":\"x\",\"reward\":1}\n");
+    refuse(tr_format("eval compare '%s' '%s'", a, c), 1, "is a dtg row in");
+    c = result("Q", "{\"id\":\"1\",\"task\":\"dtg\",\"reward\":1,\"metrics\":{\"miou\":[1]}}\n");
+    refuse(tr_format("eval compare '%s' '%s'", a, c), 1, "different numbers of \"miou\"");
+    c = result("R", "{\"id\":\"1\",\"task\":\"dtg\"");
+    refuse(tr_format("eval compare '%s' '%s'", a, c), 1, "has no end");
+    free(picture);
+}
+
+/* Two checkpoints through the whole way, one of them over fewer rows and with another prompt. */
 static void test_compare_two_checkpoints(void **state)
 {
     (void)state;
     char *rows = rows_path();
-    program_expect(eval(second, rows, "second-result", ""), 0, "", "");
+    program_expect(eval(second, rows, "second-result", "--first 4 --prompt think"), 0, "", "");
     char *b = tr_strdup(scratch_path("second-result"));
-    program_expect(tr_format("eval compare '%s' '%s'", scratch_path("one"), b), 0, "tg", "");
+    program_expect(tr_format("eval compare '%s' '%s'", scratch_path("one"), b), 0, "miou",
+                   "4 rows stand in both of");
+    json_t *list = program_lines(tr_format("eval compare '%s' '%s' --json", scratch_path("one"), b));
+    const json_t *all = json_array_get(list, 0), *one;
+    size_t i, found = 0;
+    json_array_foreach(json_object_get(all, "protocol"), i, one)
+    {
+        const char *key = json_string_value(json_object_get(one, "key"));
+        found += !strcmp(key, "prompt") || !strcmp(key, "model_hash") || !strcmp(key, "first");
+        assert_true(strcmp(key, "model") != 0); /* where files lie is no difference */
+    }
+    assert_int_equal(found, 3);
+    assert_true(json_array_size(json_object_get(json_object_get(all, "rows"), "only_a")) > 0);
+    json_decref(list);
     free(b);
     free(rows);
 }
@@ -354,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_a_killed_job_continues),
         cmocka_unit_test(test_a_full_disk),
         cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_compare_metrics),
         cmocka_unit_test(test_compare_two_checkpoints),
     };
     return cmocka_run_group_tests(tests, make, NULL);

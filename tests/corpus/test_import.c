@@ -209,7 +209,8 @@ static const small_case small[] = {
      NULL,
      {{"action_sequence.json", "[{\"video\": \"a.mp4\", \"question\": \"w\", \"candidates\": [\"x\", \"y\"], "
                                "\"answer\": \"y\", \"start\": 1.5, \"end\": 9}]"}},
-     {"{'id':'mvbench/action_sequence/1','task':'qa','video':'a.mp4','duration':7.5,'clip':[1.5,9],"
+     {"{'id':'mvbench/action_sequence/1','task':'qa','video':'star/Charades_v1_480/"
+      "a.mp4','duration':7.5,'clip':[1.5,9],"
       "'source':'mvbench','split':'test','question':'w','options':['x','y'],'answer':'B',"
       "'category':'action_sequence'}"},
      {0}},
@@ -234,11 +235,14 @@ static const small_case small[] = {
        "[{\"question\": \"Which?\\nCaption A: he runs\\nCaption B: he sits\", \"answer\": \"Caption A: he runs\"}, "
        "{\"question\": \"Is it?\", \"answer\": \"no\"}, {\"question\": \"Describe it.\"}]}}"}},
      {"{'id':'tempcompass/multi-choice/77/speed/0','task':'qa','video':'77.mp4','source':'tempcompass',"
-      "'split':'test','question':'How?','options':['fast','slow'],'answer':'B','category':'speed'}",
+      "'split':'test','question':'How?','options':['fast','slow'],'answer':'B','category':'speed','question_type':'"
+      "multi-choice'}",
       "{'id':'tempcompass/multi-choice/77/order/0','task':'qa','video':'77.mp4','source':'tempcompass',"
-      "'split':'test','question':'Which?','options':['he runs','he sits'],'answer':'A','category':'order'}",
+      "'split':'test','question':'Which?','options':['he runs','he "
+      "sits'],'answer':'A','category':'order','question_type':'multi-choice'}",
       "{'id':'tempcompass/multi-choice/77/order/1','task':'qa','video':'77.mp4','source':'tempcompass',"
-      "'split':'test','question':'Is it?','options':['yes','no'],'answer':'B','category':'order'}"},
+      "'split':'test','question':'Is "
+      "it?','options':['yes','no'],'answer':'B','category':'order','question_type':'multi-choice'}"},
      {"open-ended"}},
     {"mmvu",
      NULL,

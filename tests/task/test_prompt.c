@@ -61,6 +61,10 @@ static void test_builtin(void **state)
            "When? {query}");
     expect("time-r1", TR_TASK_TG, rows[0], "", "\"start time to end time\"");
     expect("videochat-r1", TR_TASK_GVQA, rows[TR_TASK_GVQA], "", "<glue>[(5.2, 10.4)]</glue>");
+    expect("mvbench", TR_TASK_QA, rows[TR_TASK_QA], "helpful",
+           "Question: who?\nOption:\n(A) x\n(B) y\nOnly give the best option.");
+    expect("video-mme", TR_TASK_QA, rows[TR_TASK_QA], "", "who?\nA. x\nB. y\nThe best answer is:");
+    expect("tempcompass", TR_TASK_QA, rows[TR_TASK_QA], "", "who?\nA. x\nB. y\nPlease directly");
     expect("museg", TR_TASK_TAL, rows[TR_TASK_TAL], "", "3.50-9.00 12.00-15.50");
 }
 
