@@ -28,27 +28,54 @@ typedef struct work {
     bool reference, reference_offloaded, trains_vision, grpo, answers_only, snapshot;
     int64_t grid[3], text, group, response, prompts, updates;
     tr_recompute recompute;
+    tr_lora_settings lora; /* rank 0: none */
 } work;
 
 typedef struct plan {
     tr_model_config config;
     uint64_t weights, state, snapshot, reference, network, reference_network, features, total, machine; /* bytes */
+    int64_t adapted;                              /* linear layers with an adapter */
+    uint64_t adapter;                             /* its parameters, padding included */
+    bool self_reference;                          /* the model with its adapter off serves as the reference */
     double vision, prefill, decode, update, pass; /* operations */
     double decode_bytes;                          /* read from memory by all decode steps of one prompt's group */
     double rate, bandwidth;
     double rollout_s, reference_s, update_s, step_s;
 } plan;
 
+/* A and B: f32, with the state of training, and their first values where the run goes on with an adapter. */
+static tr_status plan_adapter(const work *w, const tr_params *params, plan *p, tr_error *err)
+{
+    const bool there = tr_lora_is_adapter(w->model_dir);
+    tr_adapter file = {0};
+    tr_status status = TR_OK;
+    if (w->lora.rank) {
+        TR_TRY(tr_lora_plan(params, &w->lora, &p->adapted, &p->adapter, err));
+        p->state += p->adapter * (there ? 20 : 16);
+        p->snapshot += w->snapshot ? p->adapter * 12 : 0;
+        p->reference += w->reference && !p->self_reference ? p->adapter * 4 : 0;
+    } else if (there && w->answers_only) {
+        TR_TRY(tr_adapter_open(&file, w->model_dir, err));
+        TR_TRY(tr_adapter_match(&file, params, err));
+        p->adapted = file.lora.matrices;
+        p->adapter = file.parameters;
+        p->weights += p->adapter * 4;
+    }
+done:
+    tr_adapter_close(&file);
+    return status;
+}
+
 static tr_status plan_weights(const work *w, plan *p, tr_error *err)
 {
     tr_params params = {0};
     tr_safetensors tensors = {0};
     const tr_safetensor **found = NULL;
+    char *base = NULL;
     tr_status status;
-    TR_TRY(tr_model_config_read(w->model_dir, &p->config, err));
-    TR_TRY(tr_params_build(&p->config, &params, err));
-    TR_TRY(tr_safetensors_open_directory(&tensors, w->model_dir, err));
-    TR_TRY(tr_checkpoint_match(&tensors, &p->config, &params, w->model_dir, &found, err));
+    p->self_reference = w->reference && w->lora.rank && !w->trains_vision;
+    TR_TRY(tr_lora_base(w->model_dir, &base, err));
+    TR_TRY(tr_checkpoint_open(base, &p->config, &params, &tensors, &found, err));
     for (int i = 0; i < params.count; i++) {
         tr_param *param = &params.items[i];
         uint64_t compute, state;
@@ -57,11 +84,14 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
         p->weights += compute;
         p->state += state;
         p->snapshot += w->snapshot ? state / 4 * 3 : 0; /* all but the gradients */
-        /* the reference is a copy of the compute values; what came from bf16 is held as bf16 */
+        /* the reference is a copy of the compute values that train; what came from bf16 is held as bf16 */
         bool half = param->matrix && (w->options.dtype == TR_BF16 || param->stored != TR_F32);
-        p->reference += w->reference && !w->reference_offloaded ? (uint64_t)param->elements * (half ? 2 : 4) : 0;
+        bool copied = w->reference && state && !w->reference_offloaded;
+        p->reference += copied ? (uint64_t)param->elements * (half ? 2 : 4) : 0;
     }
+    TR_TRY(plan_adapter(w, &params, p, err));
 done:
+    free(base);
     free(found);
     tr_safetensors_close(&tensors);
     tr_params_free(&params);
@@ -79,9 +109,10 @@ static tr_status plan_working(const work *w, plan *p, tr_error *err)
                                 .responses = w->group,
                                 .response_tokens = train ? w->group * w->response : 0,
                                 .targets = train ? w->group * w->response : 0,
-                                .train_text = train && !w->options.freeze_text,
+                                .train_text = train,
                                 .train_vision = w->trains_vision,
-                                .recompute = w->recompute};
+                                .recompute = w->recompute,
+                                .adapter_rank = w->lora.rank};
     tr_status status;
     if (w->grpo || w->answers_only) {
         limits.decode_groups = w->answers_only ? 1 : w->prompts;
@@ -96,7 +127,7 @@ static tr_status plan_working(const work *w, plan *p, tr_error *err)
         limits.decode_rows = limits.decode_groups * w->group;
         TR_TRY(tr_network_plan_config(&p->config, &limits, &p->network, err));
     }
-    if (w->reference) {
+    if (w->reference && !p->self_reference) {
         limits.patches = w->trains_vision ? limits.patches : 0;
         limits.train_text = limits.train_vision = false;
         limits.decode_rows = limits.decode_groups = limits.decode_tokens = 0;
@@ -128,7 +159,9 @@ static void count_operations(const work *w, plan *p)
     p->prefill = prompt * token + pair * prompt * prompt / 2 + head;
     p->decode = responses;
     p->pass = p->prefill + responses;
-    p->update = (w->recompute == TR_RECOMPUTE_LAYER ? 4 : 3) * p->pass + (w->trains_vision ? 3 : 0) * p->vision;
+    /* forward, again when recomputing, gradients of inputs, and of weights where they train */
+    p->update = ((w->recompute == TR_RECOMPUTE_LAYER ? 3 : 2) + !w->options.freeze_text) * p->pass +
+                (w->trains_vision ? 3 : 0) * p->vision;
     const double element = w->options.dtype == TR_BF16 ? 2 : 4;
     p->decode_bytes = r * (element * (token + head) / 2 + layers * 8 * kv * (prompt + g * r / 2));
 }
@@ -208,12 +241,13 @@ static json_t *to_json(const work *w, const plan *p)
                   "total", (json_int_t)p->total, "machine", (json_int_t)p->machine);
     json_t *seconds = json_pack("{s:f, s:f, s:f, s:f}", "rollout", p->rollout_s, "reference", p->reference_s,
                                 "update", p->update_s, "step", p->step_s);
-    return json_pack("{s:s, s:o, s:o, s:[I, I, I], s:I, s:I, s:I, s:I, s:f, s:f, s:b}", "model", w->model_dir,
-                     "bytes", bytes, "seconds", seconds, "grid", (json_int_t)w->grid[0], (json_int_t)w->grid[1],
-                     (json_int_t)w->grid[2], "text_tokens", (json_int_t)w->text, "group", (json_int_t)w->group,
-                     "response_tokens", (json_int_t)w->response, "prompts", (json_int_t)w->prompts, "gflops",
-                     p->rate * 1e-9, "gigabytes_per_second", p->bandwidth * 1e-9, "fits",
-                     !p->machine || p->total < p->machine);
+    return json_pack("{s:s, s:o, s:o, s:[I, I, I], s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:{s:I, s:I}}", "model",
+                     w->model_dir, "bytes", bytes, "seconds", seconds, "grid", (json_int_t)w->grid[0],
+                     (json_int_t)w->grid[1], (json_int_t)w->grid[2], "text_tokens", (json_int_t)w->text, "group",
+                     (json_int_t)w->group, "response_tokens", (json_int_t)w->response, "prompts",
+                     (json_int_t)w->prompts, "gflops", p->rate * 1e-9, "gigabytes_per_second", p->bandwidth * 1e-9,
+                     "fits", !p->machine || p->total < p->machine, "adapter", "layers", (json_int_t)p->adapted,
+                     "parameters", (json_int_t)p->adapter);
 }
 
 static void print_text(const work *w, const plan *p)
@@ -226,6 +260,10 @@ static void print_text(const work *w, const plan *p)
                 {"copy for checkpoints", p->snapshot}, {"reference weights", p->reference},
                 {"working memory", p->network},        {"working memory, reference", p->reference_network},
                 {"visual features", p->features}};
+    if (p->adapted) {
+        printf("adapter on %lld linear layers, %.1f million parameters%s\n", (long long)p->adapted,
+               (double)p->adapter * 1e-6, p->self_reference ? "; the reference is the model with it off" : "");
+    }
     printf("%s: grid %lld,%lld,%lld, %lld text tokens, %lld response%s of %lld tokens, %lld prompt%s a step\n",
            w->model_dir, (long long)w->grid[0], (long long)w->grid[1], (long long)w->grid[2], (long long)w->text,
            (long long)w->group, w->group == 1 ? "" : "s", (long long)w->response, (long long)w->prompts,
@@ -283,6 +321,8 @@ static void from_config(const tr_config *c, work *w)
     w->prompts = c->grpo.prompts_per_step;
     w->updates = w->grpo ? c->grpo.updates_per_rollout : 1;
     w->recompute = (tr_recompute)c->train.recompute;
+    w->lora = (tr_lora_settings){
+        .rank = c->train.lora.rank, .alpha = c->train.lora.alpha, .targets = c->train.lora.targets};
     largest_grid(c, w->grid);
 }
 
