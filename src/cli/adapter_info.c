@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SHOWN = 8 }; /* names of targets */
+
 typedef struct summary {
     tr_adapter adapter;
     char *base;       /* its folder; NULL: not found */
@@ -28,20 +30,6 @@ static tr_status match(summary *s, tr_error *err)
 done:
     tr_params_free(&params);
     return status;
-}
-
-static tr_status check_values(const summary *s, tr_error *err)
-{
-    for (size_t i = 0; i < s->adapter.tensors.count; i++) {
-        const tr_safetensor *t = &s->adapter.tensors.items[i];
-        int64_t bad = tr_checkpoint_first_bad(t);
-        if (bad >= 0) {
-            return tr_fail(err, TR_NUMERIC, tr_safetensors_path(&s->adapter.tensors, t),
-                           "tensor %.200s holds a value that is not finite at element %lld", t->name,
-                           (long long)bad);
-        }
-    }
-    return TR_OK;
 }
 
 static void count(summary *s)
@@ -76,7 +64,12 @@ static void print_text(const char *dir, const summary *s, bool checked)
     }
     printf("  rank          %lld, alpha %g: B A times %g\n", (long long)l->rank, l->alpha,
            l->alpha / (double)l->rank);
-    printf("  targets       %s\n", targets ? targets : "n/a");
+    if (json_array_size(l->targets) > SHOWN) {
+        printf("  targets       %zu names, the first %s\n", json_array_size(l->targets),
+               json_string_value(json_array_get(l->targets, 0)));
+    } else {
+        printf("  targets       %s\n", targets ? targets : "n/a");
+    }
     printf("  adapted       %lld linear layers\n", (long long)s->matrices);
     if (s->whole) {
         printf("  whole tensors %lld (trained in full beside the adapter)\n", (long long)s->whole);
@@ -101,7 +94,7 @@ tr_status tr_cli_adapter_info(const char *dir, bool check, bool json, tr_error *
         TR_TRY(match(&s, err));
     }
     if (check) {
-        TR_TRY(check_values(&s, err));
+        TR_TRY(tr_checkpoint_finite(&s.adapter.tensors, err));
     }
     count(&s);
     if (json) {

@@ -63,6 +63,7 @@ static tr_status score_rows(const settings *s, tr_error *err)
     tr_source_options options = tr_session_source(&s->session, &session, &entry);
     TR_TRY(tr_source_open(&options, &source, err));
     const tr_protocol protocol = {.model = s->session.model,
+                                  .adapter = s->session.adapter,
                                   .tokenizer = session.tokenizer,
                                   .data = s->rows,
                                   .prompt = s->prompt,

@@ -150,6 +150,7 @@ static tr_status evaluate(const settings *s, json_t **metrics, tr_error *err)
     tr_source_options options = tr_session_source(&s->session, &session, &entry);
     TR_TRY(tr_source_open(&options, &source, err));
     const tr_protocol protocol = {.model = s->session.model,
+                                  .adapter = s->session.adapter,
                                   .tokenizer = session.tokenizer,
                                   .data = s->data,
                                   .prompt = s->prompt,

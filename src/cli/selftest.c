@@ -203,18 +203,21 @@ static tr_status check_model(tr_selftest *s, tr_error *err)
 {
     tr_model_config c;
     tr_tokenizer *tokenizer = NULL;
+    char *folder = NULL;
     tr_status status;
     if (!s->model) {
         return tr_fail(err, TR_UNSUPPORTED, NULL, "no --model given");
     }
     TR_TRY(tr_model_config_read(s->model, &c, err));
     TR_TRY(tr_model_check(s->model, false, err));
-    TR_TRY(tr_chat_check_template(s->model, err));
-    TR_TRY(tr_tokenizer_load(s->model, &tokenizer, err));
+    TR_TRY(tr_lora_tokenizer(s->model, &folder, err));
+    TR_TRY(tr_chat_check_template(folder, err));
+    TR_TRY(tr_tokenizer_load(folder, &tokenizer, err));
     TR_TRY(tr_tokenizer_check_model(tokenizer, c.vocab, c.image_id, c.video_id, c.vision_start_id, c.vision_end_id,
                                     err));
     snprintf(s->detail, sizeof s->detail, "%s: tensors, tokenizer and template fit", s->model);
 done:
+    free(folder);
     tr_tokenizer_free(tokenizer);
     return status;
 }

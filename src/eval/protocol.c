@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/random.h"
+#include "model/lora.h"
 #include "task/prompt.h"
 
 #include <stdlib.h>
@@ -24,7 +25,12 @@ static bool of_tokenizer(const char *name)
 static bool of_model(const char *name)
 {
     return (ends_with(name, ".safetensors") && strcmp(name, "state.safetensors") != 0) ||
-           !strcmp(name, "config.json") || !strcmp(name, "adapter_config.json");
+           !strcmp(name, "config.json");
+}
+
+static bool of_adapter(const char *name)
+{
+    return !strcmp(name, "adapter_model.safetensors");
 }
 
 /* A hash over name and bytes of every file that `takes` picks, in the order of the names. */
@@ -50,9 +56,36 @@ static tr_status hash_files(const char *directory, bool (*takes)(const char *), 
     return status;
 }
 
-tr_status tr_protocol_model_hash(const char *directory, char hash[17], tr_error *err)
+/* The name of the base in adapter_config.json is a place, and does not count. */
+static tr_status hash_adapter(const char *directory, char hash[17], tr_error *err)
 {
-    return hash_files(directory, of_model, hash, err);
+    tr_adapter adapter = {0};
+    char tensors[17], text[80];
+    tr_status status;
+    TR_TRY(tr_adapter_open(&adapter, directory, err));
+    TR_TRY(hash_files(directory, of_adapter, tensors, err));
+    snprintf(text, sizeof text, "%s %lld %.17g", tensors, (long long)adapter.lora.rank, adapter.lora.alpha);
+    snprintf(hash, 17, "%016llx", (unsigned long long)tr_hash_text(text));
+done:
+    tr_adapter_close(&adapter);
+    return status;
+}
+
+tr_status tr_protocol_model_hash(const char *directory, const char *adapter, char hash[17], tr_error *err)
+{
+    char *base = NULL, own[17], both[40];
+    adapter = adapter ? adapter : tr_lora_is_adapter(directory) ? directory : NULL;
+    tr_status status;
+    TR_TRY(tr_lora_base(directory, &base, err));
+    TR_TRY(hash_files(base, of_model, hash, err));
+    if (adapter) {
+        TR_TRY(hash_adapter(adapter, own, err));
+        snprintf(both, sizeof both, "%s %s", hash, own);
+        snprintf(hash, 17, "%016llx", (unsigned long long)tr_hash_text(both));
+    }
+done:
+    free(base);
+    return status;
 }
 
 tr_status tr_protocol_tokenizer_hash(const char *directory, char hash[17], tr_error *err)
@@ -86,13 +119,13 @@ tr_status tr_protocol_card(const tr_protocol *p, json_t **card, tr_error *err)
     const tr_sampling *s = p->sampling;
     tr_status status;
     *card = NULL;
-    TR_TRY(tr_protocol_model_hash(p->model, model, err));
+    TR_TRY(tr_protocol_model_hash(p->model, p->adapter, model, err));
     TR_TRY(tr_protocol_tokenizer_hash(p->tokenizer, tokenizer, err));
     TR_TRY(tr_protocol_file_hash(p->data, data, err));
     TR_TRY(tr_protocol_prompt_hash(p->prompt, prompt, err));
     *card = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:{s:f, s:I, s:I, s:I, s:I}}", "model",
-        p->model, "model_hash", model, "tokenizer", p->tokenizer, "tokenizer_hash", tokenizer, "data", p->data,
+        "{s:s, s:s?, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:{s:f, s:I, s:I, s:I, s:I}}", "model",
+        p->model, "adapter", p->adapter, "model_hash", model, "tokenizer", p->tokenizer, "tokenizer_hash", tokenizer, "data", p->data,
         "data_hash", data, "data_rows", (json_int_t)p->rows, "first", (json_int_t)p->first, "prompt", p->prompt,
         "prompt_hash", prompt, "scheme", p->scheme, "parser", p->parser, "video", "fps", p->video.fps, "min_frames",
         (json_int_t)p->video.min_frames, "max_frames", (json_int_t)p->video.max_frames, "total_pixels",
@@ -116,7 +149,7 @@ done:
 /* Where files lie, which kernels ran, and what only describes. */
 static bool matters(const char *key)
 {
-    static const char *const not [] = {"model",   "tokenizer", "data",    "data_rows",
+    static const char *const not [] = {"model",   "adapter", "tokenizer", "data",    "data_rows",
                                        "kernels", "run",       "seconds", "tokens"};
     for (size_t i = 0; i < sizeof not / sizeof *not ; i++) {
         if (!strcmp(key, not [i])) {

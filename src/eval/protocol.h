@@ -11,7 +11,8 @@
 
 /* XXH3 of a checkpoint's weights and configuration (16 hexadecimal digits), and of its tokenizer's files, from the
  * files' names and bytes; what training keeps beside them (state.*) does not count. */
-tr_status tr_protocol_model_hash(const char *directory, char hash[17], tr_error *err);
+/* With an adapter (NULL: directory's own, if it is one) the base's, the adapter's tensors, rank and alpha count. */
+tr_status tr_protocol_model_hash(const char *directory, const char *adapter, char hash[17], tr_error *err);
 tr_status tr_protocol_tokenizer_hash(const char *directory, char hash[17], tr_error *err);
 /* Of a file, and of a prompt set (its text, whether it is built in or a file). */
 tr_status tr_protocol_file_hash(const char *path, char hash[17], tr_error *err);
@@ -19,7 +20,7 @@ tr_status tr_protocol_prompt_hash(const char *name, char hash[17], tr_error *err
 
 /* What a card says, given all together. Texts are borrowed. */
 typedef struct tr_protocol {
-    const char *model, *tokenizer, *data, *prompt, *scheme, *parser;
+    const char *model, *adapter, *tokenizer, *data, *prompt, *scheme, *parser;
     tr_video_settings video;
     const tr_sampling *sampling;
     int64_t samples, seed, rows, first; /* first: only so many of the rows; 0: all */

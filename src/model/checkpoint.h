@@ -23,8 +23,8 @@ tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_conf
 tr_status tr_checkpoint_open(const char *dir, tr_model_config *config, tr_params *params, tr_safetensors *tensors,
                              const tr_safetensor ***found, tr_error *err);
 
-/* Index of a tensor's first element that is not finite, or -1. */
-int64_t tr_checkpoint_first_bad(const tr_safetensor *tensor);
+/* TR_NUMERIC, naming tensor and element, when a value is not finite. */
+tr_status tr_checkpoint_finite(const tr_safetensors *tensors, tr_error *err);
 
 /* The table's name of a checkpoint tensor in either layout: "model.language_model.X", "language_model.X" and
  * "model.X" are "model.X"; "model.visual.X" is "visual.X". false when the name is longer than any. */

@@ -247,7 +247,8 @@ done:
     return status;
 }
 
-int64_t tr_checkpoint_first_bad(const tr_safetensor *t)
+/* Index of the first element that is not finite, or -1. */
+static int64_t first_bad(const tr_safetensor *t)
 {
     int64_t bad = INT64_MAX;
 #pragma omp parallel for schedule(static) reduction(min : bad)
@@ -264,25 +265,42 @@ int64_t tr_checkpoint_first_bad(const tr_safetensor *t)
     return bad == INT64_MAX ? -1 : bad;
 }
 
+tr_status tr_checkpoint_finite(const tr_safetensors *tensors, tr_error *err)
+{
+    for (size_t i = 0; i < tensors->count; i++) {
+        const tr_safetensor *t = &tensors->items[i];
+        int64_t bad = first_bad(t);
+        if (bad >= 0) {
+            return tr_fail(err, TR_NUMERIC, tr_safetensors_path(tensors, t),
+                           "tensor %.200s holds a value that is not finite at element %lld", t->name, (long long)bad);
+        }
+        release(t);
+    }
+    return TR_OK;
+}
+
 tr_status tr_model_check(const char *dir, bool values, tr_error *err)
 {
     tr_model_config config;
     tr_params params = {0};
     tr_safetensors tensors = {0};
+    tr_adapter adapter = {0};
     const tr_safetensor **found = NULL;
+    char *base = NULL;
     tr_status status;
-    TR_TRY(tr_checkpoint_open(dir, &config, &params, &tensors, &found, err));
-    for (int i = 0; values && i < params.count; i++) {
-        int64_t bad = tr_checkpoint_first_bad(found[i]);
-        if (bad >= 0) {
-            status = tr_fail(err, TR_NUMERIC, tr_safetensors_path(&tensors, found[i]),
-                             "tensor %s holds a value that is not finite at element %lld", found[i]->name,
-                             (long long)bad);
-            goto done;
-        }
-        release(found[i]);
+    TR_TRY(tr_lora_base(dir, &base, err));
+    TR_TRY(tr_checkpoint_open(base, &config, &params, &tensors, &found, err));
+    if (values) {
+        TR_TRY(tr_checkpoint_finite(&tensors, err));
+    }
+    if (tr_lora_is_adapter(dir)) {
+        TR_TRY(tr_adapter_open(&adapter, dir, err));
+        TR_TRY(tr_adapter_match(&adapter, &params, err));
+        status = values ? tr_checkpoint_finite(&adapter.tensors, err) : TR_OK;
     }
 done:
+    tr_adapter_close(&adapter);
+    free(base);
     free(found);
     tr_safetensors_close(&tensors);
     tr_params_free(&params);
