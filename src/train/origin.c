@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { PIECE_BYTES = 16 << 20 };
 
@@ -31,10 +32,12 @@ static tr_status hash_file(const char *path, uint64_t *hash, uint64_t *bytes, in
     for (int64_t i = 0; i < pieces; i++) {
         const uint8_t *at = map.data + (size_t)i * PIECE_BYTES;
         size_t left = map.size - (size_t)i * PIECE_BYTES, n = left < PIECE_BYTES ? left : PIECE_BYTES;
+        const void *piece = at;
         hashes[i] = tr_hash(at, n);
         for (const uint8_t *end = at + n; lines && (at = memchr(at, '\n', (size_t)(end - at))); at++) {
             found++;
         }
+        madvise((void *)(uintptr_t)piece, n, MADV_DONTNEED); /* or a model's files would be resident beside it */
     }
     *hash = tr_hash(hashes, (size_t)pieces * sizeof *hashes);
     *bytes = map.size;
