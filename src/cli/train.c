@@ -1,6 +1,7 @@
 /* train.c: tempr1 train CONFIG.yaml [key=value ...]: SFT and GRPO. */
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "train/temporal_r1.h"
 #include "train/train.h"
 
 #include <signal.h>
@@ -64,7 +65,9 @@ static tr_status fill_text(tr_error *err)
              "the current step with a checkpoint, a second Ctrl-C at once.\n"
              "  tempr1 train run.yaml\n"
              "  tempr1 train run.yaml grpo.kl=0 train.steps=100 out=runs/no-kl\n"
-             "  tempr1 train run.yaml --resume\n\n%s",
+             "  tempr1 train run.yaml --resume\n"
+             "  tempr1 train --from-temporal-r1 examples/grpo_example.yaml data.train_files=tvg.yaml "
+             "model=DIR out=runs/tvg\n\n%s",
              tr_buffer_text(&keys));
     tr_buffer_free(&keys);
     return status;
@@ -82,10 +85,25 @@ static int print_keys(void)
     return TR_EXIT_DONE;
 }
 
-static void print_summary(json_t *stages, bool as_json, tr_error *err)
+/* Temporal-R1's settings: the list goes to stderr, also when one of them is refused. */
+static tr_status read_foreign(const char *path, char **words, int count, tr_temporal_r1 *run, tr_error *err)
+{
+    tr_buffer table = {0};
+    tr_status status = tr_temporal_r1_read(path, (const char *const *)words, (size_t)count, run, err);
+    if (!tr_temporal_r1_text(run, &table, NULL)) {
+        fputs(tr_buffer_text(&table), stderr);
+    }
+    tr_buffer_free(&table);
+    return status;
+}
+
+static void print_summary(json_t *stages, json_t *settings, bool as_json, tr_error *err)
 {
     if (as_json) {
         json_t *object = json_pack("{s:O}", "stages", stages);
+        if (settings) {
+            json_object_set(object, "settings", settings);
+        }
         tr_cli_print_json(object, err);
         json_decref(object);
         return;
@@ -99,6 +117,7 @@ static void print_summary(json_t *stages, bool as_json, tr_error *err)
 
 static int run(int argc, char **argv)
 {
+    const char *foreign = NULL;
     bool resume = false, accept = false, strict = false, as_json = false, quiet = false, keys = false;
     const tr_option options[] = {
         {.name = "resume",
@@ -116,6 +135,12 @@ static int run(int argc, char **argv)
          .help = "stop at the first step whose loss or gradient is not finite; "
                  "the default skips and counts it"},
         {.name = "quiet", .kind = TR_OPTION_FLAG, .value = &quiet, .help = "no line per step and no bars"},
+        {.name = "from-temporal-r1",
+         .kind = TR_OPTION_TEXT,
+         .value = &foreign,
+         .argument = "FILE",
+         .help = "take Temporal-R1's (EasyR1's) YAML instead of CONFIG.yaml, its key=value and ours behind it; lists "
+                 "what became of every setting (docs/temporal-r1.md)"},
         {.name = "keys",
          .kind = TR_OPTION_FLAG,
          .value = &keys,
@@ -126,7 +151,7 @@ static int run(int argc, char **argv)
     char **words;
     int count, status;
     tr_error err = {0};
-    tr_config_set set;
+    tr_temporal_r1 from = {0}; /* its set is the run, whichever way it came */
     json_t *stages = NULL;
     if (fill_text(&err)) {
         return tr_cli_fail(&tr_command_train, &err);
@@ -138,7 +163,7 @@ static int run(int argc, char **argv)
     if (keys) {
         return print_keys();
     }
-    if (!count) {
+    if (!count && !foreign) {
         return tr_cli_usage(&tr_command_train, "a configuration file is needed");
     }
     if (accept && !resume) {
@@ -152,13 +177,15 @@ static int run(int argc, char **argv)
                             .stop = &stop,
                             .open_source = tr_train_open_source,
                             .evaluate = tr_eval_run};
-    if (tr_config_read(words[0], (const char *const *)(words + 1), (size_t)(count - 1), &set, &err)) {
+    if (foreign ? read_foreign(foreign, words, count, &from, &err)
+                : tr_config_read(words[0], (const char *const *)(words + 1), (size_t)(count - 1), &from.set, &err)) {
+        tr_temporal_r1_free(&from);
         return tr_cli_fail(&tr_command_train, &err);
     }
     catch_signals();
-    tr_status ended = tr_train_run(&set, &how, &stages, &err);
-    print_summary(stages, as_json, ended ? NULL : &err);
+    tr_status ended = tr_train_run(&from.set, &how, &stages, &err);
+    print_summary(stages, from.settings, as_json, ended ? NULL : &err);
     json_decref(stages);
-    tr_config_set_free(&set);
+    tr_temporal_r1_free(&from);
     return ended ? tr_cli_fail(&tr_command_train, &err) : TR_EXIT_DONE;
 }

@@ -90,12 +90,50 @@ static void test_a_real_clip_from_the_files_alone(void **state)
     tr_buffer_free(&lines);
 }
 
+static void test_temporal_r1_says_what_became_of_its_settings(void **state)
+{
+    (void)state;
+    const char *path = project_path("examples/temporal-r1/grpo_example.yaml"), *out = scratch_path("from");
+    program_expect(tr_format("train --from-temporal-r1 '%s' out='%s'", path, out), 1, "",
+                   "taken over as rollout.group: 8");
+    program_expect(tr_format("train --from-temporal-r1 '%s' out='%s'", path, out), 1, "",
+                   "worker.actor.model.model_path: Qwen/Qwen2.5-VL-3B-Instruct is not supported");
+    program_expect(tr_format("train --from-temporal-r1 /nonexistent.yaml"), 1, "", "/nonexistent.yaml");
+}
+
+/* Its files and nothing else: settings, list, a row without a length, the script's words. */
+static void test_a_run_from_temporal_r1s_files(void **state)
+{
+    (void)state;
+    char text[2048];
+    snprintf(text, sizeof text, "datasets:\n  - {json_path: theirs_train.json, data_folder: %s}\n",
+             need_shared("data/video/annotated"));
+    write_file("theirs-list.yaml", text);
+    write_file("theirs_train.json",
+               "[{\"dataset\": \"charades_train\", \"video\": \"OHOFG.mp4\", \"solution\": [0.1, 0.4], "
+               "\"problem\": \"Give the query: \\\"a person eats\\\", when?\"}]");
+    const char *settings = write_file(
+        "theirs.yaml", "data: {train_files: theirs-list.yaml, rollout_batch_size: 2, max_response_length: 8}\n"
+                       "worker: {rollout: {n: 3}, actor: {use_kl_loss: true, kl_loss_coef: 0.01}}\n");
+    snprintf(text, sizeof text, "train --json --from-temporal-r1 '%s' model='%s' tokenizer='%s' out='%s'", settings,
+             need_shared("golden/checkpoints/vocab"), need_shared("data/tokenizer/qwen2.5-vl"),
+             scratch_path("theirs"));
+    strcat(text, " video.fps=1 video.max_frames=8 data.max_pixels=50176 data.min_pixels=3136 train.steps=2 "
+                 "train.dtype=f32 trainer.save_freq=-1");
+    program_expect(tr_format("%s", text), 0, "\"as\":\"grpo.kl: 0.01\"", "step 2/2");
+    assert_true(tr_file_exists(scratch_path("theirs/from-temporal-r1.txt")));
+    assert_true(tr_file_exists(scratch_path("theirs/temporal-r1/train-0.jsonl")));
+    assert_true(tr_directory_exists(scratch_path("theirs/checkpoints/step-2")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_refusals_say_where),
         cmocka_unit_test(test_a_real_clip_from_the_files_alone),
+        cmocka_unit_test(test_temporal_r1_says_what_became_of_its_settings),
+        cmocka_unit_test(test_a_run_from_temporal_r1s_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
