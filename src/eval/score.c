@@ -518,7 +518,7 @@ static tr_status forward(tr_scorer *s, const char *where, row_state *r, tr_error
                             .lengths = lengths,
                             .responses = live};
     TR_TRY(tr_network_group_forward(s->network, &group, (float)s->temperature, false, r->logp, r->entropy, err));
-    if (!s->model->ops->all_finite(r->logp, (int64_t)r->answers.count)) {
+    if (!s->model->host_ops->all_finite(r->logp, (int64_t)r->answers.count)) {
         status =
             tr_fail(err, TR_NUMERIC, where, "a log-probability is not finite: the checkpoint's weights are broken");
     }

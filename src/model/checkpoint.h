@@ -45,6 +45,18 @@ tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options
  * one. Before the first tr_param_allocate. */
 tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *options, tr_error *err);
 
+/* Chooses what computes the model and where its parameters live, after tr_params_build (placement.c). */
+tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_error *err);
+
+/* tr_param_allocate where memory is not the host's. */
+tr_status tr_param_allocate_away(tr_param *param, tr_dtype dtype, tr_error *err);
+/* Brings flat bf16-rounded vectors and matrices up to date there; a vector's values have room for it. */
+void tr_param_refresh_away(tr_param *param);
+/* A vector's values from the host. */
+void tr_param_write_vector(tr_param *param, tr_dtype dtype, const float *values);
+/* A frozen copy of `from` there. */
+tr_status tr_param_clone_away(tr_param *to, const tr_param *from, tr_error *err);
+
 /* Fills a parameter's master and compute copy from a source, in parallel. */
 tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, const void *context, tr_error *err);
 

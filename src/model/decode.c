@@ -32,8 +32,10 @@ tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt
     float *hidden = n->decode.norm;
     n->ops->rmsnorm_forward(hidden, NULL, m->out + (prompt->prompt - 1) * c->hidden,
                             vector(n, n->model->params.norm), 1, c->hidden, c->rms_eps);
-    n->ops->linear_forward(logits, hidden, matrix(n, n->model->params.head), NULL, 1);
-    return TR_OK;
+    float *out = tr_edge_out(n->ops, n->edge.logits, logits);
+    n->ops->linear_forward(out, hidden, matrix(n, n->model->params.head), NULL, 1);
+    tr_edge_done(n->ops, logits, out, c->vocab);
+    return n->ops->memory->check(err);
 }
 
 static tr_status check_rows(const tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
@@ -74,24 +76,24 @@ static void layer(tr_network *n, int64_t index, const int64_t *streams, const in
     ops->rope_forward(m->k, m->cos, m->sin, rows, c->kv_heads, hd, narrow);
     for (int64_t i = 0; i < rows; i++) {
         tr_kv *stream = &m->streams[streams[i] * c->layers + index];
-        ops->kv_write(stream, at[i], m->k + i * narrow, m->v + i * narrow, 1, &shape);
         m->rows[i] = (tr_decode_row){.prompt = &m->slots[slots[i] * c->layers + index],
                                      .response = stream,
                                      .prompt_tokens = m->slot_tokens[slots[i]],
                                      .response_tokens = at[i] + 1};
     }
+    ops->kv_append(m->rows, m->k, m->v, rows, &shape);
     ops->decode_attention_forward(m->attention, m->q, m->rows, rows, &shape, m->work);
     /* y = W o + x as in the packed forward: the product first, then the residual */
     tr_linear_forward(n, m->norm, m->attention, p->o, -1, rows);
     ops->add(m->norm, m->x, rows * c->hidden);
-    memcpy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
+    ops->memory->copy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
     ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, p->norm2), rows, c->hidden, c->rms_eps);
     tr_linear_forward(n, m->gate, m->norm, p->gate, -1, rows);
     tr_linear_forward(n, m->up, m->norm, p->up, -1, rows);
     ops->swiglu_forward(m->gate, m->gate, m->up, rows * c->intermediate);
     tr_linear_forward(n, m->norm, m->gate, p->down, -1, rows);
     ops->add(m->norm, m->x, rows * c->hidden);
-    memcpy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
+    ops->memory->copy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
 }
 
 tr_status tr_network_decode(tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
@@ -115,6 +117,8 @@ tr_status tr_network_decode(tr_network *n, const int64_t *streams, const int64_t
         layer(n, i, streams, slots, index, rows);
     }
     n->ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, n->model->params.norm), rows, c->hidden, c->rms_eps);
-    n->ops->linear_forward(logits, m->norm, matrix(n, n->model->params.head), NULL, rows);
-    return TR_OK;
+    float *out = tr_edge_out(n->ops, n->edge.logits, logits);
+    n->ops->linear_forward(out, m->norm, matrix(n, n->model->params.head), NULL, rows);
+    tr_edge_done(n->ops, logits, out, rows * c->vocab);
+    return n->ops->memory->check(err);
 }

@@ -185,7 +185,9 @@ void tr_decoder_forward(tr_network *n, const tr_group *group, const tr_layout *l
     tr_tap(n, "rope_sin", -1, m->sin, rows, c->head_dim / 2);
     n->ops->embedding_forward(m->layers[0].in, m->ids, matrix(n, n->model->params.embed), rows);
     if (group->visual_tokens) {
-        n->ops->rows_scatter(m->layers[0].in, group->features, m->visual, group->visual_tokens, c->hidden);
+        const float *features =
+            tr_edge_in(n->ops, n->edge.features, group->features, group->visual_tokens * c->hidden);
+        n->ops->rows_scatter(m->layers[0].in, features, m->visual, group->visual_tokens, c->hidden);
     }
     tr_tap(n, "inputs_embeds", -1, m->layers[0].in, rows, c->hidden);
     for (int64_t i = 0; i < c->layers; i++) {
@@ -224,15 +226,17 @@ tr_status tr_network_group_forward(tr_network *n, const tr_group *group, float t
     n->ops->rmsnorm_forward(m->hidden, m->target_rstd, m->target, vector(n, n->model->params.norm), targets,
                             c->hidden, c->rms_eps);
     tr_tap(n, "target_hidden", -1, m->hidden, targets, c->hidden);
-    n->ops->head_forward(logp, m->entropy, m->lse, m->hidden, matrix(n, n->model->params.head), m->target_ids,
+    float *out = tr_edge_out(n->ops, n->edge.logp, logp);
+    n->ops->head_forward(out, m->entropy, m->lse, m->hidden, matrix(n, n->model->params.head), m->target_ids,
                          targets, temperature, m->head_tile, m->head_work);
     tr_params_release(&n->model->params, n->model->params.head, n->model->params.head + 1);
+    tr_edge_done(n->ops, logp, out, targets);
     if (entropy) {
-        memcpy(entropy, m->entropy, (size_t)targets * sizeof *entropy);
+        n->ops->memory->read(entropy, m->entropy, (size_t)targets * sizeof *entropy);
     }
     if (keep) {
         n->kept_group = group->prompt_ids;
         n->kept_temperature = temperature;
     }
-    return TR_OK;
+    return n->ops->memory->check(err);
 }

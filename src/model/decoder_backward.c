@@ -10,10 +10,10 @@ static void mlp_backward(tr_network *n, const tr_layer_params *p, const tr_layer
     tr_text_memory *s = &n->text;
     const tr_ops *ops = n->ops;
     int64_t h = c->hidden, wide = c->intermediate;
-    clear(s->dact, rows, wide);
+    clear(n, s->dact, rows, wide);
     tr_linear_backward(n, s->dact, dx, m->act, p->down, -1, rows);
     ops->swiglu_backward_set(m->gate, m->up, s->dact, m->gate, m->up, rows * wide);
-    clear(s->dnorm, rows, h);
+    clear(n, s->dnorm, rows, h);
     tr_linear_backward(n, s->dnorm, m->gate, m->norm2, p->gate, -1, rows);
     tr_linear_backward(n, s->dnorm, m->up, m->norm2, p->up, -1, rows);
     ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, h);
@@ -27,16 +27,16 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
     const tr_ops *ops = n->ops;
     int64_t h = c->hidden, hd = c->head_dim, wide = c->heads * hd, narrow = c->kv_heads * hd;
     tr_attention_shape shape = {c->heads, c->kv_heads, hd, (float)(1.0 / __builtin_sqrt((double)hd))};
-    clear(s->dattention, rows, wide);
+    clear(n, s->dattention, rows, wide);
     tr_linear_backward(n, s->dattention, dx, m->attention, p->o, -1, rows);
-    clear(s->dq, rows, wide);
-    clear(s->dk, rows, narrow);
-    clear(s->dv, rows, narrow);
+    clear(n, s->dq, rows, wide);
+    clear(n, s->dk, rows, narrow);
+    clear(n, s->dv, rows, narrow);
     ops->group_attention_backward(s->dq, s->dk, s->dv, s->dattention, m->attention, m->lse, m->q, m->k, m->v,
                                   &shape, layout, s->work);
     ops->rope_backward(s->dq, s->cos, s->sin, rows, c->heads, hd, wide);
     ops->rope_backward(s->dk, s->cos, s->sin, rows, c->kv_heads, hd, narrow);
-    clear(s->dnorm, rows, h);
+    clear(n, s->dnorm, rows, h);
     tr_linear_backward(n, s->dnorm, s->dq, m->norm1, p->q, p->q_bias, rows);
     tr_linear_backward(n, s->dnorm, s->dk, m->norm1, p->k, p->k_bias, rows);
     tr_linear_backward(n, s->dnorm, s->dv, m->norm1, p->v, p->v_bias, rows);
@@ -51,20 +51,16 @@ static void head_backward(tr_network *n, const float *dlogp, const float *dentro
     const tr_params *p = &n->model->params;
     tr_text_memory *m = &n->text;
     int64_t targets = n->kept_targets, h = c->hidden;
-    clear(m->dhidden, targets, h);
+    dlogp = tr_edge_in(n->ops, n->edge.dlogp, dlogp, targets);
+    dentropy = tr_edge_in(n->ops, n->edge.dentropy, dentropy, targets);
+    clear(n, m->dhidden, targets, h);
     n->ops->head_backward(m->dhidden, gradient(n, p->head), m->hidden, matrix(n, p->head), m->target_ids, dlogp,
                           dentropy, m->lse, m->entropy, targets, n->kept_temperature, m->head_tile, m->head_work);
-    clear(m->dtarget, targets, h);
+    clear(n, m->dtarget, targets, h);
     n->ops->rmsnorm_backward(m->dtarget, gradient(n, p->norm), m->dhidden, m->target, vector(n, p->norm),
                              m->target_rstd, targets, h);
-    clear(m->dx, rows, h);
-    for (int64_t t = 0; t < targets; t++) {
-        float *to = m->dx + m->target_rows[t] * h;
-        const float *from = m->dtarget + t * h;
-        for (int64_t i = 0; i < h; i++) {
-            to[i] += from[i];
-        }
-    }
+    clear(n, m->dx, rows, h);
+    n->ops->rows_add(m->dx, m->dtarget, m->target_rows, targets, h);
 }
 
 tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const float *dlogp, const float *dentropy,
@@ -95,7 +91,9 @@ tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const 
         n->ops->embedding_backward(gradient(n, n->model->params.embed), m->dx, m->ids, rows, c->vocab, c->hidden);
     }
     if (dfeatures && group->visual_tokens) {
-        n->ops->rows_gather(dfeatures, m->dx, m->visual, group->visual_tokens, c->hidden);
+        float *to = tr_edge_out(n->ops, n->edge.dfeatures, dfeatures);
+        n->ops->rows_gather(to, m->dx, m->visual, group->visual_tokens, c->hidden);
+        tr_edge_done(n->ops, dfeatures, to, group->visual_tokens * c->hidden);
     }
-    return TR_OK;
+    return n->ops->memory->check(err);
 }

@@ -31,9 +31,7 @@ static void descend(const tr_network *n, const pair *p, const float *x, int64_t 
     const float scale = n->model->lora->scale;
     float *down = n->adapter.down;
     n->ops->linear_forward(down, x, &p->a, NULL, rows);
-    for (int64_t i = 0; i < rows * p->a.out; i++) {
-        down[i] *= scale;
-    }
+    n->ops->scale(down, scale, rows * p->a.out);
 }
 
 void tr_linear_forward(tr_network *n, float *y, const float *x, int weight, int bias, int64_t rows)
@@ -64,11 +62,9 @@ static void adapter_backward(tr_network *n, const pair *p, float *dx, const floa
         const float *dy1 = dy + row * out, *x1 = x + row * in;
         descend(n, p, x1, some);
         n->ops->linear_backward_weight(gradient(n, p->index + 1), NULL, dy1, n->adapter.down, some, out, rank);
-        clear(ddown, some, rank);
+        clear(n, ddown, some, rank);
         n->ops->linear_backward_input(ddown, dy1, &p->b, some);
-        for (int64_t i = 0; i < some * rank; i++) {
-            ddown[i] *= scale;
-        }
+        n->ops->scale(ddown, scale, some * rank);
         n->ops->linear_backward_weight(gradient(n, p->index), NULL, ddown, x1, some, rank, in);
         n->ops->linear_backward_input(dx + row * in, ddown, &p->a, some);
     }

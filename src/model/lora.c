@@ -56,6 +56,7 @@ static void add_half(tr_params *params, const tr_param *of, char half, int64_t o
     p->matrix = p->decay = true;
     p->elements = tr_matrix_elements(out, in);
     p->stored = TR_F32;
+    p->memory = of->memory;
     p->value = (tr_matrix){.dtype = TR_F32, .out = out, .in = in};
 }
 
@@ -119,11 +120,13 @@ static void fill_values(const void *context, const tr_param *param, int64_t row0
 static tr_status keep_start(tr_param *p, tr_error *err)
 {
     size_t bytes = (size_t)p->elements * sizeof(float);
-    p->start = tr_calloc_aligned((size_t)p->elements, sizeof(float));
-    if (!p->start) {
-        return tr_fail(err, TR_MEMORY, p->name, "out of memory for the start of %s", p->name);
+    void *start;
+    tr_status status = p->memory->take(&start, bytes, false, err);
+    if (status) {
+        return tr_fail_context(err, status, "the start of %s", p->name);
     }
-    memcpy(p->start, p->value.panels, bytes);
+    p->start = start;
+    p->memory->copy(p->start, p->value.panels, bytes);
     return TR_OK;
 }
 

@@ -406,9 +406,10 @@ static tr_status write_values(const tr_param *p, tr_dtype dtype, tr_safetensors_
             from.panels = p->master;
         }
         if (p->matrix) {
-            tr_matrix_unpack(&from, rows, dtype, row, n);
+            p->memory->unpack(&from, rows, dtype, row, n);
         } else {
-            tr_convert(rows, dtype, (const float *)from.panels + row, TR_F32, n);
+            const tr_matrix flat = {TR_F32, p->out, 1, from.panels};
+            p->memory->unpack(&flat, rows, dtype, row, n);
         }
         status = tr_safetensors_writer_write(writer, rows, (size_t)(n * p->in) * size, err);
     }

@@ -92,6 +92,9 @@ tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options
     param->trainable = !is_frozen(options, param->part);
     param->value.dtype = value_dtype(param, param->trainable, options->dtype);
     bool made = true;
+    if (!param->memory->host) {
+        return tr_param_allocate_away(param, options->dtype, err);
+    }
     if (param->trainable) {
         param->master = take(param->elements, TR_F32);
         param->gradient = tr_calloc_aligned((size_t)param->elements, sizeof(float));
@@ -136,6 +139,10 @@ void tr_param_refresh(tr_param *param, tr_dtype dtype)
     if (!param->master || param->value.panels == param->master || dtype == TR_F32) {
         return;
     }
+    if (!param->memory->host) {
+        tr_param_refresh_away(param);
+        return;
+    }
     if (!param->matrix) {
         round_bf16(param->value.panels, param->master, param->elements);
         return;
@@ -150,6 +157,16 @@ void tr_param_refresh(tr_param *param, tr_dtype dtype)
 
 tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, const void *context, tr_error *err)
 {
+    if (!param->matrix && !param->memory->host) {
+        float *values = tr_calloc((size_t)param->out, sizeof *values);
+        if (!values) {
+            return tr_fail(err, TR_MEMORY, param->name, "out of memory while loading parameter %s", param->name);
+        }
+        fill(context, param, 0, param->out, values, TR_F32);
+        tr_param_write_vector(param, dtype, values);
+        free(values);
+        return TR_OK;
+    }
     if (!param->matrix) {
         float *to = param->master ? param->master : param->value.panels;
         fill(context, param, 0, param->out, to, TR_F32);
@@ -163,7 +180,9 @@ tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, cons
         target.dtype = TR_F32;
         target.panels = param->master;
     }
-    clear_last_panel(&target);
+    if (param->memory->host) { /* elsewhere memory comes zeroed */
+        clear_last_panel(&target);
+    }
     /* The source's own dtype is asked for, so that one rounding happens, in the packing. */
     const tr_dtype source = param->stored;
     size_t row_bytes = (size_t)param->in * tr_dtype_size(source);
@@ -182,7 +201,7 @@ tr_status tr_param_fill(tr_param *param, tr_dtype dtype, tr_rows_fill fill, cons
             int64_t n = param->out - row < band ? param->out - row : band;
             if (rows) {
                 fill(context, param, row, n, rows, source);
-                tr_matrix_pack(&target, rows, source, row, n);
+                param->memory->pack(&target, rows, source, row, n);
             }
         }
         free(rows);
@@ -279,8 +298,8 @@ tr_status tr_model_create(const tr_model_config *config, const tr_model_options 
     }
     m->config = *config;
     m->dtype = options->dtype;
-    TR_TRY(tr_ops_cpu(options->isa, &m->ops, err));
     TR_TRY(tr_params_build(config, &m->params, err));
+    TR_TRY(tr_model_place(m, options, err));
     TR_TRY(tr_params_offload_moments(&m->params, options, err));
     for (int i = 0; i < m->params.count; i++) {
         m->params.items[i].stored = TR_F32;
@@ -323,6 +342,9 @@ static tr_status clone_param(tr_params *params, tr_param *to, const tr_param *fr
     if (to->borrowed) {
         return TR_OK;
     }
+    if (!to->memory->host) {
+        return tr_param_clone_away(to, from, err);
+    }
     to->value.panels =
         params->spill.block ? tr_spill_take(&params->spill, bytes) : take(to->elements, to->value.dtype);
     if (!to->value.panels) {
@@ -349,12 +371,14 @@ static tr_status prepare_clone(tr_params *params, const tr_params *from, const c
         const tr_param *p = &from->items[i];
         to->stored = p->stored;
         to->value = p->value;
+        to->memory = p->memory;
         to->borrowed = !p->trainable;
         if (to->borrowed) {
             continue;
         }
         to->value.panels = NULL;
-        if (i < params->base && p->matrix && p->value.dtype == TR_F32 && fits_bf16(&p->value, p->elements)) {
+        if (to->memory->host && i < params->base && p->matrix && p->value.dtype == TR_F32 &&
+            fits_bf16(&p->value, p->elements)) {
             to->value.dtype = TR_BF16;
         }
         bytes += tr_spill_need((size_t)to->elements * tr_dtype_size(to->value.dtype));
@@ -372,6 +396,7 @@ tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_mo
     m->config = model->config;
     m->dtype = model->dtype;
     m->ops = model->ops;
+    m->host_ops = model->host_ops;
     if (model->directory && !(m->directory = tr_strdup(model->directory))) {
         status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
         goto done;
@@ -402,6 +427,10 @@ void tr_model_zero_gradients(tr_model *model)
         const tr_param *p = &model->params.items[i];
         const int64_t band = BAND_BYTES / 4;
         if (!p->gradient) {
+            continue;
+        }
+        if (!p->memory->host) {
+            p->memory->zero(p->gradient, (size_t)p->elements * sizeof(float));
             continue;
         }
 #pragma omp parallel for schedule(static)

@@ -15,7 +15,8 @@ typedef struct tr_model {
     tr_model_config config;
     tr_params params;
     tr_dtype dtype; /* of the compute copies: TR_F32 or TR_BF16 */
-    const tr_ops *ops;
+    const tr_ops *ops;      /* what computes the network */
+    const tr_ops *host_ops; /* the CPU's: for arrays of the host; the same as ops on the CPU */
     char *directory; /* where it was read from; NULL for a fresh one */
     tr_lora *lora;   /* its adapter; NULL: none */
 } tr_model;
@@ -25,6 +26,7 @@ typedef struct tr_model_options {
     bool train;                                   /* make masters, gradients and moments */
     bool freeze_text, freeze_vision, freeze_merger;
     const char *moments_folder;                   /* the moments live in a file of this folder; NULL: in memory */
+    const char *device;   /* of tr_ops_select; NULL: the CPU */
     const char *isa;                              /* of tr_ops_cpu; NULL: the default */
     const char *adapter;                          /* folder of an adapter for DIR; NULL: DIR's own, if it is one */
     bool merge_adapter;                           /* the adapter becomes part of the weights */

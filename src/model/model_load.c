@@ -222,9 +222,9 @@ tr_status tr_model_load(const char *dir, const tr_model_options *options, tr_mod
         goto done;
     }
     m->dtype = options->dtype;
-    TR_TRY(tr_ops_cpu(options->isa, &m->ops, err));
     TR_TRY(find_adapter(dir, options, &base, &adapter_dir, err));
     TR_TRY(tr_checkpoint_open(base, &m->config, &m->params, &tensors, &found, err));
+    TR_TRY(tr_model_place(m, options, err));
     if (adapter_dir) {
         TR_TRY(tr_adapter_open(&adapter, adapter_dir, err));
         TR_TRY(tr_adapter_match(&adapter, &m->params, err));

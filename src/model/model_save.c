@@ -368,8 +368,8 @@ static void fill_from_model(const void *context, const tr_param *param, int64_t 
 {
     (void)context;
     if (!param->matrix) {
-        const float *from = param->master ? param->master : param->value.panels;
-        tr_convert(to, dtype, from + row0, TR_F32, rows);
+        const tr_matrix flat = {TR_F32, param->out, 1, param->master ? param->master : param->value.panels};
+        param->memory->unpack(&flat, to, dtype, row0, rows);
         return;
     }
     tr_matrix from = param->value;
@@ -377,7 +377,7 @@ static void fill_from_model(const void *context, const tr_param *param, int64_t 
         from.dtype = TR_F32;
         from.panels = param->master;
     }
-    tr_matrix_unpack(&from, to, dtype, row0, rows);
+    param->memory->unpack(&from, to, dtype, row0, rows);
 }
 
 static tr_status save_adapter(const tr_model *model, const char *dir, tr_dtype dtype, const char *tokenizer_dir,

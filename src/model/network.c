@@ -10,6 +10,9 @@ typedef struct planner {
     tr_arena *arena; /* NULL: count only */
     uint64_t bytes;
     bool overflow;
+    bool apart;         /* tensors are not the host's memory: integers are planned by themselves */
+    tr_arena *integers; /* NULL: count only, or not apart */
+    uint64_t integer_bytes;
 } planner;
 
 static void *piece(planner *p, int64_t count, size_t size)
@@ -20,6 +23,20 @@ static void *piece(planner *p, int64_t count, size_t size)
         return NULL;
     }
     return p->arena ? tr_arena_take(p->arena, (size_t)count, size) : NULL;
+}
+
+/* Integers stay with the host. */
+static void *integers(planner *p, int64_t count, size_t size)
+{
+    if (!p->apart) {
+        return piece(p, count, size);
+    }
+    size_t need = count < 0 ? SIZE_MAX : tr_arena_need((size_t)count, size);
+    if (need == SIZE_MAX || __builtin_add_overflow(p->integer_bytes, need, &p->integer_bytes)) {
+        p->overflow = true;
+        return NULL;
+    }
+    return p->integers ? tr_arena_take(p->integers, (size_t)count, size) : NULL;
 }
 
 /* Goes on `bytes` behind the beginning. */
@@ -99,10 +116,10 @@ static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_confi
     if (!patches) {
         return TR_OK;
     }
-    m->windows.index = piece(p, merged, sizeof(int32_t));
-    m->windows.cu_window = piece(p, merged + 1, sizeof(int32_t));
-    m->windows.cu_full = piece(p, merged + 1, sizeof(int32_t));
-    m->windows.coords = piece(p, patches, 2 * sizeof(int32_t));
+    m->windows.index = integers(p, merged, sizeof(int32_t));
+    m->windows.cu_window = integers(p, merged + 1, sizeof(int32_t));
+    m->windows.cu_full = integers(p, merged + 1, sizeof(int32_t));
+    m->windows.coords = integers(p, patches, 2 * sizeof(int32_t));
     m->cos = floats(p, patches, v->hidden / v->heads / 2);
     m->sin = floats(p, patches, v->hidden / v->heads / 2);
     m->patches = floats(p, patches, v->hidden);
@@ -213,12 +230,12 @@ static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config 
     if (!rows) {
         return TR_OK;
     }
-    m->ids = piece(p, rows, sizeof(int32_t));
-    m->positions = piece(p, rows, 3 * sizeof(int32_t));
-    m->visual = piece(p, rows, sizeof(int32_t));
-    m->starts = piece(p, limits->responses + 1, sizeof(int64_t));
-    m->target_rows = piece(p, targets, sizeof(int32_t));
-    m->target_ids = piece(p, targets, sizeof(int32_t));
+    m->ids = integers(p, rows, sizeof(int32_t));
+    m->positions = integers(p, rows, 3 * sizeof(int32_t));
+    m->visual = integers(p, rows, sizeof(int32_t));
+    m->starts = integers(p, limits->responses + 1, sizeof(int64_t));
+    m->target_rows = integers(p, targets, sizeof(int32_t));
+    m->target_ids = integers(p, targets, sizeof(int32_t));
     m->cos = floats(p, rows, c->head_dim / 2);
     m->sin = floats(p, rows, c->head_dim / 2);
     bool keep_all = limits->train_text && limits->recompute == TR_RECOMPUTE_NONE;
@@ -285,8 +302,8 @@ static void plan_decode(planner *p, const tr_ops *ops, const tr_model_config *c,
     if (!rows) {
         return;
     }
-    m->ids = piece(p, rows, sizeof(int32_t));
-    m->positions = piece(p, rows, 3 * sizeof(int32_t));
+    m->ids = integers(p, rows, sizeof(int32_t));
+    m->positions = integers(p, rows, 3 * sizeof(int32_t));
     m->x = floats(p, rows, c->hidden);
     m->norm = floats(p, rows, c->hidden);
     m->q = floats(p, rows, wide);
@@ -315,6 +332,25 @@ static void plan_adapter(planner *p, const tr_model_config *c, const tr_network_
     }
 }
 
+/* What goes to the host and comes from it, where that is another memory. */
+static void plan_edge(planner *p, const tr_model_config *c, const tr_network_limits *limits, tr_edge *e)
+{
+    const tr_vision_config *v = &c->vision;
+    const int64_t visual = largest(limits->patches / 4, limits->prompt_tokens), targets = count_targets(limits);
+    if (!p->apart) {
+        return;
+    }
+    e->patches = floats(p, limits->patches, v->channels * v->temporal_patch * v->patch * v->patch);
+    e->features = floats(p, visual, largest(c->hidden, v->out_hidden));
+    if (limits->train_text || limits->train_vision) {
+        e->dfeatures = floats(p, visual, largest(c->hidden, v->out_hidden));
+        e->dlogp = floats(p, targets, 1);
+        e->dentropy = floats(p, targets, 1);
+    }
+    e->logp = floats(p, targets, 1);
+    e->logits = floats(p, limits->decode_rows, c->vocab);
+}
+
 /* ---- the whole ---- */
 
 static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *config,
@@ -340,6 +376,7 @@ static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *
     }
     plan_decode(p, ops, config, limits, &n->decode);
     plan_adapter(p, config, limits, &n->adapter);
+    plan_edge(p, config, limits, &n->edge);
     if (p->overflow) {
         status = tr_fail(err, TR_MEMORY, "network limits", "the working memory of these sizes overflows 64 bits");
     }
@@ -370,7 +407,7 @@ static tr_network_limits own_limits(const tr_model *model, const tr_network_limi
 
 tr_status tr_network_plan(const tr_model *model, const tr_network_limits *limits, uint64_t *bytes, tr_error *err)
 {
-    planner p = {0};
+    planner p = {.apart = !model->ops->memory->host};
     const tr_network_limits own = own_limits(model, limits);
     tr_status status = plan_all(&p, model->ops, &model->config, &own, NULL, err);
     *bytes = p.bytes;
@@ -395,6 +432,24 @@ static tr_status make_tables(tr_network *n, tr_error *err)
     return TR_OK;
 }
 
+/* The blocks behind the arenas. An arena only counts: its block may be any memory. */
+static tr_status take_arenas(tr_network *n, uint64_t bytes, tr_error *err)
+{
+    const tr_memory *memory = n->ops->memory;
+    planner p = {.apart = !memory->host};
+    void *block = NULL;
+    tr_status status;
+    if (memory->host) {
+        return tr_arena_init(&n->arena, bytes, err);
+    }
+    TR_TRY(plan_all(&p, n->ops, &n->model->config, &n->limits, NULL, err));
+    TR_TRY(tr_arena_init(&n->integers, p.integer_bytes, err));
+    TR_TRY(memory->take(&block, bytes, false, err));
+    n->arena = (tr_arena){.block = block, .size = bytes};
+done:
+    return status;
+}
+
 tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err)
 {
     uint64_t bytes;
@@ -411,8 +466,8 @@ tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr
     n->ops = model->ops;
     n->limits = own_limits(model, limits);
     TR_TRY(make_tables(n, err));
-    TR_TRY(tr_arena_init(&n->arena, bytes, err));
-    planner p = {.arena = &n->arena};
+    TR_TRY(take_arenas(n, bytes, err));
+    planner p = {.arena = &n->arena, .apart = !n->ops->memory->host, .integers = &n->integers};
     TR_TRY(plan_all(&p, model->ops, &model->config, &n->limits, n, err));
 done:
     if (status) {
@@ -426,7 +481,12 @@ done:
 void tr_network_free(tr_network *network)
 {
     if (network) {
-        tr_arena_free(&network->arena);
+        if (network->ops->memory->host) {
+            tr_arena_free(&network->arena);
+        } else {
+            network->ops->memory->give(network->arena.block);
+            tr_arena_free(&network->integers);
+        }
         free(network->vision.blocks);
         free(network->text.layers);
         free(network->decode.slots);

@@ -6,10 +6,12 @@
 #ifndef TR_MODEL_NETWORK_PARTS_H
 #define TR_MODEL_NETWORK_PARTS_H
 
+#include "model/edge.h"
 #include "model/network.h"
 #include "model/windows.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What one vision block keeps for its backward. */
@@ -90,7 +92,9 @@ struct tr_network {
     tr_model *model;
     const tr_ops *ops;
     tr_network_limits limits;
-    tr_arena arena;
+    tr_arena arena; /* of ops->memory; integers of a GPU's network lie in `integers` */
+    tr_arena integers;
+    tr_edge edge;
     tr_vision_memory vision;
     tr_text_memory text;
     tr_decode_memory decode;
@@ -108,12 +112,21 @@ static inline void tr_tap(const tr_network *network, const char *name, int index
 {
     if (network->tap) {
         char full[48];
+        const tr_memory *memory = network->ops->memory;
+        const size_t bytes = (size_t)(rows * columns) * sizeof(float);
+        float *copy = memory->host ? NULL : malloc(bytes + 1);
+        if (copy) {
+            memory->read(copy, values, bytes);
+        }
         if (index >= 0) {
             snprintf(full, sizeof full, "%s_%d", name, index);
         } else {
             snprintf(full, sizeof full, "%s", name);
         }
-        network->tap(network->tap_context, full, values, rows, columns);
+        if (copy || memory->host) {
+            network->tap(network->tap_context, full, copy ? copy : values, rows, columns);
+        }
+        free(copy);
     }
 }
 
@@ -144,9 +157,9 @@ static inline float *gradient(const tr_network *network, int index)
 {
     return tr_model_gradient(network->model, index);
 }
-static inline void clear(float *x, int64_t rows, int64_t columns)
+static inline void clear(const tr_network *network, float *x, int64_t rows, int64_t columns)
 {
-    memset(x, 0, (size_t)(rows * columns) * sizeof *x);
+    network->ops->memory->zero(x, (size_t)(rows * columns) * sizeof *x);
 }
 
 #endif

@@ -134,13 +134,16 @@ tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_e
     }
     add_merger(params, &config->vision);
     params->base = params->count;
+    for (int i = 0; i < params->count; i++) {
+        params->items[i].memory = &tr_memory_host;
+    }
     return TR_OK;
 }
 
-static void drop(const tr_params *params, void *values)
+static void drop(const tr_params *params, const tr_param *param, void *values)
 {
     if (!tr_spill_holds(&params->spill, values)) {
-        free(values);
+        param->memory->give(values);
     }
 }
 
@@ -152,13 +155,13 @@ void tr_params_free(tr_params *params)
     for (int i = 0; params->items && i < params->count; i++) {
         tr_param *p = &params->items[i];
         if (p->value.panels != p->master && !p->borrowed) {
-            drop(params, p->value.panels);
+            drop(params, p, p->value.panels);
         }
-        free(p->start);
-        free(p->master);
-        free(p->gradient);
-        drop(params, p->m);
-        drop(params, p->v);
+        p->memory->give(p->start);
+        p->memory->give(p->master);
+        p->memory->give(p->gradient);
+        drop(params, p, p->m);
+        drop(params, p, p->v);
     }
     tr_spill_close(&params->spill);
     free(params->items);

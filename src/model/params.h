@@ -10,7 +10,7 @@
 
 #include "base/spill.h"
 #include "model/config.h"
-#include "tensor/matrix.h"
+#include "tensor/ops.h"
 
 typedef enum tr_param_part { TR_PART_TEXT, TR_PART_VISION, TR_PART_MERGER } tr_param_part;
 
@@ -24,7 +24,8 @@ typedef struct tr_param {
     int64_t out, in;  /* in is 1 for vectors */
     int64_t elements; /* as stored here, padding lanes included */
 
-    tr_dtype stored; /* dtype in the checkpoint it came from */
+    const tr_memory *memory; /* where values, masters, gradients and moments live; the host's unless a model says so */
+    tr_dtype stored;         /* dtype in the checkpoint it came from */
     bool trainable;
     /* The compute copy that operations read. f32 training: value.panels == master. Vectors: panels is float[out].
      */

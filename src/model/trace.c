@@ -68,6 +68,28 @@ static void keep_table(tracer *t, const char *name, const float *table, int64_t 
     free(both);
 }
 
+/* On the backend, whose memory may be another one than that of the traced values. */
+static void compute_logits(tracer *t, float *logits, const float *hidden, const tr_matrix *head, int64_t rows)
+{
+    const tr_ops *ops = t->network->ops;
+    const size_t in = (size_t)(rows * head->in) * sizeof *hidden, out = (size_t)(rows * head->out) * sizeof *logits;
+    void *x = NULL, *y = NULL;
+    if (ops->memory->host) {
+        ops->linear_forward(logits, hidden, head, NULL, rows);
+        return;
+    }
+    tr_status status = ops->memory->take(&x, in, false, t->err);
+    status = status ? status : ops->memory->take(&y, out, false, t->err);
+    if (!status) {
+        ops->memory->write(x, hidden, in);
+        ops->linear_forward(y, x, head, NULL, rows);
+        ops->memory->read(logits, y, out);
+    }
+    t->status = t->status ? t->status : status;
+    ops->memory->give(y);
+    ops->memory->give(x);
+}
+
 /* Logits of every row from the normalised hidden states; flat: of one row, without its axis. */
 static void keep_logits(tracer *t, const char *name, const float *hidden, int64_t rows, bool flat)
 {
@@ -77,7 +99,7 @@ static void keep_logits(tracer *t, const char *name, const float *hidden, int64_
         t->status = tr_fail(t->err, TR_MEMORY, "logits", "no memory for %lld rows", (long long)rows);
         return;
     }
-    t->network->ops->linear_forward(logits, hidden, head, NULL, rows);
+    compute_logits(t, logits, hidden, head, rows);
     keep(t, name, logits, flat ? head->out : rows, flat ? 0 : head->out);
     free(logits);
 }
@@ -107,9 +129,9 @@ static void keep_gradient(tracer *t, const tr_param *p)
     }
     if (p->matrix) {
         const tr_matrix gradient_matrix = {TR_F32, p->out, p->in, p->gradient};
-        tr_matrix_unpack(&gradient_matrix, flat, TR_F32, 0, p->out);
+        p->memory->unpack(&gradient_matrix, flat, TR_F32, 0, p->out);
     } else {
-        memcpy(flat, p->gradient, (size_t)p->out * sizeof *flat);
+        p->memory->read(flat, p->gradient, (size_t)p->out * sizeof *flat);
     }
     snprintf(full, sizeof full, "out/grad/%s", p->name);
     if (!t->status) {
@@ -168,15 +190,20 @@ static tr_status keep_vision_tables(tracer *t, const tr_trace_row *row)
     const tr_vision_memory *m = &t->network->vision;
     const tr_vision_config *v = &t->model->config.vision;
     int64_t half = v->hidden / v->heads / 2;
-    float *raster = tr_calloc((size_t)row->patches, (size_t)half * sizeof *raster);
+    const int64_t count = row->patches * half;
+    const tr_memory *memory = t->network->ops->memory;
+    float *raster = tr_calloc((size_t)count, 3 * sizeof *raster);
     if (!raster) {
         return tr_fail(t->err, TR_MEMORY, "rope_cos", "no memory for %lld rows", (long long)row->patches);
     }
-    keep_table(t, "rope_cos_windowed", m->cos, row->patches, half);
-    keep_table(t, "rope_sin_windowed", m->sin, row->patches, half);
-    t->network->ops->rows_scatter(raster, m->cos, m->windows.index, row->visual, 4 * half);
+    float *cosine = raster + count, *sine = cosine + count;
+    memory->read(cosine, m->cos, (size_t)count * sizeof *cosine);
+    memory->read(sine, m->sin, (size_t)count * sizeof *sine);
+    keep_table(t, "rope_cos_windowed", cosine, row->patches, half);
+    keep_table(t, "rope_sin_windowed", sine, row->patches, half);
+    t->model->host_ops->rows_scatter(raster, cosine, m->windows.index, row->visual, 4 * half);
     keep_table(t, "rope_cos", raster, row->patches, half);
-    t->network->ops->rows_scatter(raster, m->sin, m->windows.index, row->visual, 4 * half);
+    t->model->host_ops->rows_scatter(raster, sine, m->windows.index, row->visual, 4 * half);
     keep_table(t, "rope_sin", raster, row->patches, half);
     free(raster);
     return t->status;

@@ -12,6 +12,12 @@ static tr_attention_shape shape_of(const tr_vision_config *v)
     return (tr_attention_shape){v->heads, v->heads, head_dim, (float)(1.0 / __builtin_sqrt((double)head_dim))};
 }
 
+/* Values of one patch. */
+static int64_t patch_inputs(const tr_vision_config *v)
+{
+    return v->channels * v->temporal_patch * v->patch * v->patch;
+}
+
 static bool is_full(const tr_vision_config *v, int64_t block)
 {
     for (int64_t i = 0; i < v->full_block_count; i++) {
@@ -70,26 +76,26 @@ static void block_backward(tr_network *n, int64_t index, int64_t rows, float *dx
     tr_attention_shape shape = shape_of(v);
     const int32_t *cu = segments_of(n, index, &segments);
 
-    clear(s->dact, rows, wide);
+    clear(n, s->dact, rows, wide);
     ops->linear_backward_input(s->dact, dx, matrix(n, p->down), rows);
     ops->linear_backward_weight(gradient(n, p->down), gradient(n, p->down_bias), dx, m->act, rows, d, wide);
     ops->swiglu_backward_set(m->gate, m->up, s->dact, m->gate, m->up, rows * wide);
-    clear(s->dnorm, rows, d);
+    clear(n, s->dnorm, rows, d);
     ops->linear_backward_input(s->dnorm, m->gate, matrix(n, p->gate), rows);
     ops->linear_backward_input(s->dnorm, m->up, matrix(n, p->up), rows);
     ops->linear_backward_weight(gradient(n, p->gate), gradient(n, p->gate_bias), m->gate, m->norm2, rows, wide, d);
     ops->linear_backward_weight(gradient(n, p->up), gradient(n, p->up_bias), m->up, m->norm2, rows, wide, d);
     ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, d);
 
-    clear(s->dnorm, rows, d); /* now d(attention) */
+    clear(n, s->dnorm, rows, d); /* now d(attention) */
     ops->linear_backward_input(s->dnorm, dx, matrix(n, p->proj), rows);
     ops->linear_backward_weight(gradient(n, p->proj), gradient(n, p->proj_bias), dx, m->attention, rows, d, d);
-    clear(s->dqkv, rows, 3 * d);
+    clear(n, s->dqkv, rows, 3 * d);
     ops->segment_attention_backward(s->dqkv, s->dqkv + d, s->dqkv + 2 * d, s->dnorm, m->attention, m->lse, m->qkv,
                                     m->qkv + d, m->qkv + 2 * d, 3 * d, &shape, cu, segments, s->work);
     ops->rope_backward(s->dqkv, s->cos, s->sin, rows, v->heads, shape.head_dim, 3 * d);
     ops->rope_backward(s->dqkv + d, s->cos, s->sin, rows, v->heads, shape.head_dim, 3 * d);
-    clear(s->dnorm, rows, d);
+    clear(n, s->dnorm, rows, d);
     ops->linear_backward_input(s->dnorm, s->dqkv, matrix(n, p->qkv), rows);
     ops->linear_backward_weight(gradient(n, p->qkv), gradient(n, p->qkv_bias), s->dqkv, m->norm1, rows, 3 * d, d);
     ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, d);
@@ -147,7 +153,8 @@ static void embed_patches(tr_network *n, const tr_visual *visual)
 {
     const tr_vision_config *v = &n->model->config.vision;
     tr_vision_memory *m = &n->vision;
-    n->ops->linear_forward(m->patches, visual->patches, matrix(n, n->model->params.patch), NULL, visual->rows);
+    const float *patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, visual->rows * patch_inputs(v));
+    n->ops->linear_forward(m->patches, patches, matrix(n, n->model->params.patch), NULL, visual->rows);
     tr_tap(n, "patch_embed", -1, m->patches, visual->rows, v->hidden);
     n->ops->rows_gather(m->blocks[0].in, m->patches, m->windows.index, visual->rows / 4, 4 * v->hidden);
 }
@@ -175,8 +182,11 @@ tr_status tr_network_vision_forward(tr_network *n, const tr_visual *visual, bool
         block_forward(n, i, visual->rows, out);
         tr_tap(n, "block", (int)i, out, visual->rows, v->hidden);
     }
-    merger_forward(n, visual->rows, features);
+    float *out = tr_edge_out(n->ops, n->edge.features, features);
+    merger_forward(n, visual->rows, out);
+    tr_edge_done(n->ops, features, out, visual->rows / 4 * v->out_hidden);
     n->kept_visual = keep ? visual->patches : NULL;
+    TR_TRY(n->ops->memory->check(err));
 done:
     return status;
 }
@@ -191,7 +201,7 @@ static void merger_backward(tr_network *n, int64_t rows, const float *dfeatures,
     int64_t merged = rows / 4, wide = 4 * v->hidden, out = v->out_hidden;
     float *dout = m->merger_out; /* its values are not needed any more */
     ops->rows_gather(dout, dfeatures, m->windows.index, merged, out);
-    clear(m->dmerger, merged, wide);
+    clear(n, m->dmerger, merged, wide);
     ops->linear_backward_input(m->dmerger, dout, matrix(n, p->merger_fc2), merged);
     ops->linear_backward_weight(gradient(n, p->merger_fc2), gradient(n, p->merger_fc2_bias), dout, m->merger_act,
                                 merged, out, wide);
@@ -201,9 +211,9 @@ static void merger_backward(tr_network *n, int64_t rows, const float *dfeatures,
     if (!below && !gradient(n, p->merger_norm)) {
         return;
     }
-    clear(m->dnorm, rows, v->hidden);
+    clear(n, m->dnorm, rows, v->hidden);
     ops->linear_backward_input(m->dnorm, m->dmerger, matrix(n, p->merger_fc1), merged);
-    clear(m->dx, rows, v->hidden);
+    clear(n, m->dx, rows, v->hidden);
     ops->rmsnorm_backward(m->dx, gradient(n, p->merger_norm), m->dnorm, m->out, vector(n, p->merger_norm),
                           m->merger_rstd, rows, v->hidden);
 }
@@ -218,9 +228,10 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
     }
     n->kept_visual = NULL;
     bool below = gradient(n, n->model->params.patch) != NULL; /* the tower trains as a whole or not at all */
-    merger_backward(n, visual->rows, dfeatures, below);
+    merger_backward(n, visual->rows,
+                    tr_edge_in(n->ops, n->edge.dfeatures, dfeatures, visual->rows / 4 * v->out_hidden), below);
     if (!below) {
-        return TR_OK;
+        return n->ops->memory->check(err);
     }
     bool recompute = n->limits.recompute == TR_RECOMPUTE_LAYER;
     for (int64_t i = v->depth - 1; i >= 0; i--) {
@@ -231,7 +242,8 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
         block_backward(n, i, visual->rows, m->dx);
     }
     n->ops->rows_scatter(m->dnorm, m->dx, m->windows.index, visual->rows / 4, 4 * v->hidden);
-    n->ops->linear_backward_weight(gradient(n, n->model->params.patch), NULL, m->dnorm, visual->patches,
-                                   visual->rows, v->hidden, v->channels * v->temporal_patch * v->patch * v->patch);
-    return TR_OK;
+    const float *patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, visual->rows * patch_inputs(v));
+    n->ops->linear_backward_weight(gradient(n, n->model->params.patch), NULL, m->dnorm, patches, visual->rows,
+                                   v->hidden, patch_inputs(v));
+    return n->ops->memory->check(err);
 }

@@ -77,7 +77,7 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
         return tr_fail(err, TR_MEMORY, "rollout", "out of memory");
     }
     r->network = network;
-    r->ops = model->ops;
+    r->ops = model->host_ops; /* logits and log-probs are host arrays */
     r->vocab = model->config.vocab;
     r->prompts = prompts;
     r->responses = responses;

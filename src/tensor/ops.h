@@ -107,6 +107,7 @@ typedef struct tr_ops {
     void (*gelu_forward)(float *out, const float *x, int64_t count); /* the exact erf form */
     void (*gelu_backward_set)(float *dx, const float *dout, const float *x, int64_t count); /* dx may be dout */
     void (*add)(float *y, const float *x, int64_t count);                                   /* y += x */
+    void (*scale)(float *y, float factor, int64_t count);                                   /* y *= factor */
 
     /* ---- rotary embedding: rotates pairs (d, d + head_dim/2) of every head, in place ----
      * cos, sin [rows, head_dim/2]; x[row] = x + row * stride holds heads * head_dim values. backward rotates back. */

@@ -18,7 +18,8 @@ tr_status tr_trainer_save_open(tr_trainer *t)
 {
     tr_saving *s = &t->saving;
     s->begun_s = tr_time_s();
-    const bool copies = t->config->train.save_mode == TR_SAVE_BESIDE;
+    /* a copy of a GPU's tensors would lie in their memory: they are written while the training waits */
+    const bool copies = t->config->train.save_mode == TR_SAVE_BESIDE && t->model->ops->memory->host;
     const char *folder = t->config->train.offload & TR_OFFLOAD_MOMENTS ? t->config->out : NULL;
     tr_status status = tr_snapshot_create(&s->snapshot, t->model, copies, folder, t->err);
     return status ? status : tr_saver_create(&s->saver, t->err);
@@ -255,7 +256,7 @@ tr_status tr_trainer_save_begin(tr_trainer *t)
     s->begun_s = start_s;
     tr_status status = tr_saver_begin(s->saver, write_it, s, t->err);
     s->pending = !status;
-    if (!status && t->config->train.save_mode == TR_SAVE_WAIT) {
+    if (!status && (t->config->train.save_mode == TR_SAVE_WAIT || !t->model->ops->memory->host)) {
         status = settle(t);
     }
     hold(s, start_s);

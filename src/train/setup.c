@@ -95,7 +95,7 @@ static tr_status fit_memory(tr_trainer *t)
                         ? " reference"
                         : "");
         }
-        if (c->train.save_mode == TR_SAVE_BESIDE) {
+        if (c->train.save_mode == TR_SAVE_BESIDE && t->model->ops->memory->host) {
             fprintf(stderr, "%s: %.2f GiB for the copy from which checkpoints are written beside the training\n",
                     c->train.offload & TR_OFFLOAD_MOMENTS ? "in a file" : "memory",
                     (double)tr_snapshot_bytes(&t->model->params) / gib);

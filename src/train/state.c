@@ -52,9 +52,9 @@ static tr_status write_tensor(tr_safetensors_writer *writer, const tr_param *p, 
         int64_t rows = row + step < p->out ? step : p->out - row;
         size_t bytes = (size_t)(rows * p->in) * sizeof(float);
         if (p->matrix) {
-            tr_matrix_unpack(&matrix, band, TR_F32, row, rows);
+            p->memory->unpack(&matrix, band, TR_F32, row, rows);
         } else {
-            memcpy(band, values + row, bytes);
+            p->memory->read(band, values + row, bytes);
         }
         *hash = chain(*hash, band, bytes);
         status = tr_safetensors_writer_write(writer, band, bytes, err);
@@ -166,9 +166,9 @@ static tr_status read_tensor(const tr_safetensors *file, const tr_param *p, int 
         }
         hash = chain(hash, band, (size_t)(rows * p->in) * sizeof(float));
         if (p->matrix) {
-            tr_matrix_pack(&matrix, band, TR_F32, row, rows);
+            p->memory->pack(&matrix, band, TR_F32, row, rows);
         } else {
-            memcpy(values + row, band, (size_t)rows * sizeof(float));
+            p->memory->write(values + row, band, (size_t)rows * sizeof(float));
         }
     }
     char text[20];

@@ -115,6 +115,13 @@ void TR_VARIANT(add)(float *y, const float *x, int64_t count)
     EACH_CHUNK(1, add_range(y + first, x + first, n));
 }
 
+void TR_VARIANT(scale)(float *y, float factor, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        y[i] *= factor;
+    }
+}
+
 void TR_VARIANT(rows_gather)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d)
 {
 #pragma omp parallel for schedule(static) if (tr_worth(rows * d / 4))

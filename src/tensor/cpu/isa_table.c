@@ -21,6 +21,7 @@ const tr_ops TR_VARIANT(table) = {
     .gelu_forward = TR_VARIANT(gelu_forward),
     .gelu_backward_set = TR_VARIANT(gelu_backward_set),
     .add = TR_VARIANT(add),
+    .scale = TR_VARIANT(scale),
     .rope_forward = TR_VARIANT(rope_forward),
     .rope_backward = TR_VARIANT(rope_backward),
     .rope_mrope_table = TR_VARIANT(rope_mrope_table),

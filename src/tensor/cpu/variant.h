@@ -24,6 +24,7 @@ void TR_VARIANT(swiglu_backward_set)(float *dgate, float *dup, const float *dout
 void TR_VARIANT(gelu_forward)(float *out, const float *x, int64_t count);
 void TR_VARIANT(gelu_backward_set)(float *dx, const float *dout, const float *x, int64_t count);
 void TR_VARIANT(add)(float *y, const float *x, int64_t count);
+void TR_VARIANT(scale)(float *y, float factor, int64_t count);
 void TR_VARIANT(rope_forward)(float *x, const float *cos, const float *sin, int64_t rows, int64_t heads, int64_t
     head_dim, int64_t stride);
 void TR_VARIANT(rope_backward)(float *dx, const float *cos, const float *sin, int64_t rows, int64_t heads, int64_t

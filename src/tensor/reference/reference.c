@@ -102,6 +102,13 @@ static void rows_add(float *dst, const float *src, const int32_t *index, int64_t
     }
 }
 
+static void scale(float *y, float factor, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        y[i] *= factor;
+    }
+}
+
 static void head_forward(float *logp, float *entropy, float *lse, const float *x, const tr_matrix *head,
                          const int32_t *ids, int64_t rows, float temperature, int64_t tile, float *work)
 {
@@ -143,6 +150,7 @@ const tr_ops tr_reference_table = {
         .kv_write = kv_write,
     .kv_append = kv_append,
     .rows_add = rows_add,
+    .scale = scale,
     .decode_attention_work = decode_attention_work,
     .decode_attention_forward = decode_attention_forward,
     .head_forward = head_forward,
