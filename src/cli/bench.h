@@ -13,7 +13,7 @@
 enum { TR_BENCH_TIMES = 4096 };
 
 typedef struct tr_bench_request {
-    const char *model, *grid, *dtype, *isa, *phases, *recompute, *offload;
+    const char *model, *grid, *dtype, *device, *isa, *phases, *recompute, *offload;
     int64_t text, group, response, repeats, seed, child;
     bool cold;
     int32_t thw[1][3];

@@ -194,7 +194,8 @@ void tr_bench_free_networks(tr_bench_work *w)
 tr_status tr_bench_load(tr_bench_work *w, bool train, tr_error *err)
 {
     const tr_model_options options = {
-        .dtype = w->r->kind, .train = train, .moments_folder = w->r->offload, .isa = w->r->isa};
+        .dtype = w->r->kind, .train = train, .moments_folder = w->r->offload, .device = w->r->device,
+        .isa = w->r->isa};
     tr_model_free(w->model);
     w->model = NULL;
     return tr_model_load(w->r->model, &options, &w->model, err);

@@ -59,7 +59,7 @@ tr_status tr_session_open(const tr_session_settings *s, tr_session *session, tr_
     if (s->threads > 0) {
         tr_threads_set((int)s->threads);
     }
-    tr_model_options options = {.isa = s->isa, .adapter = s->adapter};
+    tr_model_options options = {.device = s->device, .isa = s->isa, .adapter = s->adapter};
     if (!strcmp(s->dtype, "f32")) {
         options.dtype = TR_F32;
     } else if (!strcmp(s->dtype, "bf16")) {

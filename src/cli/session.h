@@ -10,7 +10,7 @@
 
 /* The options that all three take; fill defaults with tr_session_defaults, list them with TR_SESSION_OPTIONS. */
 typedef struct tr_session_settings {
-    const char *model, *adapter, *tokenizer, *dtype, *isa, *cache;
+    const char *model, *adapter, *tokenizer, *dtype, *device, *isa, *cache;
     int64_t threads, min_frames, max_frames, total_pixels, min_pixels, max_tokens, top_k, seed;
     double fps, temperature, top_p, min_p;
     bool generation_config, quiet, json;
@@ -43,6 +43,14 @@ void tr_session_defaults(tr_session_settings *settings);
          "f32|bf16",                                                                                               \
          "Of f32-stored weights in memory. Default f32; weights stored "                                           \
          "in 16 bits stay as they are.",                                                                           \
+         0,                                                                                                        \
+         0,                                                                                                        \
+         false},                                                                                                   \
+        {"device",                                                                                                 \
+         TR_OPTION_TEXT,                                                                                           \
+         &(s).device,                                                                                              \
+         "auto|cpu|cuda:N",                                                                                        \
+         "Where the network is computed; a GPU only when it is named. Default auto.",                              \
          0,                                                                                                        \
          0,                                                                                                        \
          false},                                                                                                   \

@@ -10,13 +10,15 @@
 extern const tr_command tr_command_trace;
 
 typedef struct request {
-    const char *model, *adapter, *input, *out, *dtype, *isa;
+    const char *model, *adapter, *input, *out, *dtype, *device, *isa;
     bool backward;
 } request;
 
 static tr_status trace(const request *r, tr_error *err)
 {
-    tr_model_options options = {.dtype = !strcmp(r->dtype, "bf16") ? TR_BF16 : TR_F32, .isa = r->isa};
+    tr_model_options options = {.dtype = !strcmp(r->dtype, "bf16") ? TR_BF16 : TR_F32,
+                                .device = r->device,
+                                .isa = r->isa};
     tr_model *model = NULL;
     tr_safetensors file = {0};
     tr_trace_input input = {0};
@@ -85,6 +87,11 @@ static int run(int argc, char **argv)
          .value = &r.dtype,
          .argument = "f32|bf16",
          .help = "Of the weights (default f32); activations and accumulation are f32."},
+        {.name = "device",
+         .kind = TR_OPTION_TEXT,
+         .value = &r.device,
+         .argument = "auto|cpu|cuda:N",
+         .help = "Where the network is computed; a GPU only when it is named (default auto)."},
         {.name = "isa",
          .kind = TR_OPTION_TEXT,
          .value = &r.isa,
@@ -105,7 +112,7 @@ static int run(int argc, char **argv)
 
 const tr_command tr_command_trace = {
     .name = "trace",
-    .arguments = "--model DIR --input FILE --out FILE [--backward] [--dtype f32|bf16] [--isa NAME]",
+    .arguments = "--model DIR --input FILE --out FILE [--backward] [--dtype f32|bf16] [--device NAME] [--isa NAME]",
     .summary = "every stage of the network on given inputs, to compare with another implementation",
     .text =
         "Reads named tensors (in/pixels_u8: vision; in/input_ids: text; in/prompt_input_ids or "

@@ -154,7 +154,9 @@ const tr_key tr_config_keys[] = {
     {"train.lora", TR_KEY_LORA, AT(train.lora), "null", 0, 0, NULL,
      "low-rank adapters of the decoder's linear layers: {rank: 16, alpha: 32, targets: PATTERN}; null: whole weights"},
 
-    {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0, "auto|cpu", "where it runs; auto: the best that is there"},
+    {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0,
+     "auto|cpu|cuda|cuda:0|cuda:1|cuda:2|cuda:3|cuda:4|cuda:5|cuda:6|cuda:7",
+     "where it runs: the CPU (auto too, until the GPU tests have passed on a GPU) or a GPU by its number"},
 };
 const size_t tr_config_keys_count = sizeof tr_config_keys / sizeof *tr_config_keys;
 

@@ -6,6 +6,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "tensor/cuda/cuda.h"
+#include "train/config_table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,11 +62,21 @@ static void fill_limits(tr_trainer *t, int64_t pairs)
     }
 }
 
+/* What working memory may take: beside weights, states and the rest on the machine, or of what a GPU has left. */
+static uint64_t tensor_room(const tr_model *model)
+{
+    uint64_t left, all;
+    if (model->ops->memory->host || tr_cuda_memory(&left, &all, NULL)) {
+        return machine_bytes() / 3 * 2;
+    }
+    return left / 20 * 19;
+}
+
 /* Fewer prompts at once until the plan leaves a third of the machine's memory to weights and the rest. */
 static tr_status fit_memory(tr_trainer *t)
 {
     const tr_config *c = t->config;
-    uint64_t bytes = 0, room = machine_bytes() / 3 * 2;
+    uint64_t bytes = 0, room = tensor_room(t->model);
     tr_status status;
     while (!(status = tr_network_plan(t->model, &t->limits, &bytes, t->err)) && bytes > room &&
            t->limits.decode_groups > 1) {
@@ -107,8 +119,19 @@ static tr_status fit_memory(tr_trainer *t)
     return status;
 }
 
+/* The configured device by its name. */
+static void name_device(const tr_config *c, char *name, size_t size)
+{
+    for (size_t i = 0; i < tr_config_keys_count; i++) {
+        if (!strcmp(tr_config_keys[i].name, "device")) {
+            tr_key_choice(&tr_config_keys[i], c->device, name, size);
+        }
+    }
+}
+
 static tr_status make_models(tr_trainer *t)
 {
+    char device[16] = "auto";
     const tr_config *c = t->config;
     const bool narrow = c->train.arithmetic == TR_BF16;
     if (narrow && c->train.dtype != TR_BF16) {
@@ -117,7 +140,9 @@ static tr_status make_models(tr_trainer *t)
     }
     const char *moments = c->train.offload & TR_OFFLOAD_MOMENTS ? c->out : NULL;
     const char *reference = c->train.offload & TR_OFFLOAD_REFERENCE ? c->out : NULL;
-    tr_model_options options = {.dtype = (tr_dtype)c->train.dtype,
+    name_device(c, device, sizeof device);
+    tr_model_options options = {.device = device,
+                                .dtype = (tr_dtype)c->train.dtype,
                                 .train = true,
                                 .moments_folder = moments,
                                 .isa = narrow ? "avx512bf16" : NULL,

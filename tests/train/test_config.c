@@ -324,7 +324,7 @@ static const struct {
     {"train: {freeze: [text, vision, merger]}\n", NULL, "run.yaml:4", "nothing to train"},
     {"train: {eval_every: 5}\n", NULL, "run.yaml:4", "needs rows to evaluate on"},
     {"video: {min_frames: 500}\n", NULL, "run.yaml:4", "larger than video.max_frames"},
-    {"device: gpu\n", NULL, "run.yaml:4", "device must be one of auto|cpu"},
+    {"device: gpu\n", NULL, "run.yaml:4", "device must be one of auto|cpu|cuda|"},
     {"stages: []\n", NULL, "run.yaml:4", "stages must be a list of mappings"},
     {"eval: [ {rows: x, video: y} ]\n", NULL, "run.yaml:4", "unknown key 'eval.0.video' (did you mean 'videos'?)"},
     {"eval: [ {videos: y} ]\n", NULL, "run.yaml:4", "'eval.0.rows' is needed"},
