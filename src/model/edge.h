@@ -1,6 +1,6 @@
-/* edge.h: where the network's tensors meet the host: what callers give and take are host arrays, what operations read
- * and write is the backend's memory. On the CPU both are the same and nothing is copied; elsewhere each direction has
- * a buffer of the network's own. Internal to src/model. */
+/* edge.h: where the network's tensors meet the host: what callers give and take are host arrays, what operations
+ * read and write is the backend's memory. On the CPU both are the same and nothing is copied; elsewhere each
+ * direction has a buffer of the network's own. Internal to src/model. */
 #ifndef TR_MODEL_EDGE_H
 #define TR_MODEL_EDGE_H
 
@@ -8,10 +8,10 @@
 
 /* The network's own buffers; NULL on the CPU. P patches, M merged tokens, N rows, T targets, B decode rows. */
 typedef struct tr_edge {
-    float *patches;                  /* (P, inputs of a patch) */
-    float *features, *dfeatures;     /* (M or N, hidden) */
-    float *logp, *dlogp, *dentropy;  /* (T) */
-    float *logits;                   /* (B, V) */
+    float *patches;                 /* (P, inputs of a patch) */
+    float *features, *dfeatures;    /* (M or N, hidden) */
+    float *logp, *dlogp, *dentropy; /* (T) */
+    float *logits;                  /* (B, V) */
 } tr_edge;
 
 /* What operations read for a host array: the array itself, or its copy in `buffer`. NULL stays NULL. */

@@ -1,12 +1,13 @@
-/* placement.c: which backend computes a model, and parameters whose memory is not the host's: allocation, rounding of
- * the compute copies, frozen copies. Vectors and matrices lie there as the backend's pack puts them; every element has
- * one place, so what goes over all elements (AdamW, norms, conversions) need not know it. */
+/* placement.c: which backend computes a model, and parameters whose memory is not the host's: allocation, rounding
+ * of the compute copies, frozen copies. Vectors and matrices lie there as the backend's pack puts them; every
+ * element has one place, so what goes over all elements (AdamW, norms, conversions) need not know it. */
 #include "model/checkpoint.h"
 #include "tensor/select.h"
 
 tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_error *err)
 {
-    tr_status status = tr_ops_select(options->device, options->isa, options->dtype, &model->ops, &model->host_ops, err);
+    tr_status status =
+        tr_ops_select(options->device, options->isa, options->dtype, &model->ops, &model->host_ops, err);
     if (!status && !model->ops->memory->host && options->moments_folder) {
         status = tr_fail(err, TR_UNSUPPORTED, "offload",
                          "moments cannot be offloaded to a file while device is %s; leave one of the two away",

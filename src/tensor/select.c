@@ -25,8 +25,8 @@ bool tr_device_parse(const char *device, int *index)
     return !*end;
 }
 
-tr_status tr_ops_select(const char *device, const char *isa, tr_dtype dtype, const tr_ops **ops, const tr_ops **host,
-                        tr_error *err)
+tr_status tr_ops_select(const char *device, const char *isa, tr_dtype dtype, const tr_ops **ops,
+                        const tr_ops **host, tr_error *err)
 {
     int index;
     tr_status status;

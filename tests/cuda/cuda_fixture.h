@@ -1,5 +1,5 @@
-/* cuda_fixture.h: operations of the GPU's tables in tests: tensors go to the device between sentinels, run there, and
- * come back. The same tests run over the emulated device (always) and on a GPU (make test-cuda). */
+/* cuda_fixture.h: operations of the GPU's tables in tests: tensors go to the device between sentinels, run there,
+ * and come back. The same tests run over the emulated device (always) and on a GPU (make test-cuda). */
 #ifndef TR_TESTS_CUDA_FIXTURE_H
 #define TR_TESTS_CUDA_FIXTURE_H
 

@@ -2,8 +2,8 @@
  *
  * Device memory is one mapping that only launches and copies may touch: between them it has no access rights, so a
  * host function that reads a tensor in place ends the test, as it would end on a GPU. Shared memory is filled with
- * signalling NaNs before every block, and blocks run from the last to the first, so that nothing can lean on an order
- * that the device does not promise. */
+ * signalling NaNs before every block, and blocks run from the last to the first, so that nothing can lean on an
+ * order that the device does not promise. */
 #include "cuda/emulate.h"
 
 #include "tensor/cuda/table.h"
@@ -195,7 +195,7 @@ static void check_shared(size_t bytes, const char *name)
 
 /* The device's limits: 65535 blocks along y and z, 227 KiB of shared memory on sm_90. */
 #define RUN(name, threads, bytes, call)                                                                            \
-    _Static_assert((int)(threads) <= (int)TR_BLOCK_MAX && (size_t)(bytes) + 512 <= SHARED_MAX, #name);                               \
+    _Static_assert((int)(threads) <= (int)TR_BLOCK_MAX && (size_t)(bytes) + 512 <= SHARED_MAX, #name);             \
     if (grid.y > 65535 || grid.z > 65535 || grid.x > INT32_MAX) {                                                  \
         tr_cuda_remember("the grid of kernel " #name " is larger than a device's");                                \
         return;                                                                                                    \

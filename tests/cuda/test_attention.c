@@ -1,5 +1,6 @@
-/* test_attention.c: the GPU's attention, in f32 (the CPU's bits forward) and in bf16 on the tensor cores, and what the
- * engine promises of both: decoding, the packed forward, a response alone or among others give the same bits. */
+/* test_attention.c: the GPU's attention, in f32 (the CPU's bits forward) and in bf16 on the tensor cores, and what
+ * the engine promises of both: decoding, the packed forward, a response alone or among others give the same bits.
+ */
 #include "cuda/cuda_fixture.h"
 
 #define HALF_EPS 0x1p-9 /* half a unit in the last place of bf16 */
@@ -12,18 +13,12 @@ typedef struct group_case {
 
 /* Around tiles of 64 keys, splits of 256, blocks of 64 virtual rows, padded heads of 32, 80 and 128. */
 static const group_case cases[] = {
-    {{4, 2, 16, 0.25f}, 1, 3, {1, 2, 3}},
-    {{2, 1, 32, 0.17677f}, 15, 2, {16, 17}},
-    {{6, 1, 24, 0.2f}, 17, 2, {64, 5}},
-    {{3, 1, 80, 0.1118f}, 63, 3, {63, 1, 7}},
-    {{7, 1, 64, 0.125f}, 64, 2, {65, 2}},
-    {{8, 2, 128, 0.08838f}, 65, 2, {20, 30}},
-    {{2, 2, 34, 0.17f}, 129, 2, {1, 20}},
-    {{2, 1, 128, 0.08838f}, 255, 2, {3, 2}},
-    {{2, 1, 16, 0.25f}, 256, 1, {3}},
-    {{2, 1, 16, 0.25f}, 257, 2, {3, 258}},
-    {{4, 4, 2, 0.7f}, 33, 1, {9}},
-    {{3, 3, 16, 0.25f}, 70, 0, {0}},
+    {{4, 2, 16, 0.25f}, 1, 3, {1, 2, 3}}, {{2, 1, 32, 0.17677f}, 15, 2, {16, 17}},
+    {{6, 1, 24, 0.2f}, 17, 2, {64, 5}},   {{3, 1, 80, 0.1118f}, 63, 3, {63, 1, 7}},
+    {{7, 1, 64, 0.125f}, 64, 2, {65, 2}}, {{8, 2, 128, 0.08838f}, 65, 2, {20, 30}},
+    {{2, 2, 34, 0.17f}, 129, 2, {1, 20}}, {{2, 1, 128, 0.08838f}, 255, 2, {3, 2}},
+    {{2, 1, 16, 0.25f}, 256, 1, {3}},     {{2, 1, 16, 0.25f}, 257, 2, {3, 258}},
+    {{4, 4, 2, 0.7f}, 33, 1, {9}},        {{3, 3, 16, 0.25f}, 70, 0, {0}},
     {{2, 1, 16, 0.25f}, 0, 2, {5, 66}},
 };
 enum { CASES = sizeof cases / sizeof *cases };
@@ -77,7 +72,8 @@ static results on_cpu(const tr_ops *ops, const group_case *c, const group *g, co
                  zeros(g->rows * g->narrow), zeros(g->rows * g->narrow)};
     float *work = buffer(ops->group_attention_work(&c->shape, &g->layout, true));
     ops->group_attention_forward(r.o, r.lse, g->q, g->k, g->v, &c->shape, &g->layout, work);
-    ops->group_attention_backward(r.dq, r.dk, r.dv, dout, r.o, r.lse, g->q, g->k, g->v, &c->shape, &g->layout, work);
+    ops->group_attention_backward(r.dq, r.dk, r.dv, dout, r.o, r.lse, g->q, g->k, g->v, &c->shape, &g->layout,
+                                  work);
     return r;
 }
 
@@ -128,8 +124,9 @@ static void test_f32(void **state)
     }
 }
 
-/* Weights and slopes are rounded to bf16 once, everything else is f32 or exact: |do v| stays below 6 deviations of a
- * sum of head_dim products, sums over queries are bounded by the sum of their weights, which dv gives for do = 1. */
+/* Weights and slopes are rounded to bf16 once, everything else is f32 or exact: |do v| stays below 6 deviations of
+ * a sum of head_dim products, sums over queries are bounded by the sum of their weights, which dv gives for do = 1.
+ */
 static void test_bf16(void **state)
 {
     (void)state;
@@ -185,7 +182,8 @@ static void alone(const tr_ops *ops)
             for (int t = 0; t < 2; t++) {
                 float *to = t ? h.gv : h.gk, *from = t ? g.gv : g.gk;
                 tr_cuda_copy(to, from, (size_t)(c->prompt * g.narrow) * sizeof(float));
-                tr_cuda_copy(to + c->prompt * g.narrow, from + at * g.narrow, (size_t)(n * g.narrow) * sizeof(float));
+                tr_cuda_copy(to + c->prompt * g.narrow, from + at * g.narrow,
+                             (size_t)(n * g.narrow) * sizeof(float));
             }
             results single = run_group(ops, &one, &h, NULL, 0.0f);
             same_bits("prompt", ops->name, single.o, all.o, c->prompt * g.wide);
@@ -195,7 +193,8 @@ static void alone(const tr_ops *ops)
     }
 }
 
-/* All responses advance together, token by token, until the last one ends; neighbours share their prompt's cache. */
+/* All responses advance together, token by token, until the last one ends; neighbours share their prompt's cache.
+ */
 static void decoding(const tr_ops *ops)
 {
     for (int i = 0; i < CASES; i++) {
@@ -218,7 +217,8 @@ static void decoding(const tr_ops *ops)
         ops->kv_write(&kv[6], 0, g.gk, g.gv, c->prompt, &c->shape);
         float *q = on_device(NULL, 5 * g.wide), *o = on_device(NULL, 5 * g.wide);
         float *k = on_device(NULL, 5 * g.narrow), *v = on_device(NULL, 5 * g.narrow);
-        float *work = on_device(NULL, ops->decode_attention_work(&c->shape, 5)), *back = malloc((size_t)(5 * g.wide) * 4);
+        float *work = on_device(NULL, ops->decode_attention_work(&c->shape, 5)),
+              *back = malloc((size_t)(5 * g.wide) * 4);
         for (int64_t token = 0, rows = 1; rows > 0; token++) {
             tr_decode_row what[5];
             int64_t row[5];
@@ -274,8 +274,10 @@ static void test_segments(void **state)
         const bool narrow = i >= 3;
         const tr_ops *ops = table_of(narrow ? TR_BF16 : TR_F32);
         const tr_attention_shape *s = &shapes[i % 3];
-        const int64_t segments = narrow ? 7 : 6, rows = ends[segments], width = s->heads * s->head_dim, stride = 3 * width;
-        float *qkv = filled(rows * stride, 21, 2.0f), *dout = filled(rows * width, 22, 1.0f), *d = zeros(rows * stride);
+        const int64_t segments = narrow ? 7 : 6, rows = ends[segments], width = s->heads * s->head_dim,
+                      stride = 3 * width;
+        float *qkv = filled(rows * stride, 21, 2.0f), *dout = filled(rows * width, 22, 1.0f),
+              *d = zeros(rows * stride);
         if (narrow) {
             rounded(qkv, rows * stride), rounded(dout, rows * width);
         }
@@ -283,14 +285,17 @@ static void test_segments(void **state)
         const tr_ops *host = narrow ? plain : cpu;
         float *work = buffer(host->segment_attention_work(s, ends, segments, true));
         host->segment_attention_forward(o, lse, qkv, qkv + width, qkv + 2 * width, stride, s, ends, segments, work);
-        host->segment_attention_backward(d, d + width, d + 2 * width, dout, o, lse, qkv, qkv + width, qkv + 2 * width,
-                                         stride, s, ends, segments, work);
-        float *gd = on_device(NULL, rows * stride), *go = on_device(NULL, rows * width), *glse = on_device(NULL, rows * s->heads);
+        host->segment_attention_backward(d, d + width, d + 2 * width, dout, o, lse, qkv, qkv + width,
+                                         qkv + 2 * width, stride, s, ends, segments, work);
+        float *gd = on_device(NULL, rows * stride), *go = on_device(NULL, rows * width),
+              *glse = on_device(NULL, rows * s->heads);
         float *gqkv = on_device(qkv, rows * stride), *gdout = on_device(dout, rows * width);
         float *gwork = on_device(NULL, ops->segment_attention_work(s, ends, segments, true));
         tr_cuda_zero(gd, (size_t)(rows * stride) * sizeof *gd);
-        ops->segment_attention_forward(go, glse, gqkv, gqkv + width, gqkv + 2 * width, stride, s, ends, segments, gwork);
-        const double f32 = 2.0 * score_error(s), slope = (double)s->scale * 2.0 * (2.0 * sqrt((double)s->head_dim) + 1.0);
+        ops->segment_attention_forward(go, glse, gqkv, gqkv + width, gqkv + 2 * width, stride, s, ends, segments,
+                                       gwork);
+        const double f32 = 2.0 * score_error(s),
+                     slope = (double)s->scale * 2.0 * (2.0 * sqrt((double)s->head_dim) + 1.0);
         float *seen = from_device(go, rows * width), *seen_lse = from_device(glse, rows * s->heads);
         tr_cuda_write(go, o, (size_t)(rows * width) * sizeof *o);
         tr_cuda_write(glse, lse, (size_t)(rows * s->heads) * sizeof *lse);

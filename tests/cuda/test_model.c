@@ -72,8 +72,12 @@ static input *make_input(const tr_model_config *config)
     need_ok(tr_positions(config, in->ids, PROMPT, grids, 2, (const double[]){0.75, 1.0}, in->positions, NULL, &err),
             &err);
     in->visual = (tr_visual){in->patches, ROWS, grids, 2};
-    in->group = (tr_group){.prompt_ids = in->ids, .positions = in->positions, .prompt = PROMPT,
-                           .visual_tokens = VISUAL, .response_ids = in->responses, .lengths = lengths,
+    in->group = (tr_group){.prompt_ids = in->ids,
+                           .positions = in->positions,
+                           .prompt = PROMPT,
+                           .visual_tokens = VISUAL,
+                           .response_ids = in->responses,
+                           .lengths = lengths,
                            .responses = RESPONSES};
     return in;
 }
@@ -91,7 +95,8 @@ static void decode_all(tr_network *network, const tr_model *model, const input *
     prompt.responses = 0;
     need_ok(tr_network_prefill(network, 0, &prompt, logits, &err), &err);
     for (int64_t r = 0, at = 0; r < RESPONSES; at += lengths[r++]) {
-        model->host_ops->logsoftmax_forward(&s->decoded[at], NULL, NULL, logits, &in->responses[at], 1, VOCAB, 1.0f);
+        model->host_ops->logsoftmax_forward(&s->decoded[at], NULL, NULL, logits, &in->responses[at], 1, VOCAB,
+                                            1.0f);
     }
     for (int64_t token = 1; token < 9; token++) {
         int64_t streams[RESPONSES], slots[RESPONSES], index[RESPONSES], place[RESPONSES], rows = 0;
@@ -118,10 +123,18 @@ static said *run(tr_model *model, input *in, tr_recompute recompute)
     said *s = calloc(1, sizeof *s);
     tr_network *network;
     tr_error err = {0};
-    const tr_network_limits limits = {.patches = ROWS, .largest_grid = 60, .prompt_tokens = PROMPT,
-                                      .response_tokens = TOKENS, .responses = RESPONSES, .targets = TOKENS,
-                                      .train_text = true, .train_vision = true, .decode_rows = RESPONSES,
-                                      .decode_groups = 1, .decode_tokens = 9, .recompute = recompute};
+    const tr_network_limits limits = {.patches = ROWS,
+                                      .largest_grid = 60,
+                                      .prompt_tokens = PROMPT,
+                                      .response_tokens = TOKENS,
+                                      .responses = RESPONSES,
+                                      .targets = TOKENS,
+                                      .train_text = true,
+                                      .train_vision = true,
+                                      .decode_rows = RESPONSES,
+                                      .decode_groups = 1,
+                                      .decode_tokens = 9,
+                                      .recompute = recompute};
     assert_non_null(s);
     need_ok(tr_network_create(model, &limits, &network, &err), &err);
     tr_model_zero_gradients(model);
@@ -318,8 +331,10 @@ static void test_devices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32),         cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

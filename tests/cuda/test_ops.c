@@ -1,11 +1,13 @@
 /* test_ops.c: the GPU's operations but attention. The f32 table gives the CPU's bits in every forward and in every
- * backward whose order is the same; the rest is held against the plain reference. Sizes n - 1, n, n + 1 of tiles. */
+ * backward whose order is the same; the rest is held against the plain reference. Sizes n - 1, n, n + 1 of tiles.
+ */
 #include "cuda/cuda_fixture.h"
 
 static void test_products(void **state)
 {
     (void)state;
-    static const int64_t sizes[][3] = {{1, 1, 1}, {3, 17, 15}, {63, 65, 16}, {64, 64, 17}, {65, 63, 33}, {130, 7, 48}, {2, 129, 40}};
+    static const int64_t sizes[][3] = {{1, 1, 1},    {3, 17, 15},  {63, 65, 16}, {64, 64, 17},
+                                       {65, 63, 33}, {130, 7, 48}, {2, 129, 40}};
     static const tr_dtype dtypes[] = {TR_F32, TR_BF16, TR_F16};
     const tr_ops *ops = table_of(TR_F32), *cpu = cpu_table();
     for (int i = 0; i < 21; i++) {
@@ -30,7 +32,8 @@ static void test_products(void **state)
         ops->linear_backward_weight(gdw, gdbias, gdy, gx, rows, out, in);
         cpu->linear_backward_weight(dw, dbias, dy, x, rows, out, in);
         same_bits("linear dw", ops->name, from_device(gdw, out * in), rows_of_panels(dw, out, in), out * in);
-        close_to("linear dbias", ops->name, from_device(gdbias, out), dbias, out, ((double)rows + 4.0) * EPS * (double)rows);
+        close_to("linear dbias", ops->name, from_device(gdbias, out), dbias, out,
+                 ((double)rows + 4.0) * EPS * (double)rows);
         finish();
     }
 }
@@ -42,9 +45,11 @@ static void test_products_bf16(void **state)
     static const int64_t sizes[][3] = {{1, 16, 8}, {5, 24, 40}, {64, 65, 72}, {130, 40, 64}};
     const tr_ops *ops = table_of(TR_BF16), *plain = &tr_reference_table;
     for (int i = 0; i < 4; i++) {
-        const int64_t rows = sizes[i][0], out = sizes[i][1], in = sizes[i][2], elements = tr_matrix_elements(out, in);
+        const int64_t rows = sizes[i][0], out = sizes[i][1], in = sizes[i][2],
+                      elements = tr_matrix_elements(out, in);
         float *values = filled(out * in, 1, 1.0f), *x = filled(rows * in, 2, 2.0f), *bias = filled(out, 3, 1.0f);
-        float *dy = filled(rows * out, 4, 1.0f), *y = buffer(rows * out), *dx = filled(rows * in, 5, 1.0f), *dw = zeros(elements);
+        float *dy = filled(rows * out, 4, 1.0f), *y = buffer(rows * out), *dx = filled(rows * in, 5, 1.0f),
+              *dw = zeros(elements);
         weight w = make_weight(ops, TR_BF16, out, in, values);
         float *gx = on_device(x, rows * in), *gy = on_device(NULL, rows * out), *gbias = on_device(bias, out);
         float *gdy = on_device(dy, rows * out), *gdx = on_device(dx, rows * in), *gdw = on_device(dw, elements);
@@ -56,8 +61,10 @@ static void test_products_bf16(void **state)
         plain->linear_backward_input(dx, dy, &w.cpu, rows);
         plain->linear_backward_weight(dw, NULL, dy, x, rows, out, in);
         /* exact products, one rounding an addition of values below 2 in, 1 out and 2 rows */
-        close_to("bf16 linear", ops->name, from_device(gy, rows * out), y, rows * out, (double)(in + 2) * EPS * 2.0 * (double)in);
-        close_to("bf16 dx", ops->name, from_device(gdx, rows * in), dx, rows * in, (double)(out + 2) * EPS * (double)out);
+        close_to("bf16 linear", ops->name, from_device(gy, rows * out), y, rows * out,
+                 (double)(in + 2) * EPS * 2.0 * (double)in);
+        close_to("bf16 dx", ops->name, from_device(gdx, rows * in), dx, rows * in,
+                 (double)(out + 2) * EPS * (double)out);
         close_to("bf16 dw", ops->name, from_device(gdw, out * in), rows_of_panels(dw, out, in), out * in,
                  (double)(rows + 2) * EPS * 2.0 * (double)rows);
         /* a row alone has the bits that it has among the others */
@@ -77,7 +84,8 @@ static void test_elements(void **state)
     const tr_ops *ops = table_of(TR_F32), *cpu = cpu_table();
     for (int i = 0; i < 7; i++) {
         const int64_t n = counts[i];
-        float *a = filled(n, 1, 12.0f), *b = filled(n, 2, 2.0f), *d = filled(n, 3, 1.0f), *y = buffer(n), *p = buffer(n), *q = buffer(n);
+        float *a = filled(n, 1, 12.0f), *b = filled(n, 2, 2.0f), *d = filled(n, 3, 1.0f), *y = buffer(n),
+              *p = buffer(n), *q = buffer(n);
         a[0] = i == 0 ? (float)NAN : i == 1 ? INFINITY : i == 2 ? -INFINITY : -0.0f;
         float *ga = on_device(a, n), *gb = on_device(b, n), *gd = on_device(d, n), *gy = on_device(NULL, n);
         float *gp = on_device(a, n), *gq = on_device(b, n);
@@ -126,7 +134,8 @@ static void test_norms(void **state)
     const tr_ops *ops = table_of(TR_F32), *cpu = cpu_table();
     for (int i = 0; i < 36; i++) {
         const int64_t d = widths[i % 6], rows = heights[i / 6], n = rows * d;
-        float *x = filled(n, 1, 2.0f), *w = filled(d, 2, 1.5f), *dy = filled(n, 3, 1.0f), *y = buffer(n), *r = buffer(rows);
+        float *x = filled(n, 1, 2.0f), *w = filled(d, 2, 1.5f), *dy = filled(n, 3, 1.0f), *y = buffer(n),
+              *r = buffer(rows);
         float *dx = filled(n, 4, 1.0f), *dw = filled(d, 5, 1.0f);
         float *gx = on_device(x, n), *gw = on_device(w, d), *gdy = on_device(dy, n), *gy = on_device(NULL, n);
         float *gr = on_device(NULL, rows), *gdx = on_device(dx, n), *gdw = on_device(dw, d);
@@ -190,7 +199,8 @@ static void test_rows(void **state)
         index[i] = (int32_t)order[i];
         ids[i] = i % 7 == 3 ? -1 : (i * 977) % VOCAB;
     }
-    float *x = filled(N * D, 1, 1.0f), *gx = on_device(x, N * D), *gy = on_device(NULL, N * D), *gz = on_device(NULL, N * D);
+    float *x = filled(N * D, 1, 1.0f), *gx = on_device(x, N * D), *gy = on_device(NULL, N * D),
+          *gz = on_device(NULL, N * D);
     ops->rows_gather(gy, gx, index, N, D);
     ops->rows_scatter(gz, gy, index, N, D);
     same_bits("scatter undoes gather", ops->name, from_device(gz, N * D), x, N * D);
@@ -244,8 +254,8 @@ static void test_logsoftmax(void **state)
         cpu->logsoftmax_row(all, z, vocab, t);
         same_bits("log-softmax row", ops->name, from_device(gall, vocab), all, vocab);
         const int with = i % 2;
-        ops->logsoftmax_backward_set(gz, on_device(dlogp, n), with ? on_device(dentropy, n) : NULL, gout[2], gout[1],
-                                     ids, n, vocab, t);
+        ops->logsoftmax_backward_set(gz, on_device(dlogp, n), with ? on_device(dentropy, n) : NULL, gout[2],
+                                     gout[1], ids, n, vocab, t);
         cpu->logsoftmax_backward_set(z, dlogp, with ? dentropy : NULL, out[2], out[1], ids, n, vocab, t);
         same_bits("log-softmax back", ops->name, from_device(gz, n * vocab), z, n * vocab);
         finish();
@@ -312,9 +322,9 @@ static void test_optimiser(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products), cmocka_unit_test(test_products_bf16), cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_norms),    cmocka_unit_test(test_rope),          cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_logsoftmax), cmocka_unit_test(test_head),        cmocka_unit_test(test_optimiser),
+        cmocka_unit_test(test_products),   cmocka_unit_test(test_products_bf16), cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_norms),      cmocka_unit_test(test_rope),          cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_logsoftmax), cmocka_unit_test(test_head),          cmocka_unit_test(test_optimiser),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

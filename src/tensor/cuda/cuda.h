@@ -1,5 +1,5 @@
-/* cuda.h: the GPU's tables of operations. Present in every build; without CUDA, or on a machine without a GPU, asking
- * for one is an error that says what is missing. docs/cuda.md describes the design. */
+/* cuda.h: the GPU's tables of operations. Present in every build; without CUDA, or on a machine without a GPU,
+ * asking for one is an error that says what is missing. docs/cuda.md describes the design. */
 #ifndef TR_TENSOR_CUDA_CUDA_H
 #define TR_TENSOR_CUDA_CUDA_H
 
@@ -19,8 +19,8 @@ typedef struct tr_cuda_info {
 void tr_cuda_describe(tr_cuda_info *info);
 
 /* The table for GPU `index`: dtype TR_F32 (fused multiply-adds in the CPU's order, the CPU's bits in every forward
- * operation) or TR_BF16 (products and attention on the tensor cores for weights stored as bf16). The first call opens
- * the device; another index later is an error. TR_UNSUPPORTED names what is missing. */
+ * operation) or TR_BF16 (products and attention on the tensor cores for weights stored as bf16). The first call
+ * opens the device; another index later is an error. TR_UNSUPPORTED names what is missing. */
 tr_status tr_ops_cuda(int index, tr_dtype dtype, const tr_ops **ops, tr_error *err);
 
 /* Bytes of device memory that are free and that there are. */

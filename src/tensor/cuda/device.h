@@ -1,6 +1,7 @@
 /* device.h: what the table of operations needs of a device: memory, copies, working memory, bf16 products. gpu.c
- * gives it on a GPU, emulate.c in the tests. One device per process (several GPUs are several processes), one stream;
- * functions that return nothing remember their first error, which tr_cuda_check tells. Internal to tensor/cuda. */
+ * gives it on a GPU, emulate.c in the tests. One device per process (several GPUs are several processes), one
+ * stream; functions that return nothing remember their first error, which tr_cuda_check tells. Internal to
+ * tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_DEVICE_H
 #define TR_TENSOR_CUDA_DEVICE_H
 
@@ -12,20 +13,21 @@ void tr_cuda_give(void *memory);
 
 void tr_cuda_zero(void *to, size_t bytes);
 void tr_cuda_copy(void *to, const void *from, size_t bytes);
-void tr_cuda_write(void *to, const void *host, size_t bytes); /* host may be used again when it returns */
+void tr_cuda_write(void *to, const void *host, size_t bytes);  /* host may be used again when it returns */
 void tr_cuda_read(void *host, const void *from, size_t bytes); /* waits until it is there */
 tr_status tr_cuda_check(tr_error *err);                        /* waits for all that was launched */
 
 /* A copy of a small host array for the kernels launched next; valid for these only. NULL when it failed. */
 void *tr_cuda_stage(const void *host, size_t bytes);
 
-/* Working memory of the operation that asks, until the next operation: one block of at least `bytes`. It grows when a
- * larger shape comes than any before; NULL when memory is out (remembered as an error). */
+/* Working memory of the operation that asks, until the next operation: one block of at least `bytes`. It grows when
+ * a larger shape comes than any before; NULL when memory is out (remembered as an error). */
 void *tr_cuda_scratch(size_t bytes);
 
 /* The three products of a linear layer with bf16 operands and f32 sums and results:
- * forward: c[rows, out] = a[rows, in] b[out, in]^T + bias (may be NULL); input: c[rows, in] += a[rows, out] b[out, in];
- * weight: c[out, in] += a[rows, out]^T b[rows, in]. A row of the forward has the same bits whatever `rows` is. */
+ * forward: c[rows, out] = a[rows, in] b[out, in]^T + bias (may be NULL); input: c[rows, in] += a[rows, out] b[out,
+ * in]; weight: c[out, in] += a[rows, out]^T b[rows, in]. A row of the forward has the same bits whatever `rows` is.
+ */
 typedef enum tr_cuda_form { TR_CUDA_FORWARD, TR_CUDA_INPUT, TR_CUDA_WEIGHT } tr_cuda_form;
 void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
                           int64_t rows, int64_t out, int64_t in);

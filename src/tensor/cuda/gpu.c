@@ -1,8 +1,8 @@
 /* gpu.c: the device behind the table: one GPU, one stream, its memory, copies and errors.
  *
- * The runtime is linked statically and finds the driver when it is first used, so a program without a GPU starts and
- * says what is missing. Small arrays travel through a ring of pinned memory: a launch reads what was staged for it, and
- * the ring waits for the stream when it comes round. Nothing here waits otherwise, but read and check. */
+ * The runtime is linked statically and finds the driver when it is first used, so a program without a GPU starts
+ * and says what is missing. Small arrays travel through a ring of pinned memory: a launch reads what was staged for
+ * it, and the ring waits for the stream when it comes round. Nothing here waits otherwise, but read and check. */
 #include "tensor/cuda/gpu.h"
 #include "tensor/cuda/products.h"
 #include "tensor/cuda/table.h"
@@ -53,8 +53,9 @@ bool tr_gpu_launchable(const char *kernel, int64_t x, int64_t y, int64_t z)
 {
     if (x > INT32_MAX || y > 65535 || z > 65535) {
         char message[200];
-        snprintf(message, sizeof message, "kernel %s: a grid of %lld x %lld x %lld blocks is beyond the device's limits",
-                 kernel, (long long)x, (long long)y, (long long)z);
+        snprintf(message, sizeof message,
+                 "kernel %s: a grid of %lld x %lld x %lld blocks is beyond the device's limits", kernel,
+                 (long long)x, (long long)y, (long long)z);
         tr_cuda_remember(message);
         return false;
     }
@@ -99,10 +100,10 @@ static tr_status opened(int index, tr_error *err)
 {
     tr_cuda_info info;
     if (gpu.open) {
-        return index == gpu.index ? TR_OK
-                                  : tr_fail(err, TR_UNSUPPORTED, "device",
-                                            "cuda:%d: this process uses cuda:%d already; a process has one GPU", index,
-                                            gpu.index);
+        return index == gpu.index
+                   ? TR_OK
+                   : tr_fail(err, TR_UNSUPPORTED, "device",
+                             "cuda:%d: this process uses cuda:%d already; a process has one GPU", index, gpu.index);
     }
     tr_cuda_describe(&info);
     if (info.missing) {
@@ -144,7 +145,8 @@ tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *er
     cudaError_t status = cudaMemGetInfo(&available, &all);
     *free_bytes = available;
     *all_bytes = all;
-    return status ? tr_fail(err, TR_UNSUPPORTED, "device", "the GPU's memory: %s", cudaGetErrorString(status)) : TR_OK;
+    return status ? tr_fail(err, TR_UNSUPPORTED, "device", "the GPU's memory: %s", cudaGetErrorString(status))
+                  : TR_OK;
 }
 
 /* ---- memory ---- */
@@ -157,11 +159,11 @@ tr_status tr_cuda_take(void **memory, size_t bytes, bool zero, tr_error *err)
         cudaGetLastError();
         *memory = NULL;
         tr_cuda_memory(&available, &all, NULL);
-        return tr_fail(err, TR_MEMORY, "device",
-                       "%.2f GiB of GPU memory cannot be had: %.2f of %.2f GiB are free (%s); tempr1 model plan CONFIG "
-                       "says what a run needs",
-                       (double)bytes / 0x1p30, (double)available / 0x1p30, (double)all / 0x1p30,
-                       cudaGetErrorString(status));
+        return tr_fail(
+            err, TR_MEMORY, "device",
+            "%.2f GiB of GPU memory cannot be had: %.2f of %.2f GiB are free (%s); tempr1 model plan CONFIG "
+            "says what a run needs",
+            (double)bytes / 0x1p30, (double)available / 0x1p30, (double)all / 0x1p30, cudaGetErrorString(status));
     }
     if (zero) {
         tr_cuda_zero(*memory, bytes);
@@ -228,8 +230,9 @@ void *tr_cuda_stage(const void *host, size_t bytes)
     char *from = gpu.ring + gpu.ring_used, *to = gpu.device_ring + gpu.ring_used;
     gpu.ring_used += need;
     memcpy(from, host, bytes);
-    return fine(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu.stream), "arguments of a kernel") ? to
-                                                                                                               : NULL;
+    return fine(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu.stream), "arguments of a kernel")
+               ? to
+               : NULL;
 }
 
 void *tr_cuda_scratch(size_t bytes)

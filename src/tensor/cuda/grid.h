@@ -1,13 +1,13 @@
 /* grid.h: the language that the GPU's kernels are written in, compiled twice: by nvcc for the device and by the C
  * compiler for the tests.
  *
- * A kernel is one function per block: NAME_block(arguments, x, y, z, shared), with the block's indices and its shared
- * memory. Work of the threads stands inside THREADS(t, count) { ... }: on the device thread t runs it once, in the
- * emulation a loop runs it for every t. Between two such regions stands SYNC(), so that no thread reads what another
- * one has yet to write. What a thread keeps from one region to the next is PRIVATE(type, name, count), read as
- * name[OWN(t)][i]. Code outside the regions is the same for all threads of the block. The collective operations of a
- * warp (matrix products on tensor cores, loads of fragments, exchanges between lanes) stand outside of regions and
- * work on PRIVATE arrays; their emulation follows the layouts of the PTX manual.
+ * A kernel is one function per block: NAME_block(arguments, x, y, z, shared), with the block's indices and its
+ * shared memory. Work of the threads stands inside THREADS(t, count) { ... }: on the device thread t runs it once,
+ * in the emulation a loop runs it for every t. Between two such regions stands SYNC(), so that no thread reads what
+ * another one has yet to write. What a thread keeps from one region to the next is PRIVATE(type, name, count), read
+ * as name[OWN(t)][i]. Code outside the regions is the same for all threads of the block. The collective operations
+ * of a warp (matrix products on tensor cores, loads of fragments, exchanges between lanes) stand outside of regions
+ * and work on PRIVATE arrays; their emulation follows the layouts of the PTX manual.
  *
  * Never here: float atomics, contraction (fma is written where it is meant; nvcc runs with -fmad=false), functions
  * of a library whose bits we do not know. So a kernel gives the same bits on the device and in the emulation, the

@@ -1,12 +1,12 @@
 /* kernel_attention.h: what the attention kernels share, and attention in f32, forward and backward.
  *
  * Rows fall into spans (span 0 is a group's prompt, span r + 1 its response r; or one span a vision segment). A row
- * sees a prefix of its own span, and a response's row the whole prompt before that. "Virtual" rows are query rows of
- * one head; those of the heads that share keys are numbered together, the head fastest.
+ * sees a prefix of its own span, and a response's row the whole prompt before that. "Virtual" rows are query rows
+ * of one head; those of the heads that share keys are numbered together, the head fastest.
  *
  * The f32 forward has the CPU's order (tensor/cpu/attention.h): scores along head_dim, key tiles of 64 from each
- * span's first key, sums in sixteen lanes. One virtual row a block: made to be right, not to be fast; the bf16 kernels
- * are in kernel_attention_mma.h. Internal to tensor/cuda. */
+ * span's first key, sums in sixteen lanes. One virtual row a block: made to be right, not to be fast; the bf16
+ * kernels are in kernel_attention_mma.h. Internal to tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_KERNEL_ATTENTION_H
 #define TR_TENSOR_CUDA_KERNEL_ATTENTION_H
 
@@ -14,14 +14,14 @@
 
 enum { HEAD_DIM_MAX = 256, ATTEND_THREADS = 64, ATTEND_KEYS = 64, ATTEND_EACH = HEAD_DIM_MAX / ATTEND_THREADS };
 
-/* Tensors of a packed call. start[spans + 1]: first rows of the spans. prompt: tokens of span 0 that the others see;
- * -1: vision, where every row sees its whole span and no other. */
+/* Tensors of a packed call. start[spans + 1]: first rows of the spans. prompt: tokens of span 0 that the others
+ * see; -1: vision, where every row sees its whole span and no other. */
 typedef struct attention_args {
     float *o, *lse; /* [rows] at o_stride; [heads][rows] or NULL */
     const float *q, *k, *v;
-    float *dq, *dk, *dv; /* strides as q, k, v */
-    const float *dout;   /* as o */
-    float *delta;        /* [heads][rows]: sum(do o) */
+    float *dq, *dk, *dv;    /* strides as q, k, v */
+    const float *dout;      /* as o */
+    float *delta;           /* [heads][rows]: sum(do o) */
     float *part_k, *part_v; /* [chunks][rows][kv_heads * head_dim] of the bf16 backward */
     const int32_t *start;
     const int32_t *tile_span, *tile_first; /* tiles of virtual rows or of keys: span and first of it */
@@ -71,7 +71,8 @@ typedef struct attend_state {
 
 TR_DEVICE void attend_start(attend_state *r, attend_shared *s, const float *q, int64_t head_dim)
 {
-    THREADS(t, ATTEND_THREADS) {
+    THREADS(t, ATTEND_THREADS)
+    {
         for (int i = 0; i < ATTEND_EACH; i++) {
             r->o[OWN(t)][i] = 0.0f;
         }
@@ -92,7 +93,8 @@ TR_DEVICE void attend_keys(attend_state *r, attend_shared *s, const float *k, co
 {
     for (int64_t first = 0; first < seen; first += ATTEND_KEYS) {
         const int keys = (int)cu_min64(ATTEND_KEYS, seen - first);
-        THREADS(t, ATTEND_THREADS) {
+        THREADS(t, ATTEND_THREADS)
+        {
             float x = -cu_infinity();
             if (t < keys) {
                 const float *key = k + (first + t) * stride;
@@ -105,7 +107,8 @@ TR_DEVICE void attend_keys(attend_state *r, attend_shared *s, const float *k, co
             s->score[t] = x;
         }
         SYNC();
-        THREADS(t, ATTEND_THREADS) {
+        THREADS(t, ATTEND_THREADS)
+        {
             float top = r->largest[OWN(t)][0], mine = s->score[t];
             for (int j = 0; j < ATTEND_KEYS; j++) {
                 top = s->score[j] > top ? s->score[j] : top;
@@ -119,7 +122,8 @@ TR_DEVICE void attend_keys(attend_state *r, attend_shared *s, const float *k, co
             s->slope[t] = cu_exp(mine - top);
         }
         SYNC();
-        THREADS(t, ATTEND_THREADS) {
+        THREADS(t, ATTEND_THREADS)
+        {
             if (t < LANES) {
                 float total = 0.0f;
                 for (int j = t; j < ATTEND_KEYS; j += LANES) {
@@ -145,7 +149,8 @@ TR_DEVICE void attend_keys(attend_state *r, attend_shared *s, const float *k, co
 /* o / sum, where adding 0 turns -0 into 0, and the log-sum-exp. */
 TR_DEVICE void attend_finish(attend_state *r, const attend_shared *s, float *o, float *lse, int64_t head_dim)
 {
-    THREADS(t, ATTEND_THREADS) {
+    THREADS(t, ATTEND_THREADS)
+    {
         const float sum = cu_lanes_sum(s->lane);
         for (int i = 0; i < ATTEND_EACH; i++) {
             const int64_t d = t + (int64_t)i * ATTEND_THREADS;
@@ -200,8 +205,8 @@ TR_DEVICE void decode_block(const decode_args *a, int x, int y, int z, void *mem
         const int64_t seen = part ? a->response_seen[x] : a->prompt_seen[x];
         if (cache >= 0) {
             const int64_t from = kv_head * a->capacity[cache] * hd;
-            attend_keys(&r, s, (const float *)a->keys[cache] + from, (const float *)a->values[cache] + from, hd, seen,
-                        hd, a->scale);
+            attend_keys(&r, s, (const float *)a->keys[cache] + from, (const float *)a->values[cache] + from, hd,
+                        seen, hd, a->scale);
         }
     }
     attend_finish(&r, s, a->o + at, 0, hd);
@@ -215,7 +220,8 @@ TR_DEVICE void delta_block(const attention_args *a, int x, int y, int z, void *m
     (void)y, (void)z;
     norm_shared *s = (norm_shared *)memory;
     const int64_t hd = a->head_dim, count = a->rows * a->heads;
-    THREADS(t, NORM_THREADS) {
+    THREADS(t, NORM_THREADS)
+    {
         const int64_t i = (int64_t)x * NORM_ROWS + t / LANES;
         const int64_t at = i / a->heads * a->o_stride + i % a->heads * hd;
         float sum = 0.0f;
@@ -225,7 +231,8 @@ TR_DEVICE void delta_block(const attention_args *a, int x, int y, int z, void *m
         s->lane[t] = sum;
     }
     SYNC();
-    THREADS(t, NORM_THREADS) {
+    THREADS(t, NORM_THREADS)
+    {
         const int64_t i = (int64_t)x * NORM_ROWS + t / LANES;
         if (i < count && t % LANES == 0) {
             a->delta[i % a->heads * a->rows + i / a->heads] = cu_lanes_sum(s->lane + t);
@@ -255,7 +262,8 @@ TR_DEVICE void attend_query_block(const attention_args *a, int x, int y, int z, 
     const int span = attention_span(a, row);
     const float lse = a->lse[y * a->rows + row], delta = a->delta[y * a->rows + row];
     PRIVATE(float, sum, ATTEND_EACH);
-    THREADS(t, ATTEND_THREADS) {
+    THREADS(t, ATTEND_THREADS)
+    {
         for (int i = 0; i < ATTEND_EACH; i++) {
             sum[OWN(t)][i] = 0.0f;
         }
@@ -270,7 +278,8 @@ TR_DEVICE void attend_query_block(const attention_args *a, int x, int y, int z, 
         const int64_t from = part ? a->start[span] * a->kv_stride + kv_at : kv_at;
         for (int64_t first = 0; first < seen; first += ATTEND_KEYS) {
             const int keys = (int)cu_min64(ATTEND_KEYS, seen - first);
-            THREADS(t, ATTEND_THREADS) {
+            THREADS(t, ATTEND_THREADS)
+            {
                 const int64_t at = from + (first + t) * a->kv_stride;
                 float weight = 0.0f, slope = 0.0f;
                 if (t < keys) {
@@ -279,7 +288,8 @@ TR_DEVICE void attend_query_block(const attention_args *a, int x, int y, int z, 
                 s->slope[t] = slope;
             }
             SYNC();
-            THREADS(t, ATTEND_THREADS) {
+            THREADS(t, ATTEND_THREADS)
+            {
                 for (int i = 0; i < ATTEND_EACH; i++) {
                     const int64_t d = t + (int64_t)i * ATTEND_THREADS;
                     for (int j = 0; d < hd && j < keys; j++) {
@@ -291,7 +301,8 @@ TR_DEVICE void attend_query_block(const attention_args *a, int x, int y, int z, 
             SYNC();
         }
     }
-    THREADS(t, ATTEND_THREADS) {
+    THREADS(t, ATTEND_THREADS)
+    {
         for (int i = 0; i < ATTEND_EACH; i++) {
             const int64_t d = t + (int64_t)i * ATTEND_THREADS;
             if (d < hd) {
@@ -301,8 +312,8 @@ TR_DEVICE void attend_query_block(const attention_args *a, int x, int y, int z, 
     }
 }
 
-/* The rows that see key `row` of a span: from itself (vision: from the span's first) to the span's end; a prompt key
- * is seen by all responses too, whose rows follow the prompt's. */
+/* The rows that see key `row` of a span: from itself (vision: from the span's first) to the span's end; a prompt
+ * key is seen by all responses too, whose rows follow the prompt's. */
 TR_DEVICE void attention_readers(const attention_args *a, int span, int64_t row, int64_t *first, int64_t *last)
 {
     *first = a->prompt < 0 ? a->start[span] : row;
@@ -319,7 +330,8 @@ TR_DEVICE void attend_key_block(const attention_args *a, int x, int y, int z, vo
     attention_readers(a, attention_span(a, row), row, &begin, &end);
     PRIVATE(float, dk, ATTEND_EACH);
     PRIVATE(float, dv, ATTEND_EACH);
-    THREADS(t, ATTEND_THREADS) {
+    THREADS(t, ATTEND_THREADS)
+    {
         for (int i = 0; i < ATTEND_EACH; i++) {
             dk[OWN(t)][i] = 0.0f;
             dv[OWN(t)][i] = 0.0f;
@@ -332,7 +344,8 @@ TR_DEVICE void attend_key_block(const attention_args *a, int x, int y, int z, vo
     SYNC();
     for (int64_t first = begin * group; first < end * group; first += ATTEND_KEYS) {
         const int queries = (int)cu_min64(ATTEND_KEYS, end * group - first);
-        THREADS(t, ATTEND_THREADS) {
+        THREADS(t, ATTEND_THREADS)
+        {
             const int64_t i = (first + t) / group, head = y * group + (first + t) % group;
             if (t < queries) {
                 attend_pair(&s->score[t], &s->slope[t], a->q + i * a->q_stride + head * hd,
@@ -341,7 +354,8 @@ TR_DEVICE void attend_key_block(const attention_args *a, int x, int y, int z, vo
             }
         }
         SYNC();
-        THREADS(t, ATTEND_THREADS) {
+        THREADS(t, ATTEND_THREADS)
+        {
             for (int e = 0; e < ATTEND_EACH; e++) {
                 const int64_t d = t + (int64_t)e * ATTEND_THREADS;
                 for (int j = 0; d < hd && j < queries; j++) {
@@ -354,7 +368,8 @@ TR_DEVICE void attend_key_block(const attention_args *a, int x, int y, int z, vo
         }
         SYNC();
     }
-    THREADS(t, ATTEND_THREADS) {
+    THREADS(t, ATTEND_THREADS)
+    {
         for (int i = 0; i < ATTEND_EACH; i++) {
             const int64_t d = t + (int64_t)i * ATTEND_THREADS;
             if (d < hd) {

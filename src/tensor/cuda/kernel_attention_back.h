@@ -1,9 +1,9 @@
 /* kernel_attention_back.h: attention in bf16 on the tensor cores, backward.
  *
  * P = exp(scale q k - lse) is computed again, twice: for dQ by blocks of 64 virtual rows that walk the keys, for dK
- * and dV by blocks of 64 keys that walk the virtual rows which see them. No sum is shared between blocks: the rows of
- * a key tile are cut into chunks of virtual rows, each chunk writes its own part, and parts_block adds them
- * in order. P and dS are rounded to bf16 before the second product, as the weights of the forward are. Internal to
+ * and dV by blocks of 64 keys that walk the virtual rows which see them. No sum is shared between blocks: the rows
+ * of a key tile are cut into chunks of virtual rows, each chunk writes its own part, and parts_block adds them in
+ * order. P and dS are rounded to bf16 before the second product, as the weights of the forward are. Internal to
  * tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_KERNEL_ATTENTION_BACK_H
 #define TR_TENSOR_CUDA_KERNEL_ATTENTION_BACK_H
@@ -42,7 +42,8 @@ typedef struct back_rows {
 /* c[16 rows a warp][n columns] += a b^T over `side`, b's rows in shared memory: c has n / 2 floats a thread. */
 TR_DEVICE void back_product(float *c, const uint32_t *a, const tr_half16 *b, back_rows *r, const int n0, int d)
 {
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         r->at[OWN(t)][0] = mma_across(b, t, n0, d);
     }
     warp_load(&r->b[0][0], 4, &r->at[0][0], 1, 0, MMA_WARPS);
@@ -55,7 +56,8 @@ TR_DEVICE void back_add(float *sum, float (*x)[BACK_TILE / 2], const tr_half16 *
 {
     UNROLL
     for (int n = 0; n < BACK_TILE; n += 16) {
-        THREADS(t, MMA_THREADS) {
+        THREADS(t, MMA_THREADS)
+        {
             const float *p = &x[OWN(t)][n / 2];
             r->a[OWN(t)][0] = cu_pack_bf16(p[0], p[1]);
             r->a[OWN(t)][1] = cu_pack_bf16(p[2], p[3]);
@@ -64,7 +66,8 @@ TR_DEVICE void back_add(float *sum, float (*x)[BACK_TILE / 2], const tr_half16 *
         }
         UNROLL
         for (int d = 0; d < side; d += 16) {
-            THREADS(t, MMA_THREADS) {
+            THREADS(t, MMA_THREADS)
+            {
                 r->at[OWN(t)][0] = mma_along(b, t, d, n);
             }
             warp_load(&r->b[0][0], 4, &r->at[0][0], 1, 1, MMA_WARPS);
@@ -76,7 +79,8 @@ TR_DEVICE void back_add(float *sum, float (*x)[BACK_TILE / 2], const tr_half16 *
 
 TR_DEVICE void back_clear(back_rows *r)
 {
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < BACK_TILE / 2; i++) {
             r->score[OWN(t)][i] = 0.0f;
@@ -103,7 +107,8 @@ TR_DEVICE void back_query_span(back_rows *r, back_shared *s, const float *k, con
                 back_product(&r->slope[0][n / 2], &r->dout[0][d / 4], s->v, r, n, d);
             }
         }
-        THREADS(t, MMA_THREADS) {
+        THREADS(t, MMA_THREADS)
+        {
             UNROLL
             for (int i = 0; i < BACK_TILE / 2; i++) {
                 const int e = i % 4 / 2;
@@ -132,7 +137,8 @@ TR_DEVICE void back_query_block(const attention_args *a, int x, int y, int z, vo
     SYNC();
     mma_operand(&r.q[0][0], MMA_SIDE_MAX / 4, s->k, &r.at[0][0], side, MMA_WARPS);
     mma_operand(&r.dout[0][0], MMA_SIDE_MAX / 4, s->v, &r.at[0][0], side, MMA_WARPS);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < side / 2; i++) {
             r.first[OWN(t)][i] = 0.0f;
@@ -146,7 +152,8 @@ TR_DEVICE void back_query_block(const attention_args *a, int x, int y, int z, vo
         }
     }
     back_query_span(&r, s, a->k + y * hd, a->v + y * hd, before, a->kv_stride, hd, a->scale, side);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < 2; i++) {
             const int64_t v = first + mma_row(t, i * 2);
@@ -156,7 +163,8 @@ TR_DEVICE void back_query_block(const attention_args *a, int x, int y, int z, vo
     const int64_t own = row0 * a->kv_stride + y * hd;
     back_query_span(&r, s, a->k + own, a->v + own, attention_seen(a, span, last_row), a->kv_stride, hd, a->scale,
                     side);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int e = 0; e < side / 2; e++) {
             const int64_t v = first + mma_row(t, e % 4), d = e / 4 * 8 + mma_column(t, e % 4);
@@ -173,13 +181,15 @@ TR_DEVICE void back_key_slopes(back_rows *r, const back_shared *s, const attenti
                                int64_t first, int64_t end)
 {
     const int64_t group = a->heads / a->kv_heads, span_row = a->start[span], span_end = a->start[span + 1];
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < BACK_TILE / 2; i++) {
             const int column = i / 4 * 8 + mma_column(t, i % 4);
             const int64_t key = key0 + mma_row(t, i % 4), row = (first + column) / group;
             const int causal = a->prompt >= 0 && row < span_end; /* a response sees all of the prompt */
-            const int sees = first + column < end && key < span_end - span_row && (!causal || key <= row - span_row);
+            const int sees =
+                first + column < end && key < span_end - span_row && (!causal || key <= row - span_row);
             const float x = cu_fma(r->score[OWN(t)][i], a->scale, -s->lse[column]);
             const float p = cu_exp(sees ? x : -cu_infinity());
             r->score[OWN(t)][i] = p;
@@ -202,7 +212,8 @@ TR_DEVICE void back_key_block(const attention_args *a, int x, int y, int z, void
     back_rows r;
     mma_load_keys(s->k, a->k + from, 0, key0, count - key0, a->kv_stride, MMA_KEYS, hd, side);
     mma_load_keys(s->v, a->v + from, 0, key0, count - key0, a->kv_stride, MMA_KEYS, hd, side);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < side / 2; i++) {
             r.first[OWN(t)][i] = 0.0f;
@@ -213,7 +224,8 @@ TR_DEVICE void back_key_block(const attention_args *a, int x, int y, int z, void
         SYNC();
         mma_load_rows(s->q, a->q, 0, first, last, BACK_TILE, y * group, group, a->q_stride, hd, side);
         mma_load_rows(s->dout, a->dout, 0, first, last, BACK_TILE, y * group, group, a->o_stride, hd, side);
-        THREADS(t, MMA_THREADS) {
+        THREADS(t, MMA_THREADS)
+        {
             if (t < BACK_TILE) {
                 const int64_t v = first + t, at = (y * group + v % group) * a->rows + v / group;
                 s->lse[t] = v < last ? a->lse[at] : 0.0f;
@@ -224,11 +236,13 @@ TR_DEVICE void back_key_block(const attention_args *a, int x, int y, int z, void
         back_clear(&r);
         UNROLL
         for (int d = 0; d < side; d += 16) { /* the keys' operands are loaded again: registers are short */
-            THREADS(t, MMA_THREADS) {
+            THREADS(t, MMA_THREADS)
+            {
                 r.at[OWN(t)][0] = s->k + (t / 32 * 16 + t % 16) * MMA_PITCH + d + t % 32 / 16 * 8;
             }
             warp_load(&r.q[0][0], MMA_SIDE_MAX / 4, &r.at[0][0], 1, 0, MMA_WARPS);
-            THREADS(t, MMA_THREADS) {
+            THREADS(t, MMA_THREADS)
+            {
                 r.at[OWN(t)][0] = s->v + (t / 32 * 16 + t % 16) * MMA_PITCH + d + t % 32 / 16 * 8;
             }
             warp_load(&r.dout[0][0], MMA_SIDE_MAX / 4, &r.at[0][0], 1, 0, MMA_WARPS);
@@ -242,7 +256,8 @@ TR_DEVICE void back_key_block(const attention_args *a, int x, int y, int z, void
         back_add(&r.first[0][0], r.slope, s->q, &r, side);
         back_add(&r.second[0][0], r.score, s->dout, &r, side);
     }
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int e = 0; e < side / 2; e++) {
             const int64_t key = key0 + mma_row(t, e % 4), d = e / 4 * 8 + mma_column(t, e % 4);

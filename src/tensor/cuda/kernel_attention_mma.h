@@ -1,12 +1,12 @@
 /* kernel_attention_mma.h: attention in bf16 on the tensor cores, forward: packed groups, segments and decoding.
  *
- * A block holds 64 virtual rows (four warps of 16) and walks the keys in tiles of 64. q, k and v are rounded to bf16
- * when they are loaded (the KV cache keeps them so), scores and sums are f32, weights are rounded to bf16 before the
- * second product. The order of one row's numbers: keys of a span in splits of SPLIT, each with its own running
- * maximum from its first key; the splits of the prompt, then those of the row's own span, are joined one after the
- * other. The packed forward joins in registers, decoding writes each split's share and joins in a second kernel: the
- * same operations in the same order, so the same bits, whatever rows share a tile. A tile or split without visible
- * keys changes nothing: its weights are 0 and its factor is exp(0) = 1.
+ * A block holds 64 virtual rows (four warps of 16) and walks the keys in tiles of 64. q, k and v are rounded to
+ * bf16 when they are loaded (the KV cache keeps them so), scores and sums are f32, weights are rounded to bf16
+ * before the second product. The order of one row's numbers: keys of a span in splits of SPLIT, each with its own
+ * running maximum from its first key; the splits of the prompt, then those of the row's own span, are joined one
+ * after the other. The packed forward joins in registers, decoding writes each split's share and joins in a second
+ * kernel: the same operations in the same order, so the same bits, whatever rows share a tile. A tile or split
+ * without visible keys changes nothing: its weights are 0 and its factor is exp(0) = 1.
  *
  * SIDE is head_dim padded to 32, 80 or 128; the padding is zeros. Internal to tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_KERNEL_ATTENTION_MMA_H
@@ -30,8 +30,8 @@ typedef struct mma_shared {
     ALIGNED16 tr_half16 v[MMA_KEYS * MMA_PITCH];
 } mma_shared;
 
-/* What the threads of a block hold: the queries as operand A; scores of a tile; output, maximum and sum of the split
- * and of the whole; keys that the two rows of a thread (g and g + 8 of its warp) see of the current span. */
+/* What the threads of a block hold: the queries as operand A; scores of a tile; output, maximum and sum of the
+ * split and of the whole; keys that the two rows of a thread (g and g + 8 of its warp) see of the current span. */
 typedef struct mma_rows {
     PRIVATE(uint32_t, q, MMA_SIDE_MAX / 16 * 4);
     PRIVATE(float, score, MMA_KEYS / 2);
@@ -79,10 +79,11 @@ TR_DEVICE void mma_put(tr_half16 *to, const void *from, int bf16, int64_t at, in
 }
 
 /* `rows` rows of a tile from keys [first, first + count) at a stride; the others are zero. */
-TR_DEVICE void mma_load_keys(tr_half16 *to, const void *from, int bf16, int64_t first, int64_t count, int64_t stride,
-                             int rows, int64_t head_dim, const int side)
+TR_DEVICE void mma_load_keys(tr_half16 *to, const void *from, int bf16, int64_t first, int64_t count,
+                             int64_t stride, int rows, int64_t head_dim, const int side)
 {
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         for (int e = t; e < rows * side / 4; e += MMA_THREADS) {
             const int r = e / (side / 4), d = e % (side / 4) * 4;
             mma_put(to + r * MMA_PITCH + d, from, bf16, (first + r) * stride, d, head_dim, r < count);
@@ -90,12 +91,13 @@ TR_DEVICE void mma_load_keys(tr_half16 *to, const void *from, int bf16, int64_t 
     }
 }
 
-/* Virtual rows [first, first + rows) of x, where row `row0` is the first and `group` heads from head0 on share keys;
- * those at or beyond `end` are zero. */
+/* Virtual rows [first, first + rows) of x, where row `row0` is the first and `group` heads from head0 on share
+ * keys; those at or beyond `end` are zero. */
 TR_DEVICE void mma_load_rows(tr_half16 *to, const float *x, int64_t row0, int64_t first, int64_t end, int rows,
                              int64_t head0, int64_t group, int64_t stride, int64_t head_dim, const int side)
 {
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         for (int e = t; e < rows * side / 4; e += MMA_THREADS) {
             const int r = e / (side / 4), d = e % (side / 4) * 4;
             const int64_t v = first + r, at = (row0 + v / group) * stride + (head0 + v % group) * head_dim;
@@ -110,7 +112,8 @@ TR_DEVICE void mma_operand(uint32_t *to, int pitch, const tr_half16 *from, const
 {
     UNROLL
     for (int k = 0; k < side; k += 16) {
-        THREADS(t, MMA_THREADS) {
+        THREADS(t, MMA_THREADS)
+        {
             const int lane = t % 32;
             at[OWN(t)] = from + (t / 32 * 16 + lane % 16) * MMA_PITCH + k + lane / 16 * 8;
         }
@@ -133,7 +136,8 @@ TR_DEVICE const tr_half16 *mma_along(const tr_half16 *from, int t, int n0, int k
 
 TR_DEVICE void mma_split_start(mma_rows *r, const int side)
 {
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < side / 2; i++) {
             r->o[OWN(t)][i] = 0.0f;
@@ -149,7 +153,8 @@ TR_DEVICE void mma_split_start(mma_rows *r, const int side)
 /* Weights of a tile from its scores: keys [first, first + MMA_KEYS) of the span. */
 TR_DEVICE void mma_softmax(mma_rows *r, int64_t first, float scale, const int side)
 {
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         float top[2] = {-cu_infinity(), -cu_infinity()};
         UNROLL
         for (int i = 0; i < MMA_KEYS / 2; i++) {
@@ -164,7 +169,8 @@ TR_DEVICE void mma_softmax(mma_rows *r, int64_t first, float scale, const int si
     }
     quad_largest(&r->top[0][0], 2, MMA_THREADS);
     quad_largest(&r->top[0][1], 2, MMA_THREADS);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         float decay[2], base[2], part[2] = {0.0f, 0.0f};
         UNROLL
         for (int i = 0; i < 2; i++) {
@@ -199,7 +205,8 @@ TR_DEVICE void mma_tile(mma_rows *r, mma_shared *s, const void *k, const void *v
     mma_load_keys(s->k, k, bf16, first, count - first, stride, MMA_KEYS, head_dim, side);
     mma_load_keys(s->v, v, bf16, first, count - first, stride, MMA_KEYS, head_dim, side);
     SYNC();
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < MMA_KEYS / 2; i++) {
             r->score[OWN(t)][i] = 0.0f;
@@ -209,11 +216,13 @@ TR_DEVICE void mma_tile(mma_rows *r, mma_shared *s, const void *k, const void *v
     for (int d = 0; d < side; d += 16) {
         UNROLL
         for (int n = 0; n < MMA_KEYS; n += 16) {
-            THREADS(t, MMA_THREADS) {
+            THREADS(t, MMA_THREADS)
+            {
                 r->at[OWN(t)][0] = mma_across(s->k, t, n, d);
             }
             warp_load(&r->b[0][0], 4, &r->at[0][0], 1, 0, warps);
-            warp_product(&r->score[0][n / 2], MMA_KEYS / 2, &r->q[0][d / 4], MMA_SIDE_MAX / 4, &r->b[0][0], 4, warps);
+            warp_product(&r->score[0][n / 2], MMA_KEYS / 2, &r->q[0][d / 4], MMA_SIDE_MAX / 4, &r->b[0][0], 4,
+                         warps);
             warp_product(&r->score[0][n / 2 + 4], MMA_KEYS / 2, &r->q[0][d / 4], MMA_SIDE_MAX / 4, &r->b[0][2], 4,
                          warps);
         }
@@ -221,7 +230,8 @@ TR_DEVICE void mma_tile(mma_rows *r, mma_shared *s, const void *k, const void *v
     mma_softmax(r, first, scale, side);
     UNROLL
     for (int n = 0; n < MMA_KEYS; n += 16) { /* scores of 16 keys are, as they lie, operand A */
-        THREADS(t, MMA_THREADS) {
+        THREADS(t, MMA_THREADS)
+        {
             const float *p = &r->score[OWN(t)][n / 2];
             r->p[OWN(t)][0] = cu_pack_bf16(p[0], p[1]);
             r->p[OWN(t)][1] = cu_pack_bf16(p[2], p[3]);
@@ -230,7 +240,8 @@ TR_DEVICE void mma_tile(mma_rows *r, mma_shared *s, const void *k, const void *v
         }
         UNROLL
         for (int d = 0; d < side; d += 16) {
-            THREADS(t, MMA_THREADS) {
+            THREADS(t, MMA_THREADS)
+            {
                 r->at[OWN(t)][0] = mma_along(s->v, t, d, n);
             }
             warp_load(&r->b[0][0], 4, &r->at[0][0], 1, 1, warps);
@@ -270,7 +281,8 @@ TR_DEVICE float mma_joined(float total, float share, float keep, float take)
 
 TR_DEVICE void mma_split_join(mma_rows *r, const int side)
 {
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         float keep[2], take[2];
         UNROLL
         for (int i = 0; i < 2; i++) {
@@ -309,7 +321,8 @@ TR_DEVICE void mma_attend_block(const attention_args *a, int x, int y, int z, vo
     mma_load_rows(s->k, a->q, row0, first, end, MMA_ROWS, y * group, group, a->q_stride, hd, side);
     SYNC();
     mma_operand(&r.q[0][0], MMA_SIDE_MAX / 4, s->k, &r.at[0][0], side, warps);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < side / 2; i++) {
             r.total[OWN(t)][i] = 0.0f;
@@ -322,7 +335,8 @@ TR_DEVICE void mma_attend_block(const attention_args *a, int x, int y, int z, vo
         }
     }
     mma_span(&r, s, a->k + y * hd, a->v + y * hd, before, a->kv_stride, hd, a->scale, side, warps);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < 2; i++) {
             const int64_t v = first + mma_row(t, i * 2);
@@ -332,7 +346,8 @@ TR_DEVICE void mma_attend_block(const attention_args *a, int x, int y, int z, vo
     const int64_t own = row0 * a->kv_stride + y * hd;
     mma_span(&r, s, a->k + own, a->v + own, attention_seen(a, span, last_row), a->kv_stride, hd, a->scale, side,
              warps);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int i = 0; i < 2; i++) {
             const int64_t v = first + mma_row(t, i * 2), row = row0 + v / group, head = y * group + v % group;
@@ -380,13 +395,15 @@ TR_DEVICE void mma_decode_block(const mma_decode_args *a, int x, int y, int z, v
     mma_load_rows(s->k, a->q, row0, first, end, MMA_ROWS, y * group, group, a->heads * hd, hd, side);
     SYNC();
     mma_operand(&r.q[0][0], MMA_SIDE_MAX / 4, s->k, &r.at[0][0], side, warps);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         r.seen[OWN(t)][0] = seen;
         r.seen[OWN(t)][1] = seen;
     }
     mma_split(&r, s, (const tr_half16 *)a->keys[cache] + from, (const tr_half16 *)a->values[cache] + from, 1,
               (int64_t)a->split[x] * MMA_SPLIT, seen, hd, hd, a->scale, side, warps);
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         UNROLL
         for (int e = 0; e < side / 2; e++) {
             const int64_t v = first + mma_row(t, e % 4), d = e / 4 * 8 + mma_column(t, e % 4);
@@ -414,7 +431,8 @@ TR_DEVICE void mma_join_block(const mma_join_args *a, int x, int y, int z, void 
 {
     (void)z, (void)shared;
     const int prompt = a->prompt_splits[x], splits = prompt + a->own_splits[x];
-    THREADS(t, MMA_THREADS) {
+    THREADS(t, MMA_THREADS)
+    {
         float largest = -cu_infinity(), sum = 0.0f, total = 0.0f;
         for (int i = 0; i < splits && t < a->head_dim; i++) {
             const int64_t slot = i < prompt ? i : a->own_slot + i - prompt;

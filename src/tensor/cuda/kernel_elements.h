@@ -1,5 +1,5 @@
-/* kernel_elements.h: kernels in which a thread owns its outputs: elementwise operations, rotations and their tables,
- * rows gathered and scattered, conversions, AdamW, the KV cache's writes.
+/* kernel_elements.h: kernels in which a thread owns its outputs: elementwise operations, rotations and their
+ * tables, rows gathered and scattered, conversions, AdamW, the KV cache's writes.
  *
  * A block of 256 threads takes 1024 elements, four a thread, 256 apart, so that the threads of a warp touch
  * neighbours. Forward results are the CPU's bits. Internal to tensor/cuda. */
@@ -16,7 +16,11 @@ enum { ELEMENT_THREADS = 256, ELEMENT_SPAN = 1024 };
          i < end_; i += ELEMENT_THREADS)
 
 typedef enum element_operation {
-    ELEMENT_SWIGLU, ELEMENT_SWIGLU_BACKWARD, ELEMENT_GELU, ELEMENT_GELU_BACKWARD, ELEMENT_ADD
+    ELEMENT_SWIGLU,
+    ELEMENT_SWIGLU_BACKWARD,
+    ELEMENT_GELU,
+    ELEMENT_GELU_BACKWARD,
+    ELEMENT_ADD
 } element_operation;
 
 /* a, b: outputs; c, d, e: inputs; which are used depends on the operation. */
@@ -30,8 +34,10 @@ typedef struct element_args {
 TR_DEVICE void element_block(const element_args *a, int x, int y, int z, void *shared)
 {
     (void)y, (void)z, (void)shared;
-    THREADS(t, ELEMENT_THREADS) {
-        EACH_ELEMENT(i, a->count) {
+    THREADS(t, ELEMENT_THREADS)
+    {
+        EACH_ELEMENT(i, a->count)
+        {
             float g = a->c[i];
             switch (a->operation) {
             case ELEMENT_SWIGLU:
@@ -73,8 +79,10 @@ typedef struct convert_args {
 TR_DEVICE void convert_block(const convert_args *a, int x, int y, int z, void *shared)
 {
     (void)y, (void)z, (void)shared;
-    THREADS(t, ELEMENT_THREADS) {
-        EACH_ELEMENT(i, a->count) {
+    THREADS(t, ELEMENT_THREADS)
+    {
+        EACH_ELEMENT(i, a->count)
+        {
             float v = cu_load(a->from, a->from_dtype, i);
             if (a->to_dtype == TR_F32) {
                 ((float *)a->to)[i] = v;
@@ -102,8 +110,10 @@ TR_DEVICE void rows_block(const rows_args *a, int x, int y, int z, void *shared)
 {
     (void)y, (void)z, (void)shared;
     const int64_t at = a->index[x], d = a->d;
-    const int64_t to = (a->operation == ROWS_GATHER ? x : at) * d, from = (a->operation == ROWS_GATHER ? at : x) * d;
-    THREADS(t, ELEMENT_THREADS) {
+    const int64_t to = (a->operation == ROWS_GATHER ? x : at) * d,
+                  from = (a->operation == ROWS_GATHER ? at : x) * d;
+    THREADS(t, ELEMENT_THREADS)
+    {
         for (int64_t i = t; i < d; i += ELEMENT_THREADS) {
             a->dst[to + i] = at < 0 ? 0.0f : cu_load(a->src, a->src_dtype, from + i);
         }
@@ -124,7 +134,8 @@ TR_DEVICE void rows_sum_block(const rows_sum_args *a, int x, int y, int z, void 
     (void)y, (void)z, (void)shared;
     const int64_t to = (int64_t)a->target[x] * a->d;
     const int first = a->start[x], last = a->start[x + 1];
-    THREADS(t, ELEMENT_THREADS) {
+    THREADS(t, ELEMENT_THREADS)
+    {
         for (int64_t i = t; i < a->d; i += ELEMENT_THREADS) {
             float sum = a->dst[to + i];
             for (int j = first; j < last; j++) {
@@ -147,8 +158,10 @@ typedef struct rope_args {
 TR_DEVICE void rope_block(const rope_args *a, int x, int y, int z, void *shared)
 {
     (void)y, (void)z, (void)shared;
-    THREADS(t, ELEMENT_THREADS) {
-        EACH_ELEMENT(i, a->rows * a->heads * a->half) {
+    THREADS(t, ELEMENT_THREADS)
+    {
+        EACH_ELEMENT(i, a->rows * a->heads * a->half)
+        {
             const int64_t f = i % a->half, head = i / a->half % a->heads, row = i / a->half / a->heads;
             float *low = a->x + row * a->stride + head * 2 * a->half + f, *high = low + a->half;
             const float u = *low, v = *high, c = a->cosine[row * a->half + f];
@@ -171,8 +184,10 @@ typedef struct rope_table_args {
 TR_DEVICE void rope_table_block(const rope_table_args *a, int x, int y, int z, void *shared)
 {
     (void)y, (void)z, (void)shared;
-    THREADS(t, ELEMENT_THREADS) {
-        EACH_ELEMENT(i, a->rows * a->half) {
+    THREADS(t, ELEMENT_THREADS)
+    {
+        EACH_ELEMENT(i, a->rows * a->half)
+        {
             const int64_t f = i % a->half, row = i / a->half;
             const double position = (double)a->position[a->axis[f] * a->axis_stride + row * a->row_stride];
             double c, s;
@@ -195,8 +210,10 @@ typedef struct adamw_args {
 TR_DEVICE void adamw_block(const adamw_args *a, int x, int y, int z, void *shared)
 {
     (void)y, (void)z, (void)shared;
-    THREADS(t, ELEMENT_THREADS) {
-        EACH_ELEMENT(i, a->count) {
+    THREADS(t, ELEMENT_THREADS)
+    {
+        EACH_ELEMENT(i, a->count)
+        {
             const float g = a->g[i] * a->scale;
             const float m = cu_fma(g - a->m[i], a->mix1, a->m[i]);
             const float v = cu_fma(g * g, a->mix2, a->v[i] * a->beta2);
@@ -210,7 +227,8 @@ TR_DEVICE void adamw_block(const adamw_args *a, int x, int y, int z, void *share
 
 /* ---- the KV cache: rows [kv_heads][capacity][head_dim], f32 or bf16 ---- */
 
-/* One row a block: row x of k, v (dense) becomes token at[x] (or at0 + x) of the cache that cache[x] (or 0) names. */
+/* One row a block: row x of k, v (dense) becomes token at[x] (or at0 + x) of the cache that cache[x] (or 0) names.
+ */
 typedef struct kv_write_args {
     void *const *keys, *const *values; /* per cache */
     const int64_t *capacity;           /* per cache */
@@ -227,7 +245,8 @@ TR_DEVICE void kv_write_block(const kv_write_args *a, int x, int y, int z, void 
     (void)y, (void)z, (void)shared;
     const int cache = a->cache ? a->cache[x] : 0;
     const int64_t token = a->at ? a->at[x] : a->at0 + x, width = a->kv_heads * a->head_dim;
-    THREADS(t, ELEMENT_THREADS) {
+    THREADS(t, ELEMENT_THREADS)
+    {
         for (int64_t i = t; i < width; i += ELEMENT_THREADS) {
             const int64_t to = (i / a->head_dim * a->capacity[cache] + token) * a->head_dim + i % a->head_dim;
             const float k = a->k[x * width + i], v = a->v[x * width + i];

@@ -1,9 +1,9 @@
 /* kernel_rows.h: kernels that reduce: RMSNorm and its backward, sums over rows, log-softmax and entropy over a
  * vocabulary, sums of squares.
  *
- * Every reduction has the CPU's order: sixteen virtual lanes that walk the row and are joined by the tree 8, 4, 2, 1
- * (tensor/cpu/lanes.h); over a vocabulary, chunks of 4096 of such sums, joined in order in double. Sixteen threads
- * stand for the sixteen lanes. So forward results are the CPU's bits. Internal to tensor/cuda. */
+ * Every reduction has the CPU's order: sixteen virtual lanes that walk the row and are joined by the tree 8, 4, 2,
+ * 1 (tensor/cpu/lanes.h); over a vocabulary, chunks of 4096 of such sums, joined in order in double. Sixteen
+ * threads stand for the sixteen lanes. So forward results are the CPU's bits. Internal to tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_KERNEL_ROWS_H
 #define TR_TENSOR_CUDA_KERNEL_ROWS_H
 
@@ -49,7 +49,8 @@ TR_DEVICE void norm_block(const norm_args *a, int x, int y, int z, void *memory)
     (void)y, (void)z;
     norm_shared *s = (norm_shared *)memory;
     const int64_t first = (int64_t)x * NORM_ROWS;
-    THREADS(t, NORM_THREADS) {
+    THREADS(t, NORM_THREADS)
+    {
         const int64_t row = first + t / LANES;
         float sum = 0.0f;
         for (int64_t i = t % LANES; row < a->rows && i < a->d; i += LANES) {
@@ -59,7 +60,8 @@ TR_DEVICE void norm_block(const norm_args *a, int x, int y, int z, void *memory)
         s->lane[t] = sum;
     }
     SYNC();
-    THREADS(t, NORM_THREADS) {
+    THREADS(t, NORM_THREADS)
+    {
         const int64_t row = first + t / LANES;
         if (row < a->rows) {
             const float mean = cu_divide(cu_lanes_sum(s->lane + t / LANES * LANES), (float)a->d);
@@ -86,7 +88,8 @@ TR_DEVICE void norm_backward_block(const norm_backward_args *a, int x, int y, in
     (void)y, (void)z;
     norm_shared *s = (norm_shared *)memory;
     const int64_t first = (int64_t)x * NORM_ROWS;
-    THREADS(t, NORM_THREADS) {
+    THREADS(t, NORM_THREADS)
+    {
         const int64_t row = first + t / LANES;
         float sum = 0.0f;
         for (int64_t i = t % LANES; row < a->rows && i < a->d; i += LANES) {
@@ -96,7 +99,8 @@ TR_DEVICE void norm_backward_block(const norm_backward_args *a, int x, int y, in
         s->lane[t] = sum;
     }
     SYNC();
-    THREADS(t, NORM_THREADS) {
+    THREADS(t, NORM_THREADS)
+    {
         const int64_t row = first + t / LANES;
         if (row < a->rows) {
             const float mean = -cu_divide(cu_lanes_sum(s->lane + t / LANES * LANES), (float)a->d), r = a->rstd[row];
@@ -124,7 +128,8 @@ TR_DEVICE void column_block(const column_args *a, int x, int y, int z, void *sha
 {
     (void)z, (void)shared;
     const int64_t first = (int64_t)y * COLUMN_ROWS, last = cu_min64(first + COLUMN_ROWS, a->rows);
-    THREADS(t, COLUMN_THREADS) {
+    THREADS(t, COLUMN_THREADS)
+    {
         const int64_t c = (int64_t)x * COLUMN_THREADS + t;
         if (c < a->d) {
             float sum = 0.0f;
@@ -140,14 +145,15 @@ TR_DEVICE void column_block(const column_args *a, int x, int y, int z, void *sha
 /* out[row][c] += part[0][row][c] + part[1][row][c] + ..., in order; count = rows * width. */
 typedef struct parts_args {
     float *out;
-    const float *part; /* [parts][rows][width] */
+    const float *part;                   /* [parts][rows][width] */
     int64_t parts, count, width, stride; /* stride: floats from row to row of out */
 } parts_args;
 
 TR_DEVICE void parts_block(const parts_args *a, int x, int y, int z, void *shared)
 {
     (void)y, (void)z, (void)shared;
-    THREADS(t, COLUMN_THREADS) {
+    THREADS(t, COLUMN_THREADS)
+    {
         const int64_t i = (int64_t)x * COLUMN_THREADS + t;
         if (i < a->count) {
             float *out = a->out + i / a->width * a->stride + i % a->width;
@@ -181,7 +187,8 @@ typedef struct softmax_shared {
 
 TR_DEVICE void softmax_largest(const softmax_args *a, const float *z, softmax_shared *s)
 {
-    THREADS(t, SOFTMAX_THREADS) {
+    THREADS(t, SOFTMAX_THREADS)
+    {
         float best = -cu_infinity();
         for (int64_t i = t; i < a->vocab; i += SOFTMAX_THREADS) {
             best = z[i] > best ? z[i] : best;
@@ -189,7 +196,8 @@ TR_DEVICE void softmax_largest(const softmax_args *a, const float *z, softmax_sh
         s->sum[t] = best;
     }
     SYNC();
-    THREADS(t, SOFTMAX_THREADS) {
+    THREADS(t, SOFTMAX_THREADS)
+    {
         if (t == 0) {
             float best = -cu_infinity();
             for (int i = 0; i < SOFTMAX_THREADS; i++) {
@@ -206,7 +214,8 @@ TR_DEVICE void softmax_largest(const softmax_args *a, const float *z, softmax_sh
 /* Chunks [base, base + SOFTMAX_SIDE) join s->total and s->product. */
 TR_DEVICE void softmax_chunks(const softmax_args *a, const float *z, softmax_shared *s, int64_t base)
 {
-    THREADS(t, SOFTMAX_THREADS) {
+    THREADS(t, SOFTMAX_THREADS)
+    {
         const int64_t first = (base + t / LANES) * SOFTMAX_CHUNK;
         const int64_t last = cu_min64(first + SOFTMAX_CHUNK, a->vocab);
         float sum = 0.0f, weighted = 0.0f;
@@ -219,7 +228,8 @@ TR_DEVICE void softmax_chunks(const softmax_args *a, const float *z, softmax_sha
         s->weighted[t] = weighted;
     }
     SYNC();
-    THREADS(t, SOFTMAX_THREADS) {
+    THREADS(t, SOFTMAX_THREADS)
+    {
         if (t == 0) {
             for (int c = 0; c < SOFTMAX_SIDE && (base + c) * SOFTMAX_CHUNK < a->vocab; c++) {
                 s->total += (double)cu_lanes_sum(s->sum + c * LANES);
@@ -237,7 +247,8 @@ TR_DEVICE void softmax_block(const softmax_args *a, int x, int y, int z, void *m
     const int id = a->ids ? a->ids[x] : 0;
     const float *row = a->logits + (int64_t)x * a->vocab;
     if (id < 0) { /* ignored: the same for all threads */
-        THREADS(t, SOFTMAX_THREADS) {
+        THREADS(t, SOFTMAX_THREADS)
+        {
             if (t == 0) {
                 if (a->logp) {
                     a->logp[x] = 0.0f;
@@ -256,7 +267,8 @@ TR_DEVICE void softmax_block(const softmax_args *a, int x, int y, int z, void *m
     for (int64_t base = 0; base * SOFTMAX_CHUNK < a->vocab; base += SOFTMAX_SIDE) {
         softmax_chunks(a, row, s, base);
     }
-    THREADS(t, SOFTMAX_THREADS) {
+    THREADS(t, SOFTMAX_THREADS)
+    {
         if (t == 0) {
             const double log_sum = cu_log64(s->total), lse = (double)s->best + log_sum;
             s->lse = lse;
@@ -272,7 +284,8 @@ TR_DEVICE void softmax_block(const softmax_args *a, int x, int y, int z, void *m
         }
     }
     SYNC();
-    THREADS(t, SOFTMAX_THREADS) {
+    THREADS(t, SOFTMAX_THREADS)
+    {
         for (int64_t i = t; a->all && i < a->vocab; i += SOFTMAX_THREADS) {
             a->all[i] = (float)((double)cu_divide(row[i], a->temperature) - s->lse);
         }
@@ -294,7 +307,8 @@ TR_DEVICE void softmax_backward_block(const softmax_backward_args *a, int x, int
     const int id = a->ids[y];
     const int64_t first = (int64_t)x * SOFTMAX_CHUNK, last = cu_min64(first + SOFTMAX_CHUNK, a->vocab);
     float *row = a->logits + (int64_t)y * a->vocab;
-    THREADS(t, SOFTMAX_THREADS) {
+    THREADS(t, SOFTMAX_THREADS)
+    {
         const float up = id < 0 ? 0.0f : a->dlogp[y], de = a->dentropy ? a->dentropy[y] : 0.0f;
         const float shift = id < 0 ? 0.0f : a->lse[y], h = a->dentropy ? a->entropy[y] : 0.0f;
         for (int64_t i = first + t; i < last; i += SOFTMAX_THREADS) {
@@ -327,7 +341,8 @@ TR_DEVICE void squares_block(const squares_args *a, int x, int y, int z, void *m
     (void)y, (void)z;
     squares_shared *s = (squares_shared *)memory;
     const int64_t first = (int64_t)x * SQUARES_BLOCK, last = cu_min64(first + SQUARES_BLOCK, a->count);
-    THREADS(t, ELEMENT_THREADS) {
+    THREADS(t, ELEMENT_THREADS)
+    {
         double sum = 0.0;
         uint32_t worst = 0;
         for (int64_t i = first + t; i < last; i += ELEMENT_THREADS) {
@@ -341,7 +356,8 @@ TR_DEVICE void squares_block(const squares_args *a, int x, int y, int z, void *m
     }
     SYNC();
     for (int step = ELEMENT_THREADS / 2; step > 0; step /= 2) {
-        THREADS(t, ELEMENT_THREADS) {
+        THREADS(t, ELEMENT_THREADS)
+        {
             if (t < step) {
                 s->sum[t] += s->sum[t + step];
                 s->worst[t] = s->worst[t] > s->worst[t + step] ? s->worst[t] : s->worst[t + step];
@@ -349,7 +365,8 @@ TR_DEVICE void squares_block(const squares_args *a, int x, int y, int z, void *m
         }
         SYNC();
     }
-    THREADS(t, ELEMENT_THREADS) {
+    THREADS(t, ELEMENT_THREADS)
+    {
         if (t == 0 && a->sum) {
             a->sum[x] = s->sum[0];
         }

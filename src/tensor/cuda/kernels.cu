@@ -1,7 +1,7 @@
 /* kernels.cu: the kernels of kernels.h as the device runs them, and their launchers.
  *
- * Everything is launched on one stream (gpu.h). A launch that fails is remembered and told by tr_cuda_check. Compiled
- * with -fmad=false: fma only where the kernels say so. */
+ * Everything is launched on one stream (gpu.h). A launch that fails is remembered and told by tr_cuda_check.
+ * Compiled with -fmad=false: fma only where the kernels say so. */
 #include "tensor/cuda/kernels.h"
 
 #include "tensor/cuda/gpu.h"
@@ -40,8 +40,9 @@ template <typename Kernel> static void allow_shared(Kernel *kernel, size_t bytes
     template <int side> static void name##_run(const arguments *a, tr_cuda_grid grid)                              \
     {                                                                                                              \
         allow_shared(name##_kernel<side>, (bytes));                                                                \
-        name##_kernel<side><<<dim3((unsigned)grid.x, (unsigned)grid.y, (unsigned)grid.z), (threads), (bytes),      \
-                              tr_gpu_stream()>>>(*a);                                                              \
+        name##_kernel<side>                                                                                        \
+            <<<dim3((unsigned)grid.x, (unsigned)grid.y, (unsigned)grid.z), (threads), (bytes), tr_gpu_stream()>>>( \
+                *a);                                                                                               \
     }                                                                                                              \
     extern "C" void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid, int side)                         \
     {                                                                                                              \

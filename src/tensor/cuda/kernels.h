@@ -56,7 +56,8 @@ extern "C" {
 #define X(name, arguments, threads, bytes) void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid);
 TR_CUDA_KERNELS(X)
 #undef X
-#define X(name, arguments, threads, bytes) void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid, int side);
+#define X(name, arguments, threads, bytes)                                                                         \
+    void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid, int side);
 TR_CUDA_SIDE_KERNELS(X)
 #undef X
 #ifdef __cplusplus

@@ -2,8 +2,8 @@
  *
  * Row-major c[rows, out] = a b^T is cuBLASLt's column-major C^T[out, rows] = b a^T, so `rows` is its n: no leading
  * dimension and no alignment depends on it. The algorithm is chosen once per (form, out, in), for CHOICE_ROWS rows,
- * from those that need no workspace and do not split k; it then serves every number of rows, so a row's sums are the
- * same chain whatever is computed beside it. make test-cuda holds that against rows 1 .. 1000 bit for bit. */
+ * from those that need no workspace and do not split k; it then serves every number of rows, so a row's sums are
+ * the same chain whatever is computed beside it. make test-cuda holds that against rows 1 .. 1000 bit for bit. */
 #include "tensor/cuda/gpu.h"
 #include "tensor/cuda/products.h"
 #include "tensor/cuda/table.h"
@@ -16,9 +16,10 @@
 enum { CHOICE_ROWS = 4096, SHAPES_MAX = 256, CANDIDATES = 32 };
 
 #define FUNCTIONS(X)                                                                                               \
-    X(Create) X(GetVersion) X(Matmul) X(MatmulAlgoGetHeuristic) X(MatmulAlgoConfigGetAttribute)                    \
-        X(MatmulAlgoCheck) X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute)                      \
-            X(MatrixLayoutCreate) X(MatrixLayoutDestroy) X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy)      \
+    X(Create)                                                                                                      \
+    X(GetVersion) X(Matmul) X(MatmulAlgoGetHeuristic) X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck)           \
+        X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate)                   \
+            X(MatrixLayoutDestroy) X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy)                            \
                 X(MatmulPreferenceSetAttribute)
 
 static struct {
@@ -105,11 +106,15 @@ static bool problem_make(problem *p, tr_cuda_form form, int64_t rows, int64_t ou
     s = s ? s : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
     if (bias && !s) {
         s = lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-        s = s ? s : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type);
+        s = s ? s
+              : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type,
+                                          sizeof bias_type);
         s = s ? s : lt.MatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     }
-    const uint64_t m = (uint64_t)(form == TR_CUDA_FORWARD ? out : in), n = (uint64_t)(form == TR_CUDA_WEIGHT ? out : rows);
-    const uint64_t a_columns = (uint64_t)(form == TR_CUDA_WEIGHT ? rows : out), b_rows = (uint64_t)(form == TR_CUDA_FORWARD ? in : out);
+    const uint64_t m = (uint64_t)(form == TR_CUDA_FORWARD ? out : in),
+                   n = (uint64_t)(form == TR_CUDA_WEIGHT ? out : rows);
+    const uint64_t a_columns = (uint64_t)(form == TR_CUDA_WEIGHT ? rows : out),
+                   b_rows = (uint64_t)(form == TR_CUDA_FORWARD ? in : out);
     s = s ? s : lt.MatrixLayoutCreate(&p->a, CUDA_R_16BF, (uint64_t)in, a_columns, in);
     s = s ? s : lt.MatrixLayoutCreate(&p->b, CUDA_R_16BF, b_rows, (uint64_t)rows, (int64_t)b_rows);
     s = s ? s : lt.MatrixLayoutCreate(&p->c, CUDA_R_32F, m, n, (int64_t)m);
@@ -133,8 +138,11 @@ static bool splits(const cublasLtMatmulAlgo_t *algorithm)
     int32_t split = 0;
     uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
     size_t written;
-    cublasStatus_t s = lt.MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written);
-    s = s ? s : lt.MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme, &written);
+    cublasStatus_t s =
+        lt.MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written);
+    s = s ? s
+          : lt.MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme,
+                                            sizeof scheme, &written);
     return s || split > 1 || scheme != CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
@@ -144,7 +152,8 @@ static bool serves(const cublasLtMatmulAlgo_t *algorithm, const choice *c, const
     problem one;
     cublasLtMatmulHeuristicResult_t result;
     bool good = problem_make(&one, c->form, 1, c->out, c->in, bias) &&
-                lt.MatmulAlgoCheck(lt.handle, one.what, one.a, one.b, one.c, one.c, algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+                lt.MatmulAlgoCheck(lt.handle, one.what, one.a, one.b, one.c, one.c, algorithm, &result) ==
+                    CUBLAS_STATUS_SUCCESS &&
                 result.workspaceSize == 0;
     problem_free(&one);
     return good || c->form == TR_CUDA_WEIGHT;
@@ -157,9 +166,11 @@ static void choose(choice *c, const float *bias)
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     const size_t workspace = 0;
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE;
-    const uint32_t operand = c->in % 8 == 0 && c->out % 8 == 0 ? 16 : 2, result = c->in % 4 == 0 && c->out % 4 == 0 ? 16 : 4;
+    const uint32_t operand = c->in % 8 == 0 && c->out % 8 == 0 ? 16 : 2,
+                   result = c->in % 4 == 0 && c->out % 4 == 0 ? 16 : 4;
     int count = 0;
-    bool made = problem_make(&p, c->form, CHOICE_ROWS, c->out, c->in, bias) && !lt.MatmulPreferenceCreate(&preference);
+    bool made =
+        problem_make(&p, c->form, CHOICE_ROWS, c->out, c->in, bias) && !lt.MatmulPreferenceCreate(&preference);
     if (made) {
         const struct {
             cublasLtMatmulPreferenceAttributes_t name;
@@ -174,10 +185,12 @@ static void choose(choice *c, const float *bias)
             {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &result, sizeof result},
         };
         for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
-            made = made && !lt.MatmulPreferenceSetAttribute(preference, wishes[i].name, wishes[i].value, wishes[i].size);
+            made = made &&
+                   !lt.MatmulPreferenceSetAttribute(preference, wishes[i].name, wishes[i].value, wishes[i].size);
         }
     }
-    if (made && lt.MatmulAlgoGetHeuristic(lt.handle, p.what, p.a, p.b, p.c, p.c, preference, CANDIDATES, found, &count)) {
+    if (made &&
+        lt.MatmulAlgoGetHeuristic(lt.handle, p.what, p.a, p.b, p.c, p.c, preference, CANDIDATES, found, &count)) {
         count = 0;
     }
     for (int i = 0; i < count && !c->usable; i++) {
@@ -223,8 +236,8 @@ void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const 
     problem p;
     cublasStatus_t status = CUBLAS_STATUS_INTERNAL_ERROR;
     if (problem_make(&p, form, rows, out, in, bias)) {
-        status = lt.Matmul(lt.handle, p.what, &one, first, p.a, second, p.b, &beta, c, p.c, c, p.c, &chosen->algorithm,
-                           NULL, 0, tr_gpu_stream());
+        status = lt.Matmul(lt.handle, p.what, &one, first, p.a, second, p.b, &beta, c, p.c, c, p.c,
+                           &chosen->algorithm, NULL, 0, tr_gpu_stream());
     }
     problem_free(&p);
     if (status) {

@@ -84,20 +84,40 @@ static const int32_t *send(const int32_t *items, int64_t count)
 
 static void product_f32(product_args a)
 {
-    tr_cuda_launch_product(&a, tr_cuda_grid_of(tr_cuda_blocks(a.n, PRODUCT_SIDE), tr_cuda_blocks(a.m, PRODUCT_SIDE), 1));
+    tr_cuda_launch_product(
+        &a, tr_cuda_grid_of(tr_cuda_blocks(a.n, PRODUCT_SIDE), tr_cuda_blocks(a.m, PRODUCT_SIDE), 1));
 }
 
 static void linear_forward(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows)
 {
-    product_f32((product_args){.c = y, .a = x, .b = w->panels, .bias = bias, .m = rows, .n = w->out, .depth = w->in,
-                               .a_row = w->in, .a_column = 1, .b_row = 1, .b_column = w->in, .b_dtype = w->dtype,
+    product_f32((product_args){.c = y,
+                               .a = x,
+                               .b = w->panels,
+                               .bias = bias,
+                               .m = rows,
+                               .n = w->out,
+                               .depth = w->in,
+                               .a_row = w->in,
+                               .a_column = 1,
+                               .b_row = 1,
+                               .b_column = w->in,
+                               .b_dtype = w->dtype,
                                .fresh = 1});
 }
 
 static void linear_backward_input(float *dx, const float *dy, const tr_matrix *w, int64_t rows)
 {
-    product_f32((product_args){.c = dx, .a = dy, .b = w->panels, .m = rows, .n = w->in, .depth = w->out,
-                               .a_row = w->out, .a_column = 1, .b_row = w->in, .b_column = 1, .b_dtype = w->dtype});
+    product_f32((product_args){.c = dx,
+                               .a = dy,
+                               .b = w->panels,
+                               .m = rows,
+                               .n = w->in,
+                               .depth = w->out,
+                               .a_row = w->out,
+                               .a_column = 1,
+                               .b_row = w->in,
+                               .b_column = 1,
+                               .b_dtype = w->dtype});
 }
 
 void tr_cuda_product_fma(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
@@ -105,10 +125,20 @@ void tr_cuda_product_fma(tr_cuda_form form, float *c, const uint16_t *a, const u
 {
     const bool forward = form == TR_CUDA_FORWARD, weight = form == TR_CUDA_WEIGHT;
     const int64_t depth = forward ? in : weight ? rows : out;
-    product_f32((product_args){.c = c, .a = a, .b = b, .bias = bias, .m = weight ? out : rows, .n = forward ? out : in,
-                               .depth = depth, .a_row = weight ? 1 : depth, .a_column = weight ? out : 1,
-                               .b_row = forward ? 1 : in, .b_column = forward ? in : 1, .a_dtype = TR_BF16,
-                               .b_dtype = TR_BF16, .fresh = forward});
+    product_f32((product_args){.c = c,
+                               .a = a,
+                               .b = b,
+                               .bias = bias,
+                               .m = weight ? out : rows,
+                               .n = forward ? out : in,
+                               .depth = depth,
+                               .a_row = weight ? 1 : depth,
+                               .a_column = weight ? out : 1,
+                               .b_row = forward ? 1 : in,
+                               .b_column = forward ? in : 1,
+                               .a_dtype = TR_BF16,
+                               .b_dtype = TR_BF16,
+                               .fresh = forward});
 }
 
 /* out[d] += column sums of dy, or of dy * x * rstd; part: chunks * d floats */
@@ -139,8 +169,17 @@ static void linear_backward_weight(float *dw, float *dbias, const float *dy, con
                                    int64_t out, int64_t in)
 {
     if (dw) {
-        product_f32((product_args){.c = dw, .a = dy, .b = x, .m = out, .n = in, .depth = rows, .a_row = 1,
-                                   .a_column = out, .b_row = in, .b_column = 1, .b_dtype = TR_F32});
+        product_f32((product_args){.c = dw,
+                                   .a = dy,
+                                   .b = x,
+                                   .m = out,
+                                   .n = in,
+                                   .depth = rows,
+                                   .a_row = 1,
+                                   .a_column = out,
+                                   .b_row = in,
+                                   .b_column = 1,
+                                   .b_dtype = TR_F32});
     }
     add_bias_gradient(dbias, dy, rows, out);
 }
@@ -202,7 +241,12 @@ static void linear_backward_weight_bf16(float *dw, float *dbias, const float *dy
 static void move_rows(int operation, float *dst, const void *src, int dtype, const int32_t *index, int64_t rows,
                       int64_t d)
 {
-    const rows_args a = {.operation = operation, .src_dtype = dtype, .dst = dst, .src = src, .rows = rows, .d = d,
+    const rows_args a = {.operation = operation,
+                         .src_dtype = dtype,
+                         .dst = dst,
+                         .src = src,
+                         .rows = rows,
+                         .d = d,
                          .index = send(index, rows)};
     if (a.index) {
         tr_cuda_launch_rows(&a, tr_cuda_grid_of(rows, 1, 1));
@@ -229,14 +273,16 @@ typedef struct placed {
 static int by_target(const void *a, const void *b)
 {
     const placed *x = a, *y = b;
-    return x->target != y->target ? (x->target > y->target) - (x->target < y->target) : (x->row > y->row) - (x->row < y->row);
+    return x->target != y->target ? (x->target > y->target) - (x->target < y->target)
+                                  : (x->row > y->row) - (x->row < y->row);
 }
 
 /* dst[index[i]] += src[i], the rows of one target in their order; -1: left out. */
 static void rows_add(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d)
 {
     placed *list = (placed *)(void *)tr_cuda_list(0, 2 * rows + 2);
-    int32_t *target = tr_cuda_list(1, rows + 1), *start = tr_cuda_list(2, rows + 1), *order = tr_cuda_list(3, rows + 1);
+    int32_t *target = tr_cuda_list(1, rows + 1), *start = tr_cuda_list(2, rows + 1),
+            *order = tr_cuda_list(3, rows + 1);
     int64_t count = 0, targets = 0;
     if (!list || !target || !start || !order) {
         return;
@@ -260,13 +306,18 @@ static void rows_add(float *dst, const float *src, const int32_t *index, int64_t
     const int64_t b = tr_cuda_bundle_put(start, (size_t)(targets + 1) * sizeof *start);
     const int64_t c = tr_cuda_bundle_put(order, (size_t)count * sizeof *order);
     if (targets && tr_cuda_bundle_send()) {
-        const rows_sum_args args = {.dst = dst, .src = src, .d = d, .target = tr_cuda_bundle_at(a),
-                                    .start = tr_cuda_bundle_at(b), .order = tr_cuda_bundle_at(c)};
+        const rows_sum_args args = {.dst = dst,
+                                    .src = src,
+                                    .d = d,
+                                    .target = tr_cuda_bundle_at(a),
+                                    .start = tr_cuda_bundle_at(b),
+                                    .order = tr_cuda_bundle_at(c)};
         tr_cuda_launch_rows_sum(&args, tr_cuda_grid_of(targets, 1, 1));
     }
 }
 
-static void embedding_backward(float *dw, const float *dx, const int32_t *ids, int64_t rows, int64_t out, int64_t in)
+static void embedding_backward(float *dw, const float *dx, const int32_t *ids, int64_t rows, int64_t out,
+                               int64_t in)
 {
     (void)out;
     rows_add(dw, dx, ids, rows, in);
@@ -305,8 +356,8 @@ static void swiglu_forward(float *out, const float *gate, const float *up, int64
 static void swiglu_backward_set(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
                                 int64_t count)
 {
-    element((element_args){.operation = ELEMENT_SWIGLU_BACKWARD, .a = dgate, .b = dup, .c = gate, .d = up, .e = dout,
-                           .count = count});
+    element((element_args){
+        .operation = ELEMENT_SWIGLU_BACKWARD, .a = dgate, .b = dup, .c = gate, .d = up, .e = dout, .count = count});
 }
 static void gelu_forward(float *out, const float *x, int64_t count)
 {
@@ -326,8 +377,14 @@ static void add(float *y, const float *x, int64_t count)
 static void rotate(float *x, const float *cosine, const float *sine, int64_t rows, int64_t heads, int64_t head_dim,
                    int64_t stride, float direction)
 {
-    const rope_args a = {.x = x, .cosine = cosine, .sine = sine, .rows = rows, .heads = heads, .half = head_dim / 2,
-                         .stride = stride, .direction = direction};
+    const rope_args a = {.x = x,
+                         .cosine = cosine,
+                         .sine = sine,
+                         .rows = rows,
+                         .heads = heads,
+                         .half = head_dim / 2,
+                         .stride = stride,
+                         .direction = direction};
     tr_cuda_launch_rope(&a, tr_cuda_grid_of(tr_cuda_blocks(rows * heads * a.half, ELEMENT_SPAN), 1, 1));
 }
 static void rope_forward(float *x, const float *cosine, const float *sine, int64_t rows, int64_t heads,
@@ -341,17 +398,24 @@ static void rope_backward(float *x, const float *cosine, const float *sine, int6
     rotate(x, cosine, sine, rows, heads, head_dim, stride, -1.0f);
 }
 
-static void rope_table(float *cosine, float *sine, const int32_t *position, int64_t positions, const double *inverse,
-                       const int32_t *axis, int64_t rows, int64_t half, int64_t axis_stride, int64_t row_stride)
+static void rope_table(float *cosine, float *sine, const int32_t *position, int64_t positions,
+                       const double *inverse, const int32_t *axis, int64_t rows, int64_t half, int64_t axis_stride,
+                       int64_t row_stride)
 {
     tr_cuda_bundle_start();
     const int64_t a = tr_cuda_bundle_put(position, (size_t)positions * sizeof *position);
     const int64_t b = tr_cuda_bundle_put(inverse, (size_t)half * sizeof *inverse);
     const int64_t c = tr_cuda_bundle_put(axis, (size_t)half * sizeof *axis);
     if (tr_cuda_bundle_send()) {
-        const rope_table_args args = {.cosine = cosine, .sine = sine, .position = tr_cuda_bundle_at(a),
-                                      .inverse = tr_cuda_bundle_at(b), .axis = tr_cuda_bundle_at(c), .rows = rows,
-                                      .half = half, .axis_stride = axis_stride, .row_stride = row_stride};
+        const rope_table_args args = {.cosine = cosine,
+                                      .sine = sine,
+                                      .position = tr_cuda_bundle_at(a),
+                                      .inverse = tr_cuda_bundle_at(b),
+                                      .axis = tr_cuda_bundle_at(c),
+                                      .rows = rows,
+                                      .half = half,
+                                      .axis_stride = axis_stride,
+                                      .row_stride = row_stride};
         tr_cuda_launch_rope_table(&args, tr_cuda_grid_of(tr_cuda_blocks(rows * half, ELEMENT_SPAN), 1, 1));
     }
 }
@@ -393,8 +457,13 @@ static void softmax(softmax_args a, const int32_t *ids, int64_t rows)
 static void logsoftmax_forward(float *logp, float *entropy, float *lse, const float *logits, const int32_t *ids,
                                int64_t rows, int64_t vocab, float temperature)
 {
-    softmax((softmax_args){.logp = logp, .entropy = entropy, .lse = lse, .logits = logits, .vocab = vocab,
-                           .temperature = temperature}, ids, rows);
+    softmax((softmax_args){.logp = logp,
+                           .entropy = entropy,
+                           .lse = lse,
+                           .logits = logits,
+                           .vocab = vocab,
+                           .temperature = temperature},
+            ids, rows);
 }
 static void logsoftmax_row(float *out, const float *logits, int64_t vocab, float temperature)
 {
@@ -404,8 +473,13 @@ static void logsoftmax_backward_set(float *logits, const float *dlogp, const flo
                                     const float *entropy, const int32_t *ids, int64_t rows, int64_t vocab,
                                     float temperature)
 {
-    const softmax_backward_args a = {.logits = logits, .dlogp = dlogp, .dentropy = dentropy, .lse = lse,
-                                     .entropy = entropy, .ids = send(ids, rows), .vocab = vocab,
+    const softmax_backward_args a = {.logits = logits,
+                                     .dlogp = dlogp,
+                                     .dentropy = dentropy,
+                                     .lse = lse,
+                                     .entropy = entropy,
+                                     .ids = send(ids, rows),
+                                     .vocab = vocab,
                                      .temperature = temperature};
     if (a.ids) {
         tr_cuda_launch_softmax_backward(&a, tr_cuda_grid_of(tr_cuda_blocks(vocab, SOFTMAX_CHUNK), rows, 1));
@@ -427,14 +501,14 @@ static float *onto(float *x, int64_t i)
 }
 
 static void head_forward_by(forward_function *linear, float *logp, float *entropy, float *lse, const float *x,
-                            const tr_matrix *head, const int32_t *ids, int64_t rows, float temperature, int64_t tile,
-                            float *work)
+                            const tr_matrix *head, const int32_t *ids, int64_t rows, float temperature,
+                            int64_t tile, float *work)
 {
     for (int64_t first = 0; first < rows; first += tile) {
         const int64_t n = rows - first < tile ? rows - first : tile;
         linear(work, x + first * head->in, head, NULL, n);
-        logsoftmax_forward(onto(logp, first), onto(entropy, first), onto(lse, first), work, ids + first, n, head->out,
-                           temperature);
+        logsoftmax_forward(onto(logp, first), onto(entropy, first), onto(lse, first), work, ids + first, n,
+                           head->out, temperature);
     }
 }
 
@@ -456,8 +530,9 @@ static void head_backward_by(forward_function *linear, input_function *input, we
 }
 
 #define HEAD(suffix)                                                                                               \
-    static void head_forward##suffix(float *logp, float *entropy, float *lse, const float *x, const tr_matrix *head, \
-                                     const int32_t *ids, int64_t rows, float temperature, int64_t tile, float *work) \
+    static void head_forward##suffix(float *logp, float *entropy, float *lse, const float *x,                      \
+                                     const tr_matrix *head, const int32_t *ids, int64_t rows, float temperature,   \
+                                     int64_t tile, float *work)                                                    \
     {                                                                                                              \
         head_forward_by(linear_forward##suffix, logp, entropy, lse, x, head, ids, rows, temperature, tile, work);  \
     }                                                                                                              \
@@ -476,7 +551,11 @@ HEAD(_bf16)
 
 static void adamw_step(float *parameter, float *gradient, float *m, float *v, int64_t count, const tr_adamw *adamw)
 {
-    const adamw_args a = {.p = parameter, .m = m, .v = v, .g = gradient, .count = count,
+    const adamw_args a = {.p = parameter,
+                          .m = m,
+                          .v = v,
+                          .g = gradient,
+                          .count = count,
                           .keep = (float)(-adamw->lr * adamw->weight_decay),
                           .mix1 = (float)(1.0 - adamw->beta1),
                           .beta2 = (float)adamw->beta2,
@@ -509,8 +588,8 @@ static bool all_finite(const float *x, int64_t count)
 {
     const int64_t blocks = tr_cuda_blocks(count, SQUARES_BLOCK);
     uint32_t *worst = (uint32_t *)tr_cuda_list(0, blocks + 1), most = 0;
-    const squares_args a = {.worst = worst ? tr_cuda_scratch((size_t)blocks * sizeof *worst) : NULL, .x = x,
-                            .count = count};
+    const squares_args a = {
+        .worst = worst ? tr_cuda_scratch((size_t)blocks * sizeof *worst) : NULL, .x = x, .count = count};
     if (!a.worst) {
         return false;
     }

@@ -7,21 +7,35 @@
 
 #include <string.h>
 
-static attention_args of_segments(const tr_attention_shape *shape, const int32_t *cu, int64_t segments, int64_t stride)
+static attention_args of_segments(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
+                                  int64_t stride)
 {
-    return (attention_args){.spans = segments, .prompt = -1, .rows = cu[segments],
-                            .chunk = cu[segments] > 0 ? cu[segments] * (shape->heads / shape->kv_heads) : 1, .heads = shape->heads,
-                            .kv_heads = shape->kv_heads, .head_dim = shape->head_dim, .q_stride = stride,
-                            .kv_stride = stride, .o_stride = shape->heads * shape->head_dim, .scale = shape->scale};
+    return (attention_args){.spans = segments,
+                            .prompt = -1,
+                            .rows = cu[segments],
+                            .chunk = cu[segments] > 0 ? cu[segments] * (shape->heads / shape->kv_heads) : 1,
+                            .heads = shape->heads,
+                            .kv_heads = shape->kv_heads,
+                            .head_dim = shape->head_dim,
+                            .q_stride = stride,
+                            .kv_stride = stride,
+                            .o_stride = shape->heads * shape->head_dim,
+                            .scale = shape->scale};
 }
 
 static attention_args of_group(const tr_attention_shape *shape, const tr_layout *layout)
 {
     const int64_t wide = shape->heads * shape->head_dim;
-    return (attention_args){.spans = layout->responses + 1, .prompt = layout->prompt, .chunk = BACK_CHUNK,
+    return (attention_args){.spans = layout->responses + 1,
+                            .prompt = layout->prompt,
+                            .chunk = BACK_CHUNK,
                             .rows = layout->responses > 0 ? layout->start[layout->responses] : layout->prompt,
-                            .heads = shape->heads, .kv_heads = shape->kv_heads, .head_dim = shape->head_dim,
-                            .q_stride = wide, .kv_stride = shape->kv_heads * shape->head_dim, .o_stride = wide,
+                            .heads = shape->heads,
+                            .kv_heads = shape->kv_heads,
+                            .head_dim = shape->head_dim,
+                            .q_stride = wide,
+                            .kv_stride = shape->kv_heads * shape->head_dim,
+                            .o_stride = wide,
                             .scale = shape->scale};
 }
 
@@ -69,8 +83,8 @@ int64_t tr_cuda_group_attention_work(const tr_attention_shape *shape, const tr_l
 
 typedef enum tiling { NO_TILES, ROW_TILES, KEY_TILES } tiling;
 
-/* Sends the starts and, where asked, tiles of virtual rows (`each` of them, long rows first) or of keys; returns the
- * number of tiles, or -1. */
+/* Sends the starts and, where asked, tiles of virtual rows (`each` of them, long rows first) or of keys; returns
+ * the number of tiles, or -1. */
 static int64_t send_tiles(attention_args *a, const int32_t *start, tiling what)
 {
     const int64_t group = what == ROW_TILES ? a->heads / a->kv_heads : 1;
@@ -120,7 +134,11 @@ static void forward(attention_args a, const int32_t *start, bool bf16)
 static void add_parts(float *out, const float *part, const attention_args *a, int64_t chunks)
 {
     const int64_t width = a->kv_heads * a->head_dim;
-    const parts_args p = {.out = out, .part = part, .parts = chunks, .count = a->rows * width, .width = width,
+    const parts_args p = {.out = out,
+                          .part = part,
+                          .parts = chunks,
+                          .count = a->rows * width,
+                          .width = width,
                           .stride = a->kv_stride};
     tr_cuda_launch_parts(&p, tr_cuda_grid_of(tr_cuda_blocks(p.count, COLUMN_THREADS), 1, 1));
 }
@@ -157,12 +175,19 @@ static void write_one(tr_kv *kv, int64_t at, const float *k, const float *v, int
                       const tr_attention_shape *shape, bool bf16)
 {
     tr_cuda_bundle_start();
-    const int64_t keys = tr_cuda_bundle_put(&kv->k, sizeof kv->k), values = tr_cuda_bundle_put(&kv->v, sizeof kv->v);
+    const int64_t keys = tr_cuda_bundle_put(&kv->k, sizeof kv->k),
+                  values = tr_cuda_bundle_put(&kv->v, sizeof kv->v);
     const int64_t capacity = tr_cuda_bundle_put(&kv->capacity, sizeof kv->capacity);
     if (rows && tr_cuda_bundle_send()) {
-        const kv_write_args a = {.keys = tr_cuda_bundle_at(keys), .values = tr_cuda_bundle_at(values),
-                                 .capacity = tr_cuda_bundle_at(capacity), .at0 = at, .k = k, .v = v,
-                                 .kv_heads = shape->kv_heads, .head_dim = shape->head_dim, .bf16 = bf16};
+        const kv_write_args a = {.keys = tr_cuda_bundle_at(keys),
+                                 .values = tr_cuda_bundle_at(values),
+                                 .capacity = tr_cuda_bundle_at(capacity),
+                                 .at0 = at,
+                                 .k = k,
+                                 .v = v,
+                                 .kv_heads = shape->kv_heads,
+                                 .head_dim = shape->head_dim,
+                                 .bf16 = bf16};
         tr_cuda_launch_kv_write(&a, tr_cuda_grid_of(rows, 1, 1));
     }
 }
@@ -220,10 +245,16 @@ static void append(const tr_decode_row *what, const float *k, const float *v, in
     const int64_t at_cache = tr_cuda_bundle_put(cache, (size_t)rows * sizeof *cache);
     const int64_t at_token = tr_cuda_bundle_put(at, (size_t)rows * sizeof *at);
     if (tr_cuda_bundle_send()) {
-        const kv_write_args a = {.keys = tr_cuda_bundle_at(c.keys), .values = tr_cuda_bundle_at(c.values),
-                                 .capacity = tr_cuda_bundle_at(c.capacity), .cache = tr_cuda_bundle_at(at_cache),
-                                 .at = tr_cuda_bundle_at(at_token), .k = k, .v = v, .kv_heads = shape->kv_heads,
-                                 .head_dim = shape->head_dim, .bf16 = bf16};
+        const kv_write_args a = {.keys = tr_cuda_bundle_at(c.keys),
+                                 .values = tr_cuda_bundle_at(c.values),
+                                 .capacity = tr_cuda_bundle_at(c.capacity),
+                                 .cache = tr_cuda_bundle_at(at_cache),
+                                 .at = tr_cuda_bundle_at(at_token),
+                                 .k = k,
+                                 .v = v,
+                                 .kv_heads = shape->kv_heads,
+                                 .head_dim = shape->head_dim,
+                                 .bf16 = bf16};
         tr_cuda_launch_kv_write(&a, tr_cuda_grid_of(rows, 1, 1));
     }
 }
@@ -254,11 +285,19 @@ static void decode_f32(float *o, const float *q, const tr_decode_row *what, int6
     const int64_t at = tr_cuda_bundle_put(list, (size_t)(4 * rows) * sizeof *list);
     if (tr_cuda_bundle_send()) {
         const int32_t *on = tr_cuda_bundle_at(at);
-        const decode_args a = {.o = o, .q = q, .keys = tr_cuda_bundle_at(c.keys),
-                               .values = tr_cuda_bundle_at(c.values), .capacity = tr_cuda_bundle_at(c.capacity),
-                               .prompt = on, .response = on + rows, .prompt_seen = on + 2 * rows,
-                               .response_seen = on + 3 * rows, .heads = shape->heads, .kv_heads = shape->kv_heads,
-                               .head_dim = shape->head_dim, .scale = shape->scale};
+        const decode_args a = {.o = o,
+                               .q = q,
+                               .keys = tr_cuda_bundle_at(c.keys),
+                               .values = tr_cuda_bundle_at(c.values),
+                               .capacity = tr_cuda_bundle_at(c.capacity),
+                               .prompt = on,
+                               .response = on + rows,
+                               .prompt_seen = on + 2 * rows,
+                               .response_seen = on + 3 * rows,
+                               .heads = shape->heads,
+                               .kv_heads = shape->kv_heads,
+                               .head_dim = shape->head_dim,
+                               .scale = shape->scale};
         tr_cuda_launch_decode(&a, tr_cuda_grid_of(rows, shape->heads, 1));
     }
 }
@@ -280,12 +319,13 @@ static int64_t add_units(int32_t *list, int64_t unit, int64_t most, int64_t row0
 }
 
 /* All units of a call; list NULL: only their number. A prompt's keys are read once for all its rows. */
-static int64_t make_units(int32_t *list, int64_t most, const tr_decode_row *what, const int32_t *prompt, int64_t rows,
-                          int64_t group, int64_t own_slot)
+static int64_t make_units(int32_t *list, int64_t most, const tr_decode_row *what, const int32_t *prompt,
+                          int64_t rows, int64_t group, int64_t own_slot)
 {
     int64_t unit = 0;
     for (int64_t i = 0, end; i < rows; i = end) {
-        for (end = i + 1; end < rows && prompt[end] == prompt[i] && what[end].prompt_tokens == what[i].prompt_tokens;) {
+        for (end = i + 1;
+             end < rows && prompt[end] == prompt[i] && what[end].prompt_tokens == what[i].prompt_tokens;) {
             end++;
         }
         if (prompt[i] >= 0) {
@@ -318,8 +358,8 @@ static void decode_bf16(float *o, const float *q, const tr_decode_row *what, int
     }
     const int64_t units = make_units(NULL, 0, what, prompt, rows, group, prompt_most);
     int32_t *unit = tr_cuda_list(1, UNIT_FIELDS * units + 1);
-    float *share = tr_cuda_scratch((size_t)((prompt_most + own_most) * rows * shape->heads * (shape->head_dim + 2)) *
-                                   sizeof *share);
+    float *share = tr_cuda_scratch(
+        (size_t)((prompt_most + own_most) * rows * shape->heads * (shape->head_dim + 2)) * sizeof *share);
     if (!unit || !share) {
         return;
     }
@@ -330,21 +370,37 @@ static void decode_bf16(float *o, const float *q, const tr_decode_row *what, int
         return;
     }
     const int32_t *on = tr_cuda_bundle_at(at), *splits = tr_cuda_bundle_at(at_splits);
-    const mma_decode_args a = {.share = share, .q = q, .keys = tr_cuda_bundle_at(c.keys),
-                               .values = tr_cuda_bundle_at(c.values), .capacity = tr_cuda_bundle_at(c.capacity),
-                               .row0 = on, .rows = on + units, .first = on + 2 * units, .cache = on + 3 * units,
-                               .seen = on + 4 * units, .split = on + 5 * units, .slot = on + 6 * units,
-                               .total_rows = rows, .heads = shape->heads, .kv_heads = shape->kv_heads,
-                               .head_dim = shape->head_dim, .scale = shape->scale};
+    const mma_decode_args a = {.share = share,
+                               .q = q,
+                               .keys = tr_cuda_bundle_at(c.keys),
+                               .values = tr_cuda_bundle_at(c.values),
+                               .capacity = tr_cuda_bundle_at(c.capacity),
+                               .row0 = on,
+                               .rows = on + units,
+                               .first = on + 2 * units,
+                               .cache = on + 3 * units,
+                               .seen = on + 4 * units,
+                               .split = on + 5 * units,
+                               .slot = on + 6 * units,
+                               .total_rows = rows,
+                               .heads = shape->heads,
+                               .kv_heads = shape->kv_heads,
+                               .head_dim = shape->head_dim,
+                               .scale = shape->scale};
     tr_cuda_launch_mma_decode(&a, tr_cuda_grid_of(units, shape->kv_heads, 1), side);
-    const mma_join_args j = {.o = o, .share = share, .prompt_splits = splits, .own_splits = splits + rows,
-                             .own_slot = prompt_most, .rows = rows, .heads = shape->heads,
+    const mma_join_args j = {.o = o,
+                             .share = share,
+                             .prompt_splits = splits,
+                             .own_splits = splits + rows,
+                             .own_slot = prompt_most,
+                             .rows = rows,
+                             .heads = shape->heads,
                              .head_dim = shape->head_dim};
     tr_cuda_launch_mma_join(&j, tr_cuda_grid_of(rows, shape->heads, 1));
 }
 
-static void decode(float *o, const float *q, const tr_decode_row *what, int64_t rows, const tr_attention_shape *shape,
-                   bool bf16)
+static void decode(float *o, const float *q, const tr_decode_row *what, int64_t rows,
+                   const tr_attention_shape *shape, bool bf16)
 {
     const int side = bf16 ? tr_cuda_side(shape->head_dim) : 0;
     if (side) {

@@ -4,8 +4,8 @@
  * device uses its own thread's and ignores the pitch. warps: how many warps of the block take part. A 16 x 8 x 16
  * product holds, with g = lane / 4 and i = lane % 4: A rows g, g + 8 and columns 2i, 2i+1, 2i+8, 2i+9; B rows
  * 2i.. of column g; C rows g, g + 8 and columns 2i, 2i + 1. The emulation sums the sixteen products of a step in
- * double and rounds once; how the device rounds inside a step is the chip's affair, but it is the same for every row
- * and column, which is what row-invariance needs. Internal to tensor/cuda. */
+ * double and rounds once; how the device rounds inside a step is the chip's affair, but it is the same for every
+ * row and column, which is what row-invariance needs. Internal to tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_WARP_H
 #define TR_TENSOR_CUDA_WARP_H
 
@@ -60,8 +60,9 @@ TR_DEVICE void warp_product(float *c, int c_pitch, const uint32_t *a, int a_pitc
 }
 
 /* Four 8 x 8 matrices of 16-bit numbers from shared memory: lanes 8m .. 8m + 7 name the rows of matrix m (16 bytes
- * each, 16-byte aligned). Register m gets row lane / 4, columns 2 (lane % 4) and the next; transposed: column lane / 4
- * of rows 2 (lane % 4) and the next. Inside a THREADS region only `row` is computed; the call stands outside. */
+ * each, 16-byte aligned). Register m gets row lane / 4, columns 2 (lane % 4) and the next; transposed: column lane
+ * / 4 of rows 2 (lane % 4) and the next. Inside a THREADS region only `row` is computed; the call stands outside.
+ */
 TR_DEVICE void warp_load(uint32_t *to, int to_pitch, const tr_half16 *const *row, int row_pitch, int transposed,
                          int warps)
 {
