@@ -115,6 +115,9 @@ static void test_elements(void **state)
         ops->add(gy, ga, n);
         cpu->add(y, a, n);
         same_bits("add", ops->name, from_device(gy, n), y, n);
+        ops->scale(gy, 0.3f, n);
+        cpu->scale(y, 0.3f, n);
+        same_bits("scale", ops->name, from_device(gy, n), y, n);
         uint16_t *narrow = malloc((size_t)n * sizeof *narrow), *expected = malloc((size_t)n * sizeof *expected);
         float *half = on_device(NULL, n);
         ops->memory->convert(half, TR_BF16, ga, TR_F32, n);

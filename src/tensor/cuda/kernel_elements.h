@@ -20,7 +20,8 @@ typedef enum element_operation {
     ELEMENT_SWIGLU_BACKWARD,
     ELEMENT_GELU,
     ELEMENT_GELU_BACKWARD,
-    ELEMENT_ADD
+    ELEMENT_ADD,
+    ELEMENT_SCALE
 } element_operation;
 
 /* a, b: outputs; c, d, e: inputs; which are used depends on the operation. */
@@ -28,6 +29,7 @@ typedef struct element_args {
     int operation;
     float *a, *b;
     const float *c, *d, *e;
+    float factor;
     int64_t count;
 } element_args;
 
@@ -59,6 +61,9 @@ TR_DEVICE void element_block(const element_args *a, int x, int y, int z, void *s
                 a->a[i] = a->d[i] * cu_fma(0.5f, e, 0.5f + slope);
                 break;
             }
+            case ELEMENT_SCALE:
+                a->a[i] = g * a->factor;
+                break;
             default: /* ELEMENT_ADD */
                 a->a[i] = a->a[i] + g;
                 break;

@@ -372,6 +372,11 @@ static void add(float *y, const float *x, int64_t count)
     element((element_args){.operation = ELEMENT_ADD, .a = y, .c = x, .count = count});
 }
 
+static void scale(float *y, float factor, int64_t count)
+{
+    element((element_args){.operation = ELEMENT_SCALE, .a = y, .c = y, .factor = factor, .count = count});
+}
+
 /* ---- rotary embedding ---- */
 
 static void rotate(float *x, const float *cosine, const float *sine, int64_t rows, int64_t heads, int64_t head_dim,
@@ -657,7 +662,7 @@ static const tr_memory memory = {
         .embedding_backward = embedding_backward, .rmsnorm_forward = rmsnorm_forward,                              \
         .rmsnorm_backward = rmsnorm_backward, .swiglu_forward = swiglu_forward,                                    \
         .swiglu_backward_set = swiglu_backward_set, .gelu_forward = gelu_forward,                                  \
-        .gelu_backward_set = gelu_backward_set, .add = add, .rope_forward = rope_forward,                          \
+        .gelu_backward_set = gelu_backward_set, .add = add, .scale = scale, .rope_forward = rope_forward,                          \
         .rope_backward = rope_backward, .rope_mrope_table = rope_mrope_table,                                      \
         .rope_vision_table = rope_vision_table, .rows_gather = rows_gather, .rows_scatter = rows_scatter,          \
         .rows_add = rows_add, .segment_attention_work = tr_cuda_segment_attention_work,                            \
