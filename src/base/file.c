@@ -295,8 +295,8 @@ tr_status tr_file_read_line(FILE *stream, size_t limit, tr_buffer *line, bool *g
         line->data[--line->length] = 0;
     }
     if (limit && line->length > limit) {
-        return tr_fail(err, TR_FORMAT, NULL, "a line of %zu bytes is longer than the %zu allowed here", line->length,
-                       limit);
+        return tr_fail(err, TR_FORMAT, NULL, "a line of %zu bytes is longer than the %zu allowed here",
+                       line->length, limit);
     }
     return TR_OK;
 }

@@ -91,7 +91,8 @@ tr_status tr_arena_init(tr_arena *arena, size_t size, tr_error *err)
     }
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) {
-        return tr_fail(err, TR_MEMORY, NULL, "cannot reserve %.2f GiB of working memory", (double)size / (1u << 30));
+        return tr_fail(err, TR_MEMORY, NULL, "cannot reserve %.2f GiB of working memory",
+                       (double)size / (1u << 30));
     }
 #ifdef MADV_HUGEPAGE
     madvise(p, size, MADV_HUGEPAGE);

@@ -8,8 +8,8 @@
 const char *tr_status_text(tr_status code)
 {
     switch (code) {
-#define X(name, text)                                                                                            \
-    case TR_##name:                                                                                              \
+#define X(name, text)                                                                                              \
+    case TR_##name:                                                                                                \
         return text;
         TR_STATUS_LIST(X)
 #undef X

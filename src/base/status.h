@@ -8,19 +8,19 @@
 
 #include <stddef.h>
 
-#define TR_STATUS_LIST(X)                                                                                        \
-    X(OK, "ok")                                                                                                  \
-    X(INVALID, "invalid argument or value")     /* the caller's value is wrong                                */ \
-    X(FORMAT, "malformed input")                /* a file or text does not have the form it must have         */ \
-    X(NOT_FOUND, "not found")                   /* a file, key, tensor or row is absent                       */ \
-    X(IO, "input/output error")                 /* the operating system refused: disk full, permission, ...   */ \
-    X(MEMORY, "out of memory")                  /* an allocation failed or a planned budget is too small      */ \
-    X(UNSUPPORTED, "unsupported")               /* well-formed, but this build or machine cannot do it        */ \
-    X(MISMATCH, "mismatch")                     /* two inputs that must fit each other do not                 */ \
-    X(NUMERIC, "non-finite number")             /* NaN or infinity where a finite number is needed            */ \
-    X(TIMEOUT, "time limit exceeded")           /* a child process or a wait took too long                    */ \
-    X(INTERRUPTED, "interrupted")               /* the user asked to stop                                     */ \
-    X(CHILD, "child process failed")            /* the decoder process crashed or was killed                  */ \
+#define TR_STATUS_LIST(X)                                                                                          \
+    X(OK, "ok")                                                                                                    \
+    X(INVALID, "invalid argument or value") /* the caller's value is wrong                                */       \
+    X(FORMAT, "malformed input")            /* a file or text does not have the form it must have         */       \
+    X(NOT_FOUND, "not found")               /* a file, key, tensor or row is absent                       */       \
+    X(IO, "input/output error")             /* the operating system refused: disk full, permission, ...   */       \
+    X(MEMORY, "out of memory")              /* an allocation failed or a planned budget is too small      */       \
+    X(UNSUPPORTED, "unsupported")           /* well-formed, but this build or machine cannot do it        */       \
+    X(MISMATCH, "mismatch")                 /* two inputs that must fit each other do not                 */       \
+    X(NUMERIC, "non-finite number")         /* NaN or infinity where a finite number is needed            */       \
+    X(TIMEOUT, "time limit exceeded")       /* a child process or a wait took too long                    */       \
+    X(INTERRUPTED, "interrupted")           /* the user asked to stop                                     */       \
+    X(CHILD, "child process failed")        /* the decoder process crashed or was killed                  */       \
     X(LOCKED, "in use by another process")
 
 typedef enum tr_status {
@@ -55,11 +55,11 @@ tr_status tr_fail_where(tr_error *err, tr_status fallback, const char *format, .
     __attribute__((format(printf, 3, 4)));
 
 /* Evaluates a call; on failure stores its code in the local `status` and goes to `done`. */
-#define TR_TRY(call)                      \
-    do {                                  \
-        if ((status = (call)) != TR_OK) { \
-            goto done;                    \
-        }                                 \
+#define TR_TRY(call)                                                                                               \
+    do {                                                                                                           \
+        if ((status = (call)) != TR_OK) {                                                                          \
+            goto done;                                                                                             \
+        }                                                                                                          \
     } while (0)
 
 #endif

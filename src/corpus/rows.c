@@ -12,8 +12,8 @@
 static const double slack_s = 1e-3; /* annotations are often rounded to milliseconds */
 
 /* One [start, end] pair; index -1 when the field is not a list of pairs. */
-static tr_status check_segment(const json_t *pair, const char *field, long index, double duration_s, const char *where,
-                               tr_error *err)
+static tr_status check_segment(const json_t *pair, const char *field, long index, double duration_s,
+                               const char *where, tr_error *err)
 {
     char name[64];
     snprintf(name, sizeof name, index < 0 ? "%s" : "%s[%ld]", field, index);
@@ -24,7 +24,8 @@ static tr_status check_segment(const json_t *pair, const char *field, long index
     }
     double start = json_number_value(json_array_get(pair, 0)), end = json_number_value(json_array_get(pair, 1));
     if (!(start < end)) {
-        return tr_fail(err, TR_FORMAT, where, "\"%s\": the start %g s is not before the end %g s", name, start, end);
+        return tr_fail(err, TR_FORMAT, where, "\"%s\": the start %g s is not before the end %g s", name, start,
+                       end);
     }
     if (start < -slack_s || (duration_s >= 0 && end > duration_s + slack_s)) {
         return tr_fail(err, TR_FORMAT, where, "\"%s\": [%g, %g] s lies outside the clip of %g s", name, start, end,
@@ -46,8 +47,7 @@ static tr_status check_segments(const tr_row *row, const char *where, size_t min
                        min == max ? "exactly " : "at least ", min, min == 1 ? "" : "s", count);
     }
     for (size_t i = 0; i < count; i++) {
-        tr_status status =
-            check_segment(json_array_get(list, i), "segments", (long)i, row->duration_s, where, err);
+        tr_status status = check_segment(json_array_get(list, i), "segments", (long)i, row->duration_s, where, err);
         if (status) {
             return status;
         }
@@ -86,7 +86,8 @@ static tr_status check_choice(const tr_row *row, const char *where, tr_error *er
         found |= given && (!strcmp(given, option) || (given[0] == (char)('A' + i) && !given[1]));
     }
     if (!given || !found) {
-        return tr_fail(err, TR_FORMAT, where, "the field \"answer\" must be one of the options or its letter, found %s",
+        return tr_fail(err, TR_FORMAT, where,
+                       "the field \"answer\" must be one of the options or its letter, found %s",
                        given ? given : tr_json_type_name(answer));
     }
     return TR_OK;
@@ -138,7 +139,8 @@ static tr_status read_common(tr_row *row, const char *where, tr_error *err)
     TR_TRY(tr_json_get_string(json, "video", true, where, &row->video, err));
     TR_TRY(tr_json_get_double(json, "duration", false, where, &row->duration_s, err));
     if (json_object_get(json, "duration") && !(row->duration_s > 0)) {
-        return tr_fail(err, TR_FORMAT, where, "the field \"duration\" must be above 0 s, found %g", row->duration_s);
+        return tr_fail(err, TR_FORMAT, where, "the field \"duration\" must be above 0 s, found %g",
+                       row->duration_s);
     }
     const json_t *clip = json_object_get(json, "clip");
     if (clip && !json_is_null(clip)) {

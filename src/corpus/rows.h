@@ -1,8 +1,8 @@
 /* rows.h: the one reader and writer of corpus rows (JSON Lines).
  *
  * A row is {"id","task","video","duration","source","split", ...} plus the fields of its task; times are seconds
- * (float64) relative to the clip's start; optional "clip": [start, end] takes a part of the video. Unknown fields are
- * kept. Errors name file:line:column and the field. Reading is streaming; nothing here opens a video. */
+ * (float64) relative to the clip's start; optional "clip": [start, end] takes a part of the video. Unknown fields
+ * are kept. Errors name file:line:column and the field. Reading is streaming; nothing here opens a video. */
 #ifndef TR_CORPUS_ROWS_H
 #define TR_CORPUS_ROWS_H
 
@@ -21,8 +21,8 @@ typedef struct tr_row {
 } tr_row;
 
 /* Takes ownership of json (also on failure). name and line stand in errors. Checks the fields of the task: their
- * presence and types, start < end, times inside [0, duration] (one millisecond of slack for rounded annotations), an
- * answer that is one of the options. */
+ * presence and types, start < end, times inside [0, duration] (one millisecond of slack for rounded annotations),
+ * an answer that is one of the options. */
 tr_status tr_row_from_json(json_t *json, const char *name, long line, tr_row *row, tr_error *err);
 void tr_row_free(tr_row *row);
 
@@ -53,8 +53,8 @@ void tr_row_list_free(tr_row_list *list);
  * out. */
 char *tr_row_video_path(const tr_row *row, const char *videos_dir);
 
-/* A hash of the row's content (16 hexadecimal digits): whatever the order of its keys, and without the fields that a
- * selection adds ("difficulty", "score", "selection"). */
+/* A hash of the row's content (16 hexadecimal digits): whatever the order of its keys, and without the fields that
+ * a selection adds ("difficulty", "score", "selection"). */
 void tr_row_hash(const json_t *row, char hash[17]);
 
 /* Writes one row as a line. */

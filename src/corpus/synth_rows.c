@@ -1,8 +1,8 @@
 /* synth_rows.c: the rows of one synthetic scene, for every task.
  *
- *   tg    each name that is seen once: when is it there?        dtg   all such names of the clip, in scene order of names
- *   vhd   a colour: every time something of it is there         tal   a name: each of its instances
- *   gvqa  which form has the colour? with the evidence          qa    what comes first? */
+ *   tg    each name that is seen once: when is it there?        dtg   all such names of the clip, in scene order of
+ * names vhd   a colour: every time something of it is there         tal   a name: each of its instances gvqa  which
+ * form has the colour? with the evidence          qa    what comes first? */
 #include "corpus/synth_rows.h"
 
 #include <stdlib.h>
@@ -123,7 +123,8 @@ static void make_dtg(maker *m)
         for (int i = 0; i < m->scene->event_count; i++) {
             const tr_synth_event *e = &m->scene->events[i];
             if (e->form * TR_SYNTH_COLOURS + e->colour == key && seen_once(m->scene, i)) {
-                json_array_append_new(queries, json_sprintf("the %s is in the picture", tr_synth_event_name(e, name)));
+                json_array_append_new(queries,
+                                      json_sprintf("the %s is in the picture", tr_synth_event_name(e, name)));
                 json_array_append_new(segments, pair(e->start_s, e->end_s));
             }
         }
@@ -147,7 +148,8 @@ static json_t *saliency(const json_t *segments, double duration_s)
         json_t *segment;
         json_array_foreach(segments, i, segment)
         {
-            double s = json_number_value(json_array_get(segment, 0)), e = json_number_value(json_array_get(segment, 1));
+            double s = json_number_value(json_array_get(segment, 0)),
+                   e = json_number_value(json_array_get(segment, 1));
             double from = s > t ? s : t, to = e < t + 2 ? e : t + 2;
             covered += to > from ? to - from : 0;
         }
@@ -261,7 +263,7 @@ tr_status tr_synth_rows(const tr_synth_options *options, const tr_synth_scene *s
     static const struct {
         const char *task;
         void (*make)(maker *);
-    } makers[] = {{"tg", make_tg},   {"dtg", make_dtg}, {"vhd", make_vhd},
+    } makers[] = {{"tg", make_tg},   {"dtg", make_dtg},   {"vhd", make_vhd},
                   {"tal", make_tal}, {"gvqa", make_gvqa}, {"qa", make_qa}};
     maker m = {options, scene, tr_synth_splits[split], name, list, 0};
     size_t before = json_array_size(list);

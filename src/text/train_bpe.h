@@ -11,8 +11,8 @@
 enum { TR_TRAIN_ADDED = 22, TR_TRAIN_SMALLEST = 256 + TR_TRAIN_ADDED };
 
 typedef struct tr_train_bpe_options {
-    size_t vocab_size;   /* ids in all, added tokens included; at least TR_TRAIN_SMALLEST; 0: until every word of the
-                          * samples is one token */
+    size_t vocab_size; /* ids in all, added tokens included; at least TR_TRAIN_SMALLEST; 0: until every word of the
+                        * samples is one token */
     bool tokenizer_json; /* write tokenizer.json too */
 } tr_train_bpe_options;
 

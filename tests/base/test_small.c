@@ -124,9 +124,12 @@ static void test_shuffle_is_a_permutation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_error_details),        cmocka_unit_test(test_overflow_is_refused),
-        cmocka_unit_test(test_arena),                cmocka_unit_test(test_buffer_and_paths),
-        cmocka_unit_test(test_philox_known_answers), cmocka_unit_test(test_random_moments),
+        cmocka_unit_test(test_error_details),
+        cmocka_unit_test(test_overflow_is_refused),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_buffer_and_paths),
+        cmocka_unit_test(test_philox_known_answers),
+        cmocka_unit_test(test_random_moments),
         cmocka_unit_test(test_shuffle_is_a_permutation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,8 +100,10 @@ static void test_yaml_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_errors_have_a_place), cmocka_unit_test(test_json_members),
-        cmocka_unit_test(test_numbers_survive_a_round_trip), cmocka_unit_test(test_yaml_values_and_places),
+        cmocka_unit_test(test_json_errors_have_a_place),
+        cmocka_unit_test(test_json_members),
+        cmocka_unit_test(test_numbers_survive_a_round_trip),
+        cmocka_unit_test(test_yaml_values_and_places),
         cmocka_unit_test(test_yaml_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,8 @@ static void test_good_rows(void **state)
         HEAD "\"task\":\"dtg\",\"queries\":[\"q\",\"r\"],\"segments\":[[1,2],[0,10]]}",
         HEAD "\"task\":\"vhd\",\"query\":\"q\",\"segments\":[[1,2],[3,4]],\"extra\":{\"kept\":1}}",
         HEAD "\"task\":\"tal\",\"action\":\"run\",\"segments\":[]}",
-        HEAD "\"task\":\"gvqa\",\"question\":\"q\",\"options\":[\"x\",\"y\"],\"answer\":\"B\",\"segments\":[[1,2]]}",
+        HEAD
+        "\"task\":\"gvqa\",\"question\":\"q\",\"options\":[\"x\",\"y\"],\"answer\":\"B\",\"segments\":[[1,2]]}",
         HEAD "\"task\":\"qa\",\"question\":\"q\",\"options\":[\"x\",\"y\"],\"answer\":\"x\"}",
         HEAD "\"task\":\"tg\",\"query\":\"q\",\"segments\":[[1,10.0004]],\"clip\":[5,15]}",
     };
@@ -83,8 +84,9 @@ static void test_files(void **state)
     const char *path = scratch_path("rows.jsonl");
     tr_row_list list;
     tr_error err = {0};
-    write_text(path, HEAD "\"task\":\"tal\",\"action\":\"x\",\"segments\":[]}\n\n"
-                          "{\"id\":\"b\",\"video\":\"/abs/w.mp4\",\"task\":\"tal\",\"action\":\"x\",\"segments\":[]}");
+    write_text(path,
+               HEAD "\"task\":\"tal\",\"action\":\"x\",\"segments\":[]}\n\n"
+                    "{\"id\":\"b\",\"video\":\"/abs/w.mp4\",\"task\":\"tal\",\"action\":\"x\",\"segments\":[]}");
     assert_int_equal(tr_row_list_read(path, &list, &err), TR_OK);
     assert_int_equal(list.count, 2);
     assert_int_equal(list.items[1].line, 3);

@@ -1,6 +1,6 @@
 /* test_golden_generate.c: prefill and decoding against the reference's greedy generations (tokens equal, log-probs
  * by the criterion), a real clip's logits from its stored frames, and bf16 weights within the noise of bf16. */
-#include "golden.h"
+#include "support/golden.h"
 
 enum { MAX_TOKENS = 64 };
 

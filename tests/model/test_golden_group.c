@@ -1,6 +1,6 @@
 /* test_golden_group.c: packed groups and SFT rows against the reference: log-probs, entropies, losses and every
  * gradient; the reference ran each [prompt | response] as a sequence of its own. */
-#include "golden.h"
+#include "support/golden.h"
 
 static void test_group_nano(void **state)
 {

@@ -1,6 +1,6 @@
 /* test_golden_text.c: the decoder against the reference: embeddings with features, layers, final norm, logits of
  * all positions, next-token log-probs, rope tables, and every copy of a checkpoint. */
-#include "golden.h"
+#include "support/golden.h"
 
 static void test_nano(void **state)
 {

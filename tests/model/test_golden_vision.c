@@ -1,6 +1,6 @@
 /* test_golden_vision.c: the vision tower against the reference: windows, rope tables, every block, the features,
  * and the gradients of the tower and the merger. */
-#include "golden.h"
+#include "support/golden.h"
 
 static void test_whole_windows(void **state)
 {

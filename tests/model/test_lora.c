@@ -1,7 +1,7 @@
 /* test_lora.c: adapters. Against peft (golden lora-nano), and on a generated model: gradients by way of the merged
  * weights, the same bits packed, decoding, in tiles, with any threads and kernels; the base alone with the adapter
  * off; frozen parts; files written and read again; patterns; everything that must be refused. */
-#include "golden.h"
+#include "support/golden.h"
 
 #include "base/random.h"
 #include "base/thread.h"

@@ -1,6 +1,6 @@
 /* test_group.c: rollout, policy loss and gradients through the whole network: grpo-nano and the greedy generations
  * of the goldens; on a random model, that a response does not depend on its batch and that the gap is 0. */
-#include "golden.h"
+#include "support/golden.h"
 
 #include "base/random.h"
 #include "rl/policy.h"
@@ -101,7 +101,7 @@ static void check_gradient(const golden *g, const char *kind, const tr_param *p)
     size_t rows = 0, count;
     const int64_t *index = NULL;
     snprintf(key, sizeof key, "in/%s_rows/%s", kind, p->name);
-    if (json_object_get(g->header, key)) {
+    if (tr_safetensors_find(&g->file, key)) {
         index = golden_tensor(g, key, &rows);
     } else {
         rows = (size_t)p->out;
@@ -115,7 +115,7 @@ static void check_gradient(const golden *g, const char *kind, const tr_param *p)
     }
     snprintf(key, sizeof key, "truth/%s/%s", kind, p->name);
     const void *truth = golden_tensor(g, key, &count);
-    bool wide = !strcmp(json_string_value(json_object_get(json_object_get(g->header, key), "dtype")), "F64");
+    bool wide = tr_safetensors_find(&g->file, key)->dtype == TR_F64;
     double *t = malloc(count * sizeof *t);
     tr_convert(t, TR_F64, truth, wide ? TR_F64 : TR_F32, (int64_t)count);
     assert_int_equal(count, rows * (size_t)p->in);
@@ -140,7 +140,7 @@ static void test_grpo_gradients_through_the_network(void **state)
 {
     (void)state;
     golden g;
-    golden_open(&g, "grpo-nano");
+    golden_read(&g, "grpo-nano");
     tr_model *model = load("nano", true), *reference = load("nano-ref", false);
     tr_network_limits limits = {.patches = 72,
                                 .prompt_tokens = 45,
@@ -179,8 +179,8 @@ static void test_grpo_gradients_through_the_network(void **state)
         need_ok(tr_network_group_forward(frozen, &group, 1, false, ref + at, NULL, &err), &err);
         need_ok(tr_network_vision_forward(network, &o.p.visual, true, o.p.features, &err), &err);
         need_ok(tr_network_group_forward(network, &group, 1, true, logp + at, entropy + at, &err), &err);
-        tr_policy_input in = {4,  o.lengths, advantages + 4 * i, logp + at, old + at, ref + at, entropy + at, 12,
-                              67, 0, NULL, NULL};
+        tr_policy_input in = {
+            4, o.lengths, advantages + 4 * i, logp + at, old + at, ref + at, entropy + at, 12, 67, 0, NULL, NULL};
         tr_policy_loss(&policy, &in, &sums, dlogp + at, NULL);
         need_ok(tr_network_group_backward(network, &group, dlogp + at, NULL, dfeatures, &err), &err);
         need_ok(tr_network_vision_backward(network, &o.p.visual, dfeatures, &err), &err);
@@ -204,7 +204,7 @@ static void test_grpo_gradients_through_the_network(void **state)
     tr_network_free(frozen);
     tr_model_free(model);
     tr_model_free(reference);
-    golden_close_case(&g);
+    golden_free(&g);
 }
 
 /* Where the clip of a prompt ends. */
@@ -239,7 +239,7 @@ static tr_group split_group(const prompt *p, int64_t cut, int32_t *positions, in
 static void check_sft(bool split)
 {
     golden g;
-    golden_open(&g, "sft-nano");
+    golden_read(&g, "sft-nano");
     tr_model *model = load("nano", true);
     tr_network_limits limits = {.patches = 48,
                                 .prompt_tokens = 51,
@@ -301,7 +301,7 @@ static void check_sft(bool split)
     free(dfeatures);
     tr_network_free(network);
     tr_model_free(model);
-    golden_close_case(&g);
+    golden_free(&g);
 }
 
 static void test_sft_gradients_through_the_network(void **state)
@@ -324,7 +324,7 @@ static void check_generation(const char *name, const char *checkpoint)
     prompt p;
     size_t count;
     tr_error err = {0};
-    golden_open(&g, name);
+    golden_read(&g, name);
     tr_model *model = load(checkpoint, false);
     prompt_read(&p, &g, "", model->config.hidden);
     tr_network_limits limits = {.patches = p.visual.rows,
@@ -352,7 +352,7 @@ static void check_generation(const char *name, const char *checkpoint)
     tr_network_free(network);
     tr_model_free(model);
     prompt_free(&p);
-    golden_close_case(&g);
+    golden_free(&g);
 }
 
 static void test_greedy_generations_equal_the_reference(void **state)

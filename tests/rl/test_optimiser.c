@@ -1,5 +1,5 @@
 /* test_optimiser.c: AdamW over a table of parameters, clipping, decay by kind: equal to torch on the goldens. */
-#include "golden.h"
+#include "support/golden.h"
 
 #include "rl/optimiser.h"
 
@@ -70,7 +70,7 @@ static void run_case(const char *name, double decay, double clip, bool bf16)
 {
     golden g;
     bench b;
-    golden_open(&g, name);
+    golden_read(&g, name);
     start(&b, &g, bf16);
     tr_optimiser o = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = decay, .clip_norm = clip};
     for (int step = 0; step < 3; step++) {
@@ -94,7 +94,7 @@ static void run_case(const char *name, double decay, double clip, bool bf16)
         }
     }
     finish(&b);
-    golden_close_case(&g);
+    golden_free(&g);
 }
 
 static void test_equals_torch_without_decay(void **state)

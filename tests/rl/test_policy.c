@@ -1,6 +1,6 @@
 /* test_policy.c: advantages, the eleven objectives of grpo-nano, other projects' published cases, gradients by
  * finite differences, learning rates. */
-#include "golden.h"
+#include "support/golden.h"
 
 #include "rl/advantage.h"
 #include "rl/policy.h"
@@ -64,7 +64,7 @@ static void test_objectives_equal_trl(void **state)
 {
     (void)state;
     golden g;
-    golden_open(&g, "grpo-nano");
+    golden_read(&g, "grpo-nano");
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
         tr_policy_sums sums = {0};
         float dlogp[67], dentropy[67];
@@ -95,7 +95,7 @@ static void test_objectives_equal_trl(void **state)
             assert_true(golden_scalar("high", high, number(metrics, "clip_ratio/high_mean"), 0));
         }
     }
-    golden_close_case(&g);
+    golden_free(&g);
 }
 
 static void test_advantages_equal_the_formulas(void **state)
@@ -111,7 +111,7 @@ static void test_advantages_equal_the_formulas(void **state)
                        {"no std (Dr. GRPO)", TR_STD_NONE, 0}};
     golden g;
     size_t count;
-    golden_open(&g, "grpo-nano");
+    golden_read(&g, "grpo-nano");
     const double *rewards = golden_tensor(&g, "in/rewards", &count);
     for (size_t c = 0; c < 4; c++) {
         const json_t *want = json_object_get(json_object_get(g.json, "advantages"), conventions[c].name);
@@ -125,7 +125,7 @@ static void test_advantages_equal_the_formulas(void **state)
             }
         }
     }
-    golden_close_case(&g);
+    golden_free(&g);
 }
 
 static void test_equal_rewards_give_exactly_zero(void **state)
@@ -451,7 +451,7 @@ static void test_learning_rates_equal_transformers(void **state)
                  {"truth/linear", TR_SCHEDULE_LINEAR, 5},
                  {"truth/cosine", TR_SCHEDULE_COSINE, 5}};
     golden g;
-    golden_open(&g, "schedules");
+    golden_read(&g, "schedules");
     for (size_t c = 0; c < 4; c++) {
         size_t count;
         const double *truth = golden_tensor(&g, cases[c].name, &count);
@@ -462,7 +462,7 @@ static void test_learning_rates_equal_transformers(void **state)
             assert_true(fabs(rate - truth[step]) <= 4 * 0x1p-53 * 1e-3);
         }
     }
-    golden_close_case(&g);
+    golden_free(&g);
 }
 
 static void test_learning_rates_beyond_the_end(void **state)

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
-bool golden_close(const char *name, const float *x, const double *truth, size_t count, double max_err, double rms_err,
-                  double truth_max_abs, double truth_rms)
+bool golden_close(const char *name, const float *x, const double *truth, size_t count, double max_err,
+                  double rms_err, double truth_max_abs, double truth_rms)
 {
     double worst = 0, square = 0;
     size_t at = 0;

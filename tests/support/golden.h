@@ -1,7 +1,8 @@
-/* golden.h: runs a golden case through the network (tr_trace_run) and compares every truth tensor, scalar and probe
- * with it by the goldens' criterion. Shared by the tests of src/model; nothing here knows a single case. */
-#ifndef TR_TESTS_MODEL_GOLDEN_H
-#define TR_TESTS_MODEL_GOLDEN_H
+/* golden.h: reads a golden case, runs it through the network (tr_trace_run) and compares every truth tensor, scalar and
+ * probe with it by the goldens' criterion; or gives its tensors to a test that computes something else with them. For
+ * the tests of src/model and what stands above; nothing here knows a single case. */
+#ifndef TR_TESTS_SUPPORT_GOLDEN_H
+#define TR_TESTS_SUPPORT_GOLDEN_H
 
 #include "support/compare.h"
 #include "support/shared.h"
@@ -47,6 +48,54 @@ static inline void golden_free(golden *g)
     tr_safetensors_close(&g->file);
     tr_safetensors_close(&g->result);
 }
+
+/* ---- single tensors ---- */
+
+/* A tensor's bytes; fails the test when it is absent. */
+static inline const void *golden_tensor(const golden *g, const char *name, size_t *count)
+{
+    const tr_safetensor *t = tr_safetensors_find(&g->file, name);
+    if (!t) {
+        fail_msg("%s: no tensor %s", g->name, name);
+    }
+    *count = t ? (size_t)t->elements : 0;
+    return t ? t->data : NULL;
+}
+
+/* A float64 tensor rounded to float32; free() frees it. */
+static inline float *golden_floats(const golden *g, const char *name, size_t *count)
+{
+    const double *x = golden_tensor(g, name, count);
+    float *out = malloc(*count * sizeof *out);
+    assert_non_null(out);
+    for (size_t i = 0; i < *count; i++) {
+        out[i] = (float)x[i];
+    }
+    return out;
+}
+
+static inline bool golden_floats_close(const json_t *what, const char *name, const float *x, const double *truth,
+                                       size_t count)
+{
+    return golden_close(name, x, truth, count, json_number_value(json_object_get(what, "f32_max_err")),
+                        json_number_value(json_object_get(what, "f32_rms_err")),
+                        json_number_value(json_object_get(what, "truth_max_abs")),
+                        json_number_value(json_object_get(what, "truth_rms")));
+}
+
+/* Compares with truth/NAME by the goldens' criterion. */
+static inline bool golden_check(const golden *g, const char *name, const float *x)
+{
+    char key[160];
+    size_t count;
+    const json_t *what = json_object_get(json_object_get(g->json, "results"), name);
+    snprintf(key, sizeof key, "truth/%s", name);
+    const double *truth = golden_tensor(g, key, &count);
+    assert_non_null(what);
+    return golden_floats_close(what, name, x, truth, count);
+}
+
+/* ---- whole cases ---- */
 
 static inline tr_model *golden_model(const char *checkpoint, const tr_model_options *options)
 {
@@ -125,15 +174,6 @@ static inline float *golden_part(const golden *g, const char *name, const tr_saf
     }
     free(all);
     return part;
-}
-
-static inline bool golden_floats_close(const json_t *what, const char *name, const float *x, const double *truth,
-                                       size_t count)
-{
-    return golden_close(name, x, truth, count, json_number_value(json_object_get(what, "f32_max_err")),
-                        json_number_value(json_object_get(what, "f32_rms_err")),
-                        json_number_value(json_object_get(what, "truth_max_abs")),
-                        json_number_value(json_object_get(what, "truth_rms")));
 }
 
 /* Every truth tensor of the case has its result, and they agree; returns how many do not. */
