@@ -142,12 +142,12 @@ uint64_t tr_peak_rss_bytes(void)
 
 uint64_t tr_current_rss_bytes(void)
 {
-    unsigned long long total = 0, resident = 0;
+    char line[256]; /* pages: total resident ... */
     FILE *f = fopen("/proc/self/statm", "r");
     if (!f) {
         return 0;
     }
-    int got = fscanf(f, "%llu %llu", &total, &resident);
+    const char *second = fgets(line, sizeof line, f) ? strchr(line, ' ') : NULL;
     fclose(f);
-    return got == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    return second ? (uint64_t)strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }

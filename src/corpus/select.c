@@ -17,7 +17,7 @@ static const char *const rule_names[] = {
 };
 static const char *const rule_means[] = {
 #define X(name, text, means) means,
-    TR_SELECT_RULES(X)
+    TR_SELECT_RULES(X) /* NOLINT(bugprone-suspicious-missing-comma): texts of several lines */
 #undef X
 };
 static const char *const verdict_names[] = {

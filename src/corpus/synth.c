@@ -184,8 +184,8 @@ static void draw_event(const tr_synth_options *o, const tr_synth_event *e, doubl
         for (int64_t x = 0; x < o->size; x++) {
             int hits = 0;
             for (int s = 0; s < SUB * SUB; s++) {
-                double px = ((double)x + (s % SUB + 0.5) / SUB) / (double)o->size;
-                double py = ((double)y + (s / SUB + 0.5) / SUB) / (double)o->size;
+                double px = ((double)x + ((double)(s % SUB) + 0.5) / SUB) / (double)o->size;
+                double py = ((double)y + ((double)(s / SUB) + 0.5) / SUB) / (double)o->size;
                 hits += inside(e->form, (px - cx) / e->radius, (py - cy) / e->radius);
             }
             uint8_t *pixel = rgb + (y * o->size + x) * 3;

@@ -5,6 +5,7 @@
  * form has the colour? with the evidence          qa    what comes first? */
 #include "corpus/synth_rows.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,7 +154,7 @@ static json_t *saliency(const json_t *segments, double duration_s)
             double from = s > t ? s : t, to = e < t + 2 ? e : t + 2;
             covered += to > from ? to - from : 0;
         }
-        json_array_append_new(list, json_integer((int)(covered * 2 + 0.5)));
+        json_array_append_new(list, json_integer(lround(covered * 2)));
     }
     return list;
 }

@@ -94,7 +94,7 @@ static tr_status read_parts(const json_t *parts, const char *name, tr_task task,
     json_object_foreach((json_t *)parts, key, weight)
     {
         int part = 0;
-        while (part < TR_PART_COUNT && strcmp(known[part], key)) {
+        while (part < TR_PART_COUNT && strcmp(known[part], key) != 0) {
             part++;
         }
         if (part == TR_PART_COUNT) {
@@ -174,7 +174,7 @@ static tr_status check_keys(const json_t *object, const char *const *known, size
     json_object_foreach((json_t *)object, key, value)
     {
         size_t k = 0;
-        while (k < count && strcmp(known[k], key)) {
+        while (k < count && strcmp(known[k], key) != 0) {
             k++;
         }
         if (k == count) {

@@ -159,7 +159,7 @@ static tr_status vtimellm(tr_evaluation *e, const json_t *pred, const json_t *tr
         const char *task = json_string_value(json_object_get(item, "task"));
         const char *text = json_string_value(json_object_get(item, "answer"));
         json_int_t sentence = json_integer_value(json_object_get(json_object_get(item, "info"), "sentence_id"));
-        if (task && strcmp(task, "grounding")) {
+        if (task && strcmp(task, "grounding") != 0) {
             continue;
         }
         e->predictions++;

@@ -246,6 +246,7 @@ tr_status tr_evaluate_rows(tr_evaluation *e, const json_t *pred, const json_t *t
                            : "no row");
     }
     size_t n = json_array_size(truth);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers is meant */
     const json_t **chosen = tr_calloc(n > json_array_size(pred) ? n : json_array_size(pred), sizeof *chosen);
     tr_truth_holder holder = {0};
     tr_status status = chosen ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");

@@ -191,7 +191,7 @@ static tr_status read_message(const json_t *json, const char *place, size_t inde
     const json_t *content = json_object_get(json, "content");
     tr_chat_message *message = &chat->messages[index];
     size_t known = 0;
-    while (role && known < 3 && strcmp(role, role_names[known])) {
+    while (role && known < 3 && strcmp(role, role_names[known]) != 0) {
         known++;
     }
     if (!role || known == 3) {

@@ -32,7 +32,7 @@ static tr_status refuse(const char *path, const char *what, const json_t *found,
 static tr_status read_normalizer(tr_tokenizer *t, const json_t *normalizer, const char *path, tr_error *err)
 {
     t->nfc = !absent(normalizer);
-    if (t->nfc && strcmp(type_of(normalizer), "NFC")) {
+    if (t->nfc && strcmp(type_of(normalizer), "NFC") != 0) {
         return refuse(path, "normalizer", normalizer, err);
     }
     return TR_OK;
@@ -42,7 +42,8 @@ static tr_status read_split(tr_tokenizer *t, const json_t *split, const char *pa
 {
     const char *regex = json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
     const char *behavior = json_string_value(json_object_get(split, "behavior"));
-    if (!regex || !behavior || strcmp(behavior, "Isolated") || json_is_true(json_object_get(split, "invert"))) {
+    if (!regex || !behavior || strcmp(behavior, "Isolated") != 0 ||
+        json_is_true(json_object_get(split, "invert"))) {
         return tr_fail(
             err, TR_UNSUPPORTED, path,
             "the Split pre-tokenizer must have a \"Regex\" pattern, behavior \"Isolated\" and \"invert\": "
@@ -58,11 +59,11 @@ static tr_status read_pre_tokenizer(tr_tokenizer *t, const json_t *pre, const ch
         return tr_vocabulary_set_pattern(t, NULL, path, err);
     }
     const json_t *list = json_object_get(pre, "pretokenizers");
-    if (strcmp(type_of(pre), "Sequence") || json_array_size(list) != 2) {
+    if (strcmp(type_of(pre), "Sequence") != 0 || json_array_size(list) != 2) {
         return refuse(path, "pre-tokenizer", pre, err);
     }
     const json_t *split = json_array_get(list, 0), *bytes = json_array_get(list, 1);
-    if (strcmp(type_of(split), "Split") || strcmp(type_of(bytes), "ByteLevel")) {
+    if (strcmp(type_of(split), "Split") != 0 || strcmp(type_of(bytes), "ByteLevel") != 0) {
         return refuse(path, "pre-tokenizer", strcmp(type_of(split), "Split") ? split : bytes, err);
     }
     if (json_is_true(json_object_get(bytes, "add_prefix_space")) ||
@@ -78,7 +79,7 @@ static tr_status check_model(const json_t *model, const char *path, tr_error *er
 {
     static const char *const flags[] = {"fuse_unk", "byte_fallback", "ignore_merges"};
     static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix", "unk_token"};
-    if (!json_is_object(model) || strcmp(type_of(model), "BPE")) {
+    if (!json_is_object(model) || strcmp(type_of(model), "BPE") != 0) {
         return refuse(path, "model", model, err);
     }
     for (size_t i = 0; i < 3; i++) {
@@ -192,11 +193,11 @@ tr_status tr_tokenizer_read_json(tr_tokenizer *t, const char *path, tr_error *er
     }
     TR_TRY(read_normalizer(t, json_object_get(json, "normalizer"), path, err));
     TR_TRY(read_pre_tokenizer(t, json_object_get(json, "pre_tokenizer"), path, err));
-    if (!absent(post) && strcmp(type_of(post), "ByteLevel")) {
+    if (!absent(post) && strcmp(type_of(post), "ByteLevel") != 0) {
         status = refuse(path, "post-processor", post, err);
         goto done;
     }
-    if (!absent(decoder) && strcmp(type_of(decoder), "ByteLevel")) {
+    if (!absent(decoder) && strcmp(type_of(decoder), "ByteLevel") != 0) {
         status = refuse(path, "decoder", decoder, err);
         goto done;
     }

@@ -153,8 +153,8 @@ static tr_status check_settings(const json_t *config, const char *path, tr_error
         }
     }
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
-    if (class && strcmp(class, "Qwen2Tokenizer") && strcmp(class, "Qwen2TokenizerFast") &&
-        strcmp(class, "PreTrainedTokenizerFast") && strcmp(class, "TokenizersBackend")) {
+    if (class && strcmp(class, "Qwen2Tokenizer") != 0 && strcmp(class, "Qwen2TokenizerFast") != 0 &&
+        strcmp(class, "PreTrainedTokenizerFast") != 0 && strcmp(class, "TokenizersBackend") != 0) {
         return tr_fail(err, TR_UNSUPPORTED, path,
                        "\"tokenizer_class\" is \"%.80s\"; this program reads Qwen2Tokenizer", class);
     }

@@ -113,7 +113,7 @@ static json_t *tokenizer_json(json_t *vocab, const tr_buffer *merges, size_t fir
 {
     json_t *added = json_array();
     for (size_t i = 0; i < TR_TRAIN_ADDED; i++) {
-        json_t *token = json_pack("{s:I}", "id", (json_int_t)(first_id + i)), *rest = added_token(i);
+        json_t *token = json_pack("{s:I}", "id", (json_int_t)first_id + (json_int_t)i), *rest = added_token(i);
         json_object_update(token, rest);
         json_decref(rest);
         json_array_append_new(added, token);
