@@ -136,7 +136,9 @@ static void add_inner(panel *to, const table *t, const char *outer)
     size_t count = inner_keys(t, outer, keys);
     for (size_t k = 0; k < count; k++) {
         snprintf(path, sizeof path, "%.63s/%.63s", outer, keys[k]);
-        add_line(to, keys[k], path);
+        if (strcmp(path, "watch/responses") != 0) { /* what the others are shares of */
+            add_line(to, keys[k], path);
+        }
     }
 }
 
@@ -168,6 +170,7 @@ static const struct {
 static const struct {
     const char *title, *key;
 } per_task[] = {{"reward by task", "reward"},
+                {"loss by task", "loss"},
                 {"format rate by task", "format_rate"},
                 {"response length by task (tokens)", "response_length"},
                 {"truncated by task (share)", "truncated_rate"},
@@ -236,7 +239,7 @@ static double *points_of(const table *t, const panel *p, size_t line, size_t *co
     double *points = tr_calloc(t->count, 2 * sizeof *points);
     size_t n = 0;
     for (size_t i = 0; points && i < t->count; i++) {
-        double all = p->share ? number_at(t->rows[i], "responses") : 1;
+        double all = p->share ? number_at(t->rows[i], "watch/responses") : 1;
         double value = number_at(t->rows[i], p->paths[line]) / all;
         if (isfinite(value)) {
             points[n] = t->steps[i];
@@ -254,18 +257,22 @@ static tr_status draw(const table *t, const page *p, const char *out, tr_error *
     tr_buffer text = {0};
     char *path = tr_path_join(out, "curves.svg"), *title = tr_format("run %s", out);
     bool ok = panels && series && path && title;
+    size_t shown = 0; /* panels with a point: SFT has no rewards */
     for (size_t i = 0; ok && i < p->count; i++) {
         const panel *from = &p->panels[i];
+        size_t points_in_all = 0;
         for (size_t s = 0; ok && s < from->count; s++) {
             size_t count;
             double *points = points_of(t, from, s, &count);
             series[i * SERIES + s] = (tr_plot_series){from->names[s], points, points + t->count, count};
             ok = points != NULL;
+            points_in_all += count;
         }
-        panels[i] = (tr_plot_panel){from->title, "step", series + i * SERIES, from->count, t->count / 20};
+        panels[shown] = (tr_plot_panel){from->title, "step", series + i * SERIES, from->count, t->count / 20};
+        shown += points_in_all > 0;
     }
     tr_status status = ok ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory for the curves");
-    status = status ? status : tr_plot_svg(title, panels, p->count, 3, &text, err);
+    status = status ? status : tr_plot_svg(title, panels, shown, 3, &text, err);
     status = status ? status : tr_file_write_atomic(path, tr_buffer_text(&text), text.length, err);
     for (size_t i = 0; series && i < p->count * SERIES; i++) {
         free((void *)(uintptr_t)series[i].x);

@@ -187,9 +187,10 @@ static json_t *ratio(double sum, int64_t count)
     return count ? number_or_null(sum / (double)count) : json_null();
 }
 
-static json_t *watch_object(const int64_t *watch)
+static json_t *watch_object(int64_t watched, const int64_t *watch)
 {
     json_t *object = json_object();
+    json_object_set_new(object, "responses", json_integer(watched));
     for (int s = 0; s < TR_WATCH_COUNT; s++) {
         json_object_set_new(object, tr_watch_name((tr_watch_sign)s), json_integer(watch[s]));
     }
@@ -208,7 +209,7 @@ static json_t *task_rewards(const tr_step_report *r)
     return object;
 }
 
-static json_t *task_object(const tr_trainer *t, const tr_task_report *r)
+static json_t *task_object(const tr_trainer *t, const tr_task_report *r, int64_t step_tokens)
 {
     bool sampled = t->config->algorithm == TR_ALGORITHM_GRPO && r->responses;
     json_t *o = json_object();
@@ -229,9 +230,14 @@ static json_t *task_object(const tr_trainer *t, const tr_task_report *r)
         PUT("response_length_max", json_integer(r->longest));
         PUT("truncated", json_integer(r->truncated));
         PUT("truncated_rate", ratio((double)r->truncated, r->responses));
-        PUT("watch", watch_object(r->watch));
+        PUT("watch", watch_object(r->watched, r->watch));
     }
-    PUT("kl", t->reference ? ratio(r->kl, r->tokens) : json_null());
+    if (t->config->algorithm == TR_ALGORITHM_SFT) { /* the mean over the task's own targets */
+        PUT("response_tokens", json_integer(r->tokens));
+        PUT("loss", ratio(r->loss * (double)step_tokens, r->tokens));
+    } else {
+        PUT("kl", t->reference ? ratio(r->kl, r->tokens) : json_null());
+    }
     PUT("entropy", ratio(r->entropy, r->tokens));
 #undef PUT
     return o;
@@ -242,7 +248,7 @@ static json_t *task_objects(const tr_trainer *t, const tr_step_report *r)
     json_t *object = json_object();
     for (int i = 0; i < TR_STEP_TASKS; i++) {
         if (r->tasks[i].name[0]) {
-            json_object_set_new(object, r->tasks[i].name, task_object(t, &r->tasks[i]));
+            json_object_set_new(object, r->tasks[i].name, task_object(t, &r->tasks[i], r->response_tokens));
         }
     }
     return object;
@@ -297,7 +303,7 @@ static json_t *step_object(const tr_trainer *t, const tr_step_report *r)
     PUT("response_length_max", sampled ? json_integer(r->longest) : json_null());
     PUT("truncated", sampled ? json_integer(r->truncated) : json_null());
     PUT("truncated_rate", sampled ? ratio((double)r->truncated, r->responses) : json_null());
-    PUT("watch", sampled ? watch_object(r->watch) : json_null());
+    PUT("watch", sampled ? watch_object(r->watched, r->watch) : json_null());
     PUT("prompt_tokens", json_integer(r->prompt_tokens));
     PUT("shared_tokens", grpo ? json_null() : json_integer(r->shared_tokens));
     PUT("packed_groups", grpo ? json_null() : json_integer(r->groups));

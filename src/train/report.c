@@ -88,7 +88,7 @@ void tr_report_policy(tr_step_report *report, const char *name, const tr_policy_
                       const tr_policy_sums *after)
 {
     tr_task_report *task = tr_report_task(report, name);
-    task->policy_loss += after->policy_loss - before->policy_loss;
+    task->loss += after->loss - before->loss;
     task->kl += after->kl - before->kl;
     task->entropy += after->entropy - before->entropy;
     task->tokens += after->tokens - before->tokens;
@@ -198,7 +198,7 @@ static void warn(tr_trainer *t, const tr_step_report *report)
     unsigned above = 0;
     double limit = t->config->train.watch;
     for (int s = 0; s < TR_WATCH_COUNT && limit > 0; s++) {
-        double share = (double)report->watch[s] / (double)report->responses;
+        double share = (double)report->watch[s] / (double)report->watched;
         above |= share > limit ? 1u << s : 0;
         if (share > limit && !(t->warned >> s & 1u)) {
             fprintf(stderr, "step %lld: watch %s: %.0f %% of the responses %s (train.watch %g)\n",
@@ -214,6 +214,8 @@ static void count_signs(tr_trainer *t, const board *b, tr_step_report *report)
     for (size_t i = 0; i < b->count; i++) {
         tr_task_report *task = tr_report_task(report, t->samples[b->answers[i].group].task);
         *b->signs[i] = b->answers[i].signs;
+        report->watched++;
+        task->watched++;
         for (int s = 0; s < TR_WATCH_COUNT; s++) {
             int64_t shown = b->answers[i].signs >> s & 1u;
             report->watch[s] += shown;

@@ -8,15 +8,18 @@
 
 #include <string.h>
 
-/* Loss and gradient of the pairs of the group that was computed last: the rest of a prompt has weight 0. */
-static void add_losses(tr_trainer *t, const tr_group *group, int64_t step_tokens, tr_policy_sums *sums)
+/* Loss and gradient of the pairs (samples from `first` on) of the group that was computed last: the rest of a prompt has weight 0. */
+static void add_losses(tr_trainer *t, const tr_group *group, int64_t first, int64_t step_tokens,
+                       tr_step_report *report)
 {
     int64_t at = 0;
     for (int64_t r = 0; r < group->responses; r++) {
         int64_t rest = t->pack.rests[r], length = t->pack.lengths[r];
         memset(t->dlogp + at, 0, (size_t)rest * sizeof *t->dlogp);
-        tr_supervised_loss(t->logp + at + rest, t->entropy + at + rest, length - rest, step_tokens, sums,
+        const tr_policy_sums before = report->sums;
+        tr_supervised_loss(t->logp + at + rest, t->entropy + at + rest, length - rest, step_tokens, &report->sums,
                            t->dlogp + at + rest);
+        tr_report_policy(report, t->samples[first + r].task, &before, &report->sums);
         at += length;
     }
 }
@@ -29,7 +32,7 @@ static tr_status learn(tr_trainer *t, int64_t i, int64_t count, int64_t step_tok
     TR_TRY(tr_pack_build(&t->pack, &t->model->config, &t->samples[i], count, t->groups[i].features, &t->groups[i],
                          &saved, t->err));
     TR_TRY(tr_trainer_forward(t, i, 1.0f));
-    add_losses(t, &t->groups[i], step_tokens, &report->sums);
+    add_losses(t, &t->groups[i], i, step_tokens, report);
     TR_TRY(tr_trainer_backward(t, i));
     report->shared_tokens += saved;
     report->groups++;

@@ -31,10 +31,10 @@ typedef struct tr_task_report {
     int64_t prompts, prompt_tokens, responses, response_tokens, shortest, longest; /* lengths in tokens */
     int64_t truncated, formatted, parsed, zero_variance;
     double reward, reward_std;
-    double policy_loss, kl, entropy; /* over the tokens of all updates */
+    double loss, kl, entropy; /* loss as weighted; the others summed over the tokens of all updates */
     int64_t tokens;                  /* of all updates */
     tr_named_sum parts[TR_STEP_NAMES];
-    int64_t watch[TR_WATCH_COUNT];
+    int64_t watched, watch[TR_WATCH_COUNT];
 } tr_task_report;
 
 /* What one step did; made anew for each. */
@@ -53,7 +53,7 @@ typedef struct tr_step_report {
     double reward, reward_std;         /* sums over responses and groups */
     tr_named_sum parts[TR_STEP_NAMES];
     tr_task_report tasks[TR_STEP_TASKS]; /* those with a name, in the order of tr_task */
-    int64_t watch[TR_WATCH_COUNT];       /* responses that show a sign of task/watch.h */
+    int64_t watched, watch[TR_WATCH_COUNT]; /* responses looked at; those that show a sign of task/watch.h */
     tr_step_seconds seconds;
 } tr_step_report;
 

@@ -121,6 +121,7 @@ static void check_against(const json_t *o, const tally *sum)
     assert_same(o, "response_length", sum->tokens / n);
     assert_same(o, "response_length_min", (double)sum->shortest);
     assert_same(o, "response_length_max", (double)sum->longest);
+    assert_same(json_object_get(o, "watch"), "responses", n);
     for (int s = 0; s < TR_WATCH_COUNT; s++) {
         assert_same(json_object_get(o, "watch"), tr_watch_name((tr_watch_sign)s), sum->watch[s]);
     }
@@ -209,6 +210,35 @@ static void test_a_resumed_run_writes_the_same(void **state)
     json_decref(resumed);
 }
 
+/* SFT: the tasks' losses, weighted with their targets, are the step's. */
+static void test_supervised_steps_name_their_tasks(void **state)
+{
+    (void)state;
+    tr_error err;
+    reset_rows();
+    assert_int_equal(go("tasks-sft",
+                        "algorithm: sft\ngrpo: {prompts_per_step: 5}\noptim: {lr: 1.0e-3}\n"
+                        "train: {dtype: f32, steps: 4, save_every: 0, seed: 3}\n",
+                        false, &err),
+                     TR_OK);
+    json_t *metrics = metrics_of("tasks-sft", "metrics.jsonl");
+    double apart = 0;
+    for (size_t step = 0; step < 4; step++) {
+        const json_t *o = json_array_get(metrics, step), *tasks = json_object_get(o, "tasks");
+        const json_t *a = json_object_get(tasks, "tg"), *b = json_object_get(tasks, "qa");
+        if (a && b) {
+            double wa = number_of(a, "response_tokens"), wb = number_of(b, "response_tokens");
+            double joined = (number_of(a, "loss") * wa + number_of(b, "loss") * wb) / (wa + wb);
+            assert_true(wa + wb == number_of(o, "response_tokens"));
+            assert_true(fabs(joined - number_of(o, "loss")) <= 1e-12);
+            assert_true(number_of(a, "prompts") + number_of(b, "prompts") == 5);
+            apart += fabs(number_of(a, "loss") - number_of(b, "loss"));
+        }
+    }
+    assert_true(apart > 0);
+    json_decref(metrics);
+}
+
 static size_t count_of(const char *text, const char *word)
 {
     size_t count = 0;
@@ -266,6 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tasks_add_up),
         cmocka_unit_test(test_a_resumed_run_writes_the_same),
+        cmocka_unit_test(test_supervised_steps_name_their_tasks),
         cmocka_unit_test(test_curves_show_every_task),
         cmocka_unit_test(test_event_files_are_there),
     };
