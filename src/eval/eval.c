@@ -44,6 +44,7 @@ static tr_status read_answers(run *r, const tr_answered *one, tr_error *err)
         tr_buffer_clear(text);
         status = r->source->call->text(r->source, group->ids + at, group->lengths[i], text, err);
         at += group->lengths[i];
+        r->scores[i].tokens = group->lengths[i];
         status = status ? status
                         : r->source->call->score(r->source, one->sample, tr_buffer_text(text), text->length,
                                                  group->stopped[i], &r->scores[i], err);

@@ -97,6 +97,7 @@ static tr_status judge(run *r, const tr_answered *one, json_t **prediction, tr_e
         const tr_rollout_group *g = one->group;
         tr_buffer *text = &texts[read];
         status = r->source->call->text(r->source, g->ids + at, g->lengths[read], text, err);
+        r->scores[read].tokens = g->lengths[read];
         status = status ? status
                         : r->source->call->score(r->source, one->sample, tr_buffer_text(text), text->length,
                                                  g->stopped[read], &r->scores[read], err);

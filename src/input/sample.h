@@ -45,6 +45,7 @@ typedef struct tr_source_options {
 /* What a response earned. */
 enum { TR_SCORE_PARTS = 12 };
 typedef struct tr_score {
+    int64_t tokens; /* of the response, set before it is scored (the part "length" counts them); 0: not known */
     double reward;
     int part_count;
     struct {
@@ -100,7 +101,8 @@ typedef struct tr_source_functions {
     tr_status (*patches)(tr_source *source, tr_sample *sample, tr_error *err);
     /* Appends the text of response ids, special tokens left out. */
     tr_status (*text)(tr_source *source, const int32_t *ids, int64_t count, tr_buffer *text, tr_error *err);
-    /* The reward of a response text (NUL-terminated). stopped: it ended with an end token. score must be empty. */
+    /* The reward of a response text (NUL-terminated). stopped: it ended with an end token. score must be empty
+     * but for its tokens. */
     tr_status (*score)(tr_source *source, const tr_sample *sample, const char *text, size_t length, bool stopped,
                        tr_score *score, tr_error *err);
     void (*free)(tr_source *source);

@@ -336,7 +336,8 @@ static tr_status score(tr_source *source, const tr_sample *sample, const char *t
         tr_arena_free(&s->arena);
         TR_TRY(tr_arena_init(&s->arena, 2 * need, err));
     }
-    TR_TRY(tr_reward_score(&e->scheme, task, text, length, 0, &s->truth.truth, &s->arena, &reward, err));
+    TR_TRY(tr_reward_score(&e->scheme, task, text, length, (size_t)out->tokens, &s->truth.truth, &s->arena, &reward,
+                           err));
     TR_TRY(fill_score(&reward, &e->scheme.tasks[task], task, out, err));
     if (s->stand_in) { /* what was understood is known, what it earns is not */
         out->reward = 0;

@@ -110,6 +110,7 @@ static tr_status judge(tr_trainer *t, int64_t i, int64_t r, int64_t at, tr_step_
     const tr_rollout_group *a = &t->answered[i];
     tr_score *score = &t->scores[i * t->group + r];
     tr_buffer text = {0};
+    score->tokens = a->lengths[r];
     tr_status status = t->source->call->text(t->source, a->ids + at, a->lengths[r], &text, t->err);
     if (!status) {
         status = t->source->call->score(t->source, &t->samples[i], tr_buffer_text(&text), text.length,

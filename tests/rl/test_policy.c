@@ -349,16 +349,20 @@ static void test_cs336_microbatch_steps(void **state)
         }
     }
     double rewards[8], a[8];
-    want = json_object_get(json_object_get(file, "expected"),
-                           "group_normalised_by_std (unbiased std, eps added to std)");
+    static const char *const keys[] = {"group_normalised_by_std (unbiased std, eps added to std)",
+                                       "group_centred_only"};
     for (size_t i = 0; i < 8; i++) {
         rewards[i] = json_number_value(json_array_get(json_object_get(in, "rollout_rewards"), i));
     }
-    tr_advantages(a, NULL, rewards, 4, TR_STD_SAMPLE, 1e-6);
-    tr_advantages(a + 4, NULL, rewards + 4, 4, TR_STD_SAMPLE, 1e-6);
-    for (size_t i = 0; i < 8; i++) {
-        double d = json_real_value(json_array_get(json_object_get(want, "normalized_rewards"), i));
-        assert_true(fabs(a[i] - d) <= 1e-6 + 1e-4 * fabs(d));
+    for (int k = 0; k < 2; k++) {
+        const tr_std_kind kind = k ? TR_STD_NONE : TR_STD_SAMPLE;
+        want = json_object_get(json_object_get(file, "expected"), keys[k]);
+        tr_advantages(a, NULL, rewards, 4, kind, 1e-6);
+        tr_advantages(a + 4, NULL, rewards + 4, 4, kind, 1e-6);
+        for (size_t i = 0; i < 8; i++) {
+            double d = json_real_value(json_array_get(json_object_get(want, "normalized_rewards"), i));
+            assert_true(fabs(a[i] - d) <= 1e-6 + 1e-4 * fabs(d));
+        }
     }
     json_decref(file);
 }
