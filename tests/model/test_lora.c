@@ -595,7 +595,8 @@ static void test_patterns(void **state)
         tr_status status;
     } bad[] = {
         {"\"q_proj\"", "\"q_proj\" matches no linear layer", TR_NOT_FOUND}, /* must match the whole name */
-        {"[\"proj\"]", "vision tower", TR_NOT_FOUND},                       /* attn.proj is the tower's */
+        {"\"model\\\\.language_model\\\\.layers\\\\.0\\\\.self_attn\\\\.q\"", "matches no", TR_NOT_FOUND},
+        {"[\"proj\"]", "vision tower", TR_NOT_FOUND}, /* attn.proj is the tower's */
         {"[\"lm_head\", \"wq\"]", "model.language_model.layers.0.self_attn.q_proj", TR_NOT_FOUND},
         {"\"model.layers.0.self_attn.q_proj\"", "train.lora.targets", TR_NOT_FOUND},
         {"\"(q_proj\"", "at character 8", TR_FORMAT},

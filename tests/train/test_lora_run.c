@@ -34,6 +34,42 @@ static void test_sampling_and_training_agree(void **state)
     check_run("all", "{dtype: f32, steps: 6, freeze: [], lora: {rank: 4, targets: [down_proj]}}");
 }
 
+/* Every mixture of frozen parts, without an adapter: what is frozen stays, what trains moves. */
+static void test_any_parts_may_be_frozen(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"vision", "merger", "text"};
+    static const tr_param_part kinds[] = {TR_PART_VISION, TR_PART_MERGER, TR_PART_TEXT};
+    const tr_model_options plain = {.dtype = TR_F32};
+    tr_model *base, *trained;
+    tr_error err = {0};
+    assert_int_equal(tr_model_load(tiny_model(), &plain, &base, &err), TR_OK);
+    for (int mask = 0; mask < 7; mask++) {
+        char name[32], path[64], train[160], list[64] = "";
+        for (int k = 0; k < 3; k++) {
+            if (mask & 1 << k) {
+                snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "", parts[k]);
+            }
+        }
+        snprintf(name, sizeof name, "freeze-%d", mask);
+        snprintf(train, sizeof train, "{dtype: f32, steps: 6, freeze: [%s]}", list);
+        check_run(name, train);
+        snprintf(path, sizeof path, "%s/checkpoints/step-6", name);
+        assert_int_equal(tr_model_load(scratch_path(path), &plain, &trained, &err), TR_OK);
+        for (int k = 0; k < 3; k++) {
+            int moved = 0;
+            for (int i = 0; i < base->params.count; i++) {
+                const tr_param *p = &base->params.items[i];
+                moved += p->part == kinds[k] && memcmp(p->value.panels, trained->params.items[i].value.panels,
+                                                       (size_t)p->elements * sizeof(float)) != 0;
+            }
+            assert_true(mask & 1 << k ? moved == 0 : moved > 0);
+        }
+        tr_model_free(trained);
+    }
+    tr_model_free(base);
+}
+
 static bool has(const char *name)
 {
     return tr_file_exists(scratch_path(name));
@@ -112,9 +148,8 @@ static void test_contradictions_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sampling_and_training_agree),
-        cmocka_unit_test(test_a_checkpoint_is_an_adapter),
-        cmocka_unit_test(test_stages_hand_the_adapter_on),
+        cmocka_unit_test(test_sampling_and_training_agree), cmocka_unit_test(test_any_parts_may_be_frozen),
+        cmocka_unit_test(test_a_checkpoint_is_an_adapter),  cmocka_unit_test(test_stages_hand_the_adapter_on),
         cmocka_unit_test(test_contradictions_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
