@@ -164,7 +164,8 @@ static tr_status evaluate(const settings *s, json_t **metrics, tr_error *err)
                                   .first = s->first};
     TR_TRY(tr_protocol_card(&protocol, &card, err));
     tr_network_limits limits;
-    tr_eval_limits(source, s->batch, s->samples, s->session.max_tokens, &limits);
+    int64_t own = s->samples < 8 ? 8 / s->samples : 1; /* about as many answers at once */
+    tr_eval_limits(source, s->batch ? s->batch : own, s->samples, s->session.max_tokens, &limits);
     TR_TRY(tr_session_network(&session, &limits, err));
     tr_eval_options eval = {.sampling = session.sampling,
                             .seed = (uint64_t)s->session.seed,
@@ -185,8 +186,7 @@ done:
 static int run_eval(int argc, char **argv)
 {
     const tr_command *self = &tr_command_eval;
-    settings s = {
-        .videos = "", .prompt = "no-think", .scheme = "tempr1", .parser = "scheme", .batch = 8, .samples = 1};
+    settings s = {.videos = "", .prompt = "no-think", .scheme = "tempr1", .parser = "scheme", .samples = 1};
     tr_session_defaults(&s.session);
     const tr_option options[] = {
         {"data", TR_OPTION_TEXT, &s.data, "ROWS", "Corpus rows (JSON Lines).", 0, 0, true},
@@ -205,8 +205,8 @@ static int run_eval(int argc, char **argv)
          "Answers a row, at --temperature above 0: metrics are means over them, and the best of them. Default 1.",
          1, 1024, false},
         {"restart", TR_OPTION_FLAG, &s.restart, NULL, "Begin anew where OUT holds another result.", 0, 0, false},
-        {"batch", TR_OPTION_INT, &s.batch, "N", "Rows answered together; results do not depend on it. Default 8.",
-         1, 1024, false},
+        {"batch", TR_OPTION_INT, &s.batch, "N",
+         "Rows answered together; results do not depend on it. Default 8, less with --samples.", 0, 1024, false},
         {"first", TR_OPTION_INT, &s.first, "N", "Only the first N rows. Default 0: all.", 0, 1e12, false},
         TR_SESSION_OPTIONS(s.session),
         {0},

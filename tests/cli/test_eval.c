@@ -199,7 +199,7 @@ static void test_refusals(void **state)
     refuse(eval(model, rows, "no", "--parser tolerand"), 1, "did you mean \"tolerant\"");
     refuse(eval(model, rows, "no", "--samples 2"), 2, "--samples 2 needs --temperature above 0");
     refuse(eval("/nonexistent", rows, "no", ""), 1, "/nonexistent");
-    refuse(eval(model, rows, "no", "--batch 0"), 2, "must lie between");
+    refuse(eval(model, rows, "no", "--batch -1"), 2, "must lie between");
     program_file("a-file", "x");
     refuse(eval(model, rows, "a-file", ""), 1, "a-file");
     refuse(eval(model, rows, "a-file/below", ""), 1, "a-file");
@@ -390,6 +390,35 @@ static void test_compare_metrics(void **state)
     free(picture);
 }
 
+/* A published benchmark through the whole way: import, its prompt, its reader, its sub-tasks. */
+static void test_multiple_choice(void **state)
+{
+    (void)state;
+    static const char *const questions =
+        "[{\"video\":\"test-00000.mp4\",\"question\":\"How often?\",\"candidates\":[\"once\",\"twice\"],"
+        "\"answer\":\"once\"},{\"video\":\"test-00001.mp4\",\"question\":\"Where?\",\"candidates\":[\"left\","
+        "\"right\"],"
+        "\"answer\":\"right\"}]";
+    char *first = tr_strdup(program_file("action_count.json", questions)),
+         *other = tr_strdup(program_file("object_shuffle.json", questions)),
+         *rows = tr_strdup(scratch_path("mvbench.jsonl"));
+    program_expect(
+        tr_format("data import mvbench '%s' '%s' --videos '%s/videos' --out '%s'", first, other, corpus, rows), 0,
+        "4", "");
+    program_expect(eval(model, rows, "mvbench", "--prompt mvbench --parser mvbench"), 0, "by sub-task", "");
+    json_t *metrics = read_json("mvbench", "metrics.json");
+    const json_t *qa = json_object_get(metrics, "qa"), *subtasks = json_object_get(qa, "subtasks");
+    assert_int_equal(json_object_size(subtasks), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(subtasks, "object_shuffle"), "rows")), 2);
+    assert_non_null(json_object_get(qa, "subtask_mean_interval"));
+    assert_string_equal(json_string_value(json_object_get(json_object_get(metrics, "protocol"), "parser")),
+                        "mvbench");
+    json_decref(metrics);
+    free(first);
+    free(other);
+    free(rows);
+}
+
 /* Two checkpoints through the whole way, one of them over fewer rows and with another prompt. */
 static void test_compare_two_checkpoints(void **state)
 {
@@ -427,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_a_full_disk),
         cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_metrics),
+        cmocka_unit_test(test_multiple_choice),
         cmocka_unit_test(test_compare_two_checkpoints),
     };
     return cmocka_run_group_tests(tests, make, NULL);
