@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "corpus/select.h"
 #include "eval/answers.h"
 #include "eval/lines.h"
 #include "eval/prediction.h"
@@ -44,9 +43,8 @@ static double value_of(const json_t *metrics, tr_task task)
     return json_is_array(x) ? sum : json_number_value(x);
 }
 
-/* The line of scores from the line of a prediction with its answers. */
-static tr_status make_line(const json_t *prediction, tr_task task, double duration_s, json_t **line,
-                           tr_select_moments *moments, tr_error *err)
+tr_status tr_scoring_line(const json_t *prediction, tr_task task, double duration_s, json_t **line,
+                          tr_select_moments *moments, tr_error *err)
 {
     size_t k = tr_prediction_count(prediction);
     json_t *rewards = json_array(), *values = json_array(), *right = json_array(), *parsed = json_array(),
@@ -124,7 +122,7 @@ static tr_status take(void *context, const tr_answered *one, tr_error *err)
     if (one->group) {
         TR_TRY(tr_task_from_name(one->sample->task, &task, err));
         TR_TRY(judge(r, one, &prediction, err));
-        TR_TRY(make_line(prediction, task, one->sample->duration_s, &line, &moments, err));
+        TR_TRY(tr_scoring_line(prediction, task, one->sample->duration_s, &line, &moments, err));
         r->mean += moments.mean;
         r->rows++;
     } else {

@@ -9,6 +9,7 @@
 #ifndef TR_EVAL_SELECT_H
 #define TR_EVAL_SELECT_H
 
+#include "corpus/select.h"
 #include "eval/eval.h"
 
 typedef struct tr_scoring_options {
@@ -19,6 +20,10 @@ typedef struct tr_scoring_options {
     const json_t *card; /* the protocol card (tr_protocol_card), borrowed */
     bool restart;       /* begin anew whatever the file holds */
 } tr_scoring_options;
+
+/* The line of scores (owned by the caller) from a line of predictions with several answers (eval/prediction.h). */
+tr_status tr_scoring_line(const json_t *prediction, tr_task task, double duration_s, json_t **line,
+                          tr_select_moments *moments, tr_error *err);
 
 tr_status tr_scoring_run(const tr_evaluator *evaluator, tr_source *source, const tr_scoring_options *options,
                          tr_error *err);

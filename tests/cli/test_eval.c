@@ -206,7 +206,8 @@ static void test_refusals(void **state)
     free(rows);
 }
 
-/* The first `bytes` of a result's predictions with its card: what a kill leaves. */
+/* The first `bytes` of a result's predictions with its card: what a kill leaves. More bytes than there are: a line
+ * that was begun behind them. */
 static void leave(const char *from, const char *to, size_t bytes)
 {
     static const char *const names[] = {"predictions.jsonl", "protocol.json"};
@@ -216,6 +217,9 @@ static void leave(const char *from, const char *to, size_t bytes)
     for (int i = 0; i < 2; i++) {
         read_text(from, names[i], &text);
         char *path = tr_path_join(scratch_path(to), names[i]);
+        while (!i && text.length < bytes) {
+            assert_int_equal(tr_buffer_add(&text, "x", 1, NULL), TR_OK);
+        }
         assert_int_equal(tr_file_write_atomic(path, text.data, i ? text.length : bytes, NULL), TR_OK);
         free(path);
     }
@@ -248,7 +252,7 @@ static void test_a_killed_job_continues(void **state)
     program_expect(eval(model, rows, "whole", how), 0, "best of 2", "");
     read_text("whole", "predictions.jsonl", &text);
     size_t line = (size_t)(strchr(tr_buffer_text(&text), '\n') - text.data) + 1;
-    const size_t cuts[] = {0, line / 2, line - 1, line, line + 1, text.length - 1, text.length};
+    const size_t cuts[] = {0, line / 2, line - 1, line, line + 1, text.length - 1, text.length, text.length + 9};
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         leave("whole", "killed", cuts[i]);
         program_expect(eval(model, rows, "killed", again), 0, "best of 2",

@@ -6,6 +6,7 @@
 #include "eval/measure.h"
 #include "eval/prediction.h"
 #include "eval/reading.h"
+#include "eval/select.h"
 
 #include <math.h>
 #include <string.h>
@@ -403,6 +404,48 @@ static void test_rows_that_differ(void **state)
     tr_measure_free(m);
 }
 
+/* ---- scores for a selection ---- */
+
+static json_t *scored(const char *prediction, tr_task task)
+{
+    json_t *line = parse(prediction), *out;
+    tr_select_moments moments;
+    assert_int_equal(tr_scoring_line(line, task, 12, &out, &moments, &err), TR_OK);
+    assert_true(number(out, "difficulty") == moments.mean && number(out, "std") == moments.std);
+    json_decref(line);
+    return out;
+}
+
+static void test_scores(void **state)
+{
+    (void)state;
+    json_t *dtg = scored("{\"id\":\"a\",\"task\":\"dtg\",\"row\":\"x\",\"samples\":["
+                         "{\"reward\":2,\"format\":true,\"metrics\":{\"miou\":[1,0.5]}},"
+                         "{\"reward\":0,\"format\":false,\"error\":\"none\",\"metrics\":{\"miou\":[0,0.25]}}]}",
+                         TR_TASK_DTG);
+    assert_true(number(dtg, "mean") == 0.4375 && number(dtg, "best") == 0.75 && number(dtg, "duration") == 12);
+    assert_true(json_number_value(json_array_get(at(dtg, "ious"), 1)) == 0.125);
+    assert_true(json_is_true(json_array_get(at(dtg, "parsed"), 0)) &&
+                json_is_false(json_array_get(at(dtg, "parsed"), 1)));
+    assert_true(json_number_value(json_array_get(at(dtg, "rewards"), 0)) == 2);
+    assert_null(at(dtg, "right"));
+    json_t *qa = scored("{\"id\":\"a\",\"task\":\"qa\",\"row\":\"x\",\"samples\":["
+                        "{\"reward\":1,\"format\":true,\"metrics\":{\"accuracy\":1}},"
+                        "{\"reward\":1,\"format\":true,\"metrics\":{\"accuracy\":0}}]}",
+                        TR_TASK_QA);
+    assert_true(number(qa, "mean") == 0.5 && number(qa, "std") == 0.5);
+    assert_null(at(qa, "ious"));
+    assert_int_equal(json_integer_value(json_array_get(at(qa, "right"), 0)), 1);
+    json_t *tal = scored("{\"id\":\"a\",\"task\":\"tal\",\"row\":\"x\",\"samples\":["
+                         "{\"reward\":1,\"format\":true,\"metrics\":{\"mf1\":0.5,\"f1@0.1\":1}},"
+                         "{\"reward\":1,\"format\":true,\"metrics\":{\"mf1\":1,\"f1@0.1\":1}}]}",
+                         TR_TASK_TAL);
+    assert_true(number(tal, "mean") == 0.75);
+    json_decref(dtg);
+    json_decref(qa);
+    json_decref(tal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -416,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_text_that_is_not_utf8),
         cmocka_unit_test(test_readers),
         cmocka_unit_test(test_rows_that_differ),
+        cmocka_unit_test(test_scores),
     };
     return cmocka_run_group_tests(tests, make, drop);
 }

@@ -32,6 +32,7 @@ static void test_rules(void **state)
         {" (B) a cat ", 'B', 'B', 0, 'B'},
         {"C. there", 'C', 'C', 'C', 'C'},
         {"d) there", 'D', 0, 0, 'D'},
+        {"D) there", 'D', 'D', 'D', 'D'},
         {"E.", 'E', 0, 0, 'E'},
         {"F", 0, 0, 0, 0},
         {"it is a dog", 'A', 0, 0, 'A'},
