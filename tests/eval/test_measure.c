@@ -404,6 +404,77 @@ static void test_rows_that_differ(void **state)
     tr_measure_free(m);
 }
 
+/* What eval measures equals what `tempr1 metrics` measures of the same texts: every value of every task. */
+static void test_equal_to_metrics(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "{\"id\":\"1\",\"task\":\"tg\",\"duration\":30,\"segments\":[[5,20]]}",
+        "{\"id\":\"2\",\"task\":\"tg\",\"duration\":30,\"segments\":[[5,20]]}",
+        "{\"id\":\"3\",\"task\":\"dtg\",\"duration\":30,\"queries\":[\"x\",\"y\"],\"segments\":[[0,10],[5,20]]}",
+        "{\"id\":\"4\",\"task\":\"vhd\",\"duration\":30,\"segments\":[[0,10],[20,30]]}",
+        "{\"id\":\"5\",\"task\":\"gvqa\",\"duration\":30,\"options\":[\"p\",\"q\"],\"answer\":\"B\",\"segments\":[["
+        "0,10]]}",
+        "{\"id\":\"6\",\"task\":\"tal\",\"duration\":30,\"action\":\"run\",\"segments\":[[0,10],[20,30]]}",
+        "{\"id\":\"7\",\"task\":\"tal\",\"duration\":30,\"action\":\"run\",\"segments\":[[0,10]]}",
+        "{\"id\":\"8\",\"task\":\"qa\",\"options\":[\"p\",\"q\"],\"answer\":\"A\",\"category\":\"s\"}"};
+    static const char *const texts[] = {"<answer>8 to 25</answer>",
+                                        "no idea",
+                                        "<answer>0 to 5, 6 to 20</answer>",
+                                        "2 - 9 s, 21 to 35",
+                                        "<answer>B</answer> <glue>[(2, 14)]</glue>",
+                                        "<answer>1 to 9, 12 to 14, 22 to 29</answer>",
+                                        "",
+                                        "The answer is A"};
+    enum { N = sizeof rows / sizeof *rows };
+    tr_reader tolerant;
+    tr_measure *m = new_measure();
+    json_t *truths = json_array(), *preds = json_array(), *result;
+    const tr_score score = {0};
+    assert_int_equal(tr_reader_open("tolerant", &tolerant, &err), TR_OK);
+    for (size_t i = 0; i < N; i++) {
+        json_t *row = parse(rows[i]), *line;
+        const tr_sample sample = {.id = json_string_value(at(row, "id")),
+                                  .task = json_string_value(at(row, "task")),
+                                  .truth = row,
+                                  .duration_s = 30};
+        const tr_given given = {texts[i], strlen(texts[i]), 1, true, &score};
+        assert_int_equal(tr_prediction_make(&tolerant, &sample, &given, 1, &line, &err), TR_OK);
+        assert_int_equal(tr_measure_add(m, line, row, "line", &err), TR_OK);
+        json_array_append_new(preds, json_pack("{s:s, s:s}", "id", sample.id, "response", texts[i]));
+        json_array_append_new(truths, row);
+        json_decref(line);
+    }
+    json_t *metrics = metrics_of(m), *task, *one;
+    const tr_evaluate_options options = {.format = "rows", .pred_name = "pred", .truth_name = "truth"};
+    assert_int_equal(tr_evaluate(preds, truths, &options, &result, &err), TR_OK);
+    size_t compared = 0;
+    for (int t = 0; t < TR_TASK_COUNT; t++) {
+        const char *name, *task_name = tr_task_name((tr_task)t);
+        task = json_object_get(at(result, "metrics"), task_name);
+        json_object_foreach(task, name, one)
+        {
+            char key[32];
+            size_t i = 0;
+            for (; name[i]; i++) {
+                key[i] = name[i] == ' ' ? '_' : (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
+            }
+            key[i] = 0;
+            double ours = number(at(metrics, task_name), key), theirs = number(one, "value");
+            if (!(fabs(ours - theirs) < 1e-12)) {
+                fail_msg("%s %s: %.17g, metrics says %.17g", task_name, key, ours, theirs);
+            }
+            compared++;
+        }
+    }
+    assert_int_equal(compared, 3 * 4 + 9 + 7 + 1); /* tg, dtg, vhd; gvqa; tal; qa */
+    json_decref(metrics);
+    json_decref(result);
+    json_decref(truths);
+    json_decref(preds);
+    tr_reader_close(&tolerant);
+}
+
 /* ---- scores for a selection ---- */
 
 static json_t *scored(const char *prediction, tr_task task)
@@ -459,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_text_that_is_not_utf8),
         cmocka_unit_test(test_readers),
         cmocka_unit_test(test_rows_that_differ),
+        cmocka_unit_test(test_equal_to_metrics),
         cmocka_unit_test(test_scores),
     };
     return cmocka_run_group_tests(tests, make, drop);
