@@ -144,23 +144,6 @@ done:
     return status;
 }
 
-tr_status tr_events_add(tr_events *events, int64_t step, const json_t *numbers, tr_error *err)
-{
-    tr_buffer event = {0}, summary = {0}, tag = {0};
-    tr_status status;
-    TR_TRY(add_head(&event, step, err));
-    TR_TRY(add_numbers(&summary, &tag, numbers, 0, err));
-    if (summary.length) {
-        TR_TRY(add_bytes(&event, 5, summary.data, summary.length, err));
-        TR_TRY(write_frame(events, &event, err));
-    }
-done:
-    tr_buffer_free(&event);
-    tr_buffer_free(&summary);
-    tr_buffer_free(&tag);
-    return status;
-}
-
 /* The two events that open a file: its version, and that a session starts behind last_step. */
 static tr_status write_start(tr_events *events, int64_t last_step, tr_error *err)
 {
@@ -179,6 +162,31 @@ static tr_status write_start(tr_events *events, int64_t last_step, tr_error *err
     }
 done:
     tr_buffer_free(&event);
+    return status;
+}
+
+static tr_status start(tr_events *events, tr_error *err)
+{
+    events->file = fopen(events->path, "wb");
+    return events->file ? write_start(events, events->last_step, err)
+                        : tr_fail(err, TR_IO, events->path, "cannot be written: %s", strerror(errno));
+}
+
+tr_status tr_events_add(tr_events *events, int64_t step, const json_t *numbers, tr_error *err)
+{
+    tr_buffer event = {0}, summary = {0}, tag = {0};
+    tr_status status;
+    TR_TRY(events->file ? TR_OK : start(events, err));
+    TR_TRY(add_head(&event, step, err));
+    TR_TRY(add_numbers(&summary, &tag, numbers, 0, err));
+    if (summary.length) {
+        TR_TRY(add_bytes(&event, 5, summary.data, summary.length, err));
+        TR_TRY(write_frame(events, &event, err));
+    }
+done:
+    tr_buffer_free(&event);
+    tr_buffer_free(&summary);
+    tr_buffer_free(&tag);
     return status;
 }
 
@@ -298,13 +306,8 @@ tr_status tr_events_open(tr_events *events, const char *folder, int64_t last_ste
     if (!events->path) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
     }
-    events->file = fopen(events->path, "wb");
-    status = events->file ? write_start(events, last_step, err)
-                          : tr_fail(err, TR_IO, events->path, "cannot be written: %s", strerror(errno));
-    if (status) {
-        tr_events_close(events, NULL);
-    }
-    return status;
+    events->last_step = last_step;
+    return TR_OK;
 }
 
 tr_status tr_events_close(tr_events *events, tr_error *err)

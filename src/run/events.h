@@ -19,13 +19,15 @@ uint32_t tr_crc32c(const void *bytes, size_t count);
 uint32_t tr_crc32c_masked(const void *bytes, size_t count);
 
 typedef struct tr_events {
-    FILE *file; /* NULL: not open */
-    char *path;
+    FILE *file; /* NULL: nothing was added yet */
+    char *path; /* NULL: not open */
+    int64_t last_step;
 } tr_events;
 
-/* Opens a new file behind those that are in the folder already. Steps after last_step are cut from the old ones (a
+/* A new file behind those that are in the folder already. Steps after last_step are cut from the old ones (a
  * file that is left without numbers is removed), and the new one opens with the message that makes a TensorBoard
- * which is looking on forget them. An old file that is damaged is cut where the damage begins. */
+ * which is looking on forget them; it is made with the first step. An old file that is damaged is cut where the
+ * damage begins. */
 tr_status tr_events_open(tr_events *events, const char *folder, int64_t last_step, tr_error *err);
 
 /* One step: every number of the object (at any depth) under its keys joined with '/'; null, texts and lists are

@@ -83,7 +83,7 @@ tr_status tr_trainer_open_logs(tr_trainer *t, int64_t last_step)
 static void add_events(tr_trainer *t, const json_t *object)
 {
     tr_error why = {0};
-    if (t->events.file && tr_events_add(&t->events, t->step, object, &why)) {
+    if (t->events.path && tr_events_add(&t->events, t->step, object, &why)) {
         fprintf(stderr, "no more event files for TensorBoard: %s: %s\n", why.where, why.message);
         tr_events_close(&t->events, NULL);
     }

@@ -294,6 +294,21 @@ static void test_damage_is_cut(void **state)
     tr_buffer_free(&whole);
 }
 
+/* A run that has nothing more to do leaves no file behind. */
+static void test_nothing_added_makes_no_file(void **state)
+{
+    (void)state;
+    tr_events events;
+    char **names, folder[512];
+    snprintf(folder, sizeof folder, "%s", fresh("nothing"));
+    add_steps(folder, 1, 3);
+    assert_int_equal(tr_events_open(&events, folder, 3, NULL), TR_OK);
+    assert_int_equal(tr_events_close(&events, NULL), TR_OK);
+    size_t count = files_of(folder, &names);
+    assert_int_equal(count, 1);
+    tr_names_free(names, count);
+}
+
 static void test_a_folder_that_is_not_there(void **state)
 {
     (void)state;
@@ -312,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_what_is_written),
         cmocka_unit_test(test_going_on),
         cmocka_unit_test(test_damage_is_cut),
+        cmocka_unit_test(test_nothing_added_makes_no_file),
         cmocka_unit_test(test_a_folder_that_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

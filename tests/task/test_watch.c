@@ -104,11 +104,14 @@ static void test_same_offsets(void **state)
     assert_true(has(&all[0], TR_WATCH_SAME_OFFSETS) && has(&all[1], TR_WATCH_SAME_OFFSETS)); /* 25 % to 50 % */
     assert_false(has(&all[2], TR_WATCH_SAME_OFFSETS)); /* whole clips are counted as such alone */
     assert_true(has(&all[2], TR_WATCH_WHOLE_CLIP) && has(&all[3], TR_WATCH_WHOLE_CLIP));
+    b[0] = (tr_interval){10.25, 20.5};
     all[1].duration_s = 41; /* about the same length: equal shares are nearly equal seconds */
-    all[1].intervals = a;
     tr_watch_judge(all, 2, table, SLOTS, room);
     assert_false(has(&all[0], TR_WATCH_SAME_OFFSETS));
-    assert_true(has(&all[0], TR_WATCH_CONSTANT));
+    all[1].duration_s = 45;
+    b[0] = (tr_interval){11.25, 22.5};
+    tr_watch_judge(all, 2, table, SLOTS, room);
+    assert_true(has(&all[0], TR_WATCH_SAME_OFFSETS));
 }
 
 static void test_options(void **state)
@@ -120,6 +123,10 @@ static void test_options(void **state)
         all[i].option = 'B';
         all[i].truth = 1 + (uint64_t)(i / 8 % 2);
     }
+    tr_watch_judge(all, 24, table, SLOTS, room); /* three prompts say nothing yet */
+    assert_false(has(&all[0], TR_WATCH_CONSTANT));
+    tr_watch_judge(all, 32, table, SLOTS, room); /* four do */
+    assert_true(has(&all[0], TR_WATCH_CONSTANT));
     tr_watch_judge(all, 40, table, SLOTS, room);
     for (int i = 0; i < 40; i++) {
         assert_true(has(&all[i], TR_WATCH_CONSTANT));
@@ -132,8 +139,6 @@ static void test_options(void **state)
     all[0].option = 'B'; /* 36 of 40 */
     tr_watch_judge(all, 40, table, SLOTS, room);
     assert_true(has(&all[39], TR_WATCH_CONSTANT) && !has(&all[1], TR_WATCH_CONSTANT));
-    tr_watch_judge(all, 24, table, SLOTS, room); /* three prompts say nothing yet */
-    assert_false(has(&all[23], TR_WATCH_CONSTANT));
     for (int i = 0; i < 40; i++) {
         all[i].truth = 5; /* B is right everywhere */
         all[i].option = 'B';

@@ -239,6 +239,15 @@ static void test_rows_of_every_entry(void **state)
     tr_temporal_r1_free(&run);
     write_text("other.yaml",
                "datasets: [{json_path: more.jsonl, data_folder: videos, sampling_strategy: 'first:4'}]\n");
+    tr_buffer changed = {0}; /* and of the same size */
+    const char *rows_path = file_in_scratch("rows/temporal-r1/train-0.jsonl");
+    assert_int_equal(tr_file_read(rows_path, 0, &changed, NULL), TR_OK);
+    changed.data[changed.length - 3]++;
+    assert_int_equal(tr_file_write_atomic(rows_path, changed.data, changed.length, NULL), TR_OK);
+    tr_buffer_free(&changed);
+    assert_int_not_equal(read_with("rows", NULL, &run, &err), TR_OK);
+    assert_non_null(strstr(err.message, "another 'out'"));
+    tr_temporal_r1_free(&run);
     const char *words[] = {"data.train_files=other.yaml", NULL};
     assert_int_not_equal(read_with("rows", words, &run, &err), TR_OK);
     assert_non_null(strstr(err.message, "another 'out'"));
