@@ -21,11 +21,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One `data` entry: its rows and how they are asked and scored. */
-typedef struct entry {
-    char *videos, *scheme_name;
+/* How rows are asked and scored. */
+typedef struct style {
+    char *scheme_name, *prompt_name;
     tr_prompts prompts;
     tr_scheme scheme;
+} style;
+
+/* One `data` entry: its rows, and how those are asked and scored that do not say it themselves. */
+typedef struct entry {
+    char *videos;
+    style style;
     tr_row_list rows;
 } entry;
 
@@ -38,9 +44,12 @@ typedef struct self {
     bool caching;
     entry *entries;
     size_t entry_count;
-    int32_t *entry_of; /* [rows] */
-    int64_t *row_of;   /* [rows] index within the entry */
-    uint64_t *shared;  /* [rows] */
+    style **own; /* those that rows name with "scheme" and "prompt_set" */
+    size_t own_count, own_capacity;
+    const style **style_of; /* [rows] */
+    int32_t *entry_of;      /* [rows] */
+    int64_t *row_of;        /* [rows] index within the entry */
+    uint64_t *shared;       /* [rows] */
     double *weights, *scores;
     uint8_t *banned;
     tr_truth_holder truth;
@@ -67,7 +76,7 @@ static const tr_row *row_at(const self *s, int64_t row)
 static tr_status build_prompt(const self *s, int64_t row, int64_t tokens, tr_ids *ids, tr_error *err)
 {
     const tr_row *r = row_at(s, row);
-    const entry *e = &s->entries[s->entry_of[row]];
+    const style *e = s->style_of[row];
     tr_buffer system = {0}, user = {0};
     tr_task task;
     tr_status status;
@@ -93,7 +102,7 @@ done:
 static tr_status target_text(self *s, int64_t row, tr_buffer *out, tr_error *err)
 {
     const tr_row *r = row_at(s, row);
-    const entry *e = &s->entries[s->entry_of[row]];
+    const style *e = s->style_of[row];
     const char *own = NULL;
     tr_status status = tr_json_get_string(r->json, "response", false, r->id, &own, err);
     if (status || own) {
@@ -230,11 +239,8 @@ static tr_status load(tr_source *source, int64_t row, bool target, tr_sample *sa
     tr_ids prompt = {0}, answer = {0};
     tr_buffer text = {0};
     tr_status status;
-    *sample = (tr_sample){.row = row,
-                          .id = r->id,
-                          .task = r->task,
-                          .scheme = s->entries[s->entry_of[row]].scheme_name,
-                          .truth = r->json};
+    *sample = (tr_sample){
+        .row = row, .id = r->id, .task = r->task, .scheme = s->style_of[row]->scheme_name, .truth = r->json};
     TR_TRY(open_clip(s, row, err));
     sample->clip_key = s->clip_key;
     sample->duration_s = r->duration_s > 0  ? r->duration_s
@@ -322,7 +328,7 @@ static tr_status score(tr_source *source, const tr_sample *sample, const char *t
                        tr_score *out, tr_error *err)
 {
     self *s = of(source);
-    const entry *e = &s->entries[s->entry_of[sample->row]];
+    const style *e = s->style_of[sample->row];
     tr_task task;
     tr_reward reward;
     tr_status status;
@@ -347,16 +353,28 @@ done:
     return status;
 }
 
+static void free_style(style *e)
+{
+    free(e->scheme_name);
+    free(e->prompt_name);
+    tr_prompts_free(&e->prompts);
+}
+
 static void free_source(tr_source *source)
 {
     self *s = of(source);
     for (size_t i = 0; s->entries && i < s->entry_count; i++) {
         entry *e = &s->entries[i];
         free(e->videos);
-        free(e->scheme_name);
-        tr_prompts_free(&e->prompts);
+        free_style(&e->style);
         tr_row_list_free(&e->rows);
     }
+    for (size_t i = 0; i < s->own_count; i++) {
+        free_style(s->own[i]);
+        free(s->own[i]);
+    }
+    free(s->own);
+    free(s->style_of);
     free(s->entries);
     free(s->entry_of);
     free(s->row_of);
@@ -385,7 +403,6 @@ static const tr_source_functions functions = {load, patches, text_of, score, fre
 
 /* ---- opening ---- */
 
-/* A built-in prompt set by name, else a file. */
 /* Built-in prompts and schemes have plain names; a file of the user's own has a slash or says what it is. */
 static bool is_file_name(const char *name)
 {
@@ -423,16 +440,60 @@ static tr_status read_scheme(const char *name, tr_scheme *scheme, tr_error *err)
     return status;
 }
 
-static tr_status open_entry(const tr_data_entry *from, entry *to, tr_error *err)
+static tr_status open_style(const char *scheme, const char *prompt, style *to, tr_error *err)
 {
     tr_status status = TR_OK;
-    to->videos = tr_strdup(from->videos ? from->videos : "");
-    if (!to->videos || !(to->scheme_name = tr_strdup(from->reward))) {
+    to->scheme_name = tr_strdup(scheme);
+    to->prompt_name = tr_strdup(prompt);
+    if (!to->scheme_name || !to->prompt_name) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
     }
     TR_TRY(read_scheme(to->scheme_name, &to->scheme, err));
-    TR_TRY(read_prompts(from->prompt, &to->prompts, err));
+    TR_TRY(read_prompts(to->prompt_name, &to->prompts, err));
     tr_scheme_set_think(&to->scheme, to->prompts.think);
+done:
+    return status;
+}
+
+static tr_status open_entry(const tr_data_entry *from, entry *to, tr_error *err)
+{
+    to->videos = tr_strdup(from->videos ? from->videos : "");
+    return to->videos ? open_style(from->reward, from->prompt, &to->style, err)
+                      : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+}
+
+/* The style of these two names, opened when it is new. */
+static tr_status find_style(self *s, const char *scheme, const char *prompt, const style **found, tr_error *err)
+{
+    for (size_t i = 0; i < s->own_count; i++) {
+        if (!strcmp(s->own[i]->scheme_name, scheme) && !strcmp(s->own[i]->prompt_name, prompt)) {
+            *found = s->own[i];
+            return TR_OK;
+        }
+    }
+    tr_status status = tr_grow(&s->own, &s->own_capacity, s->own_count + 1, sizeof(void *), err);
+    style *made = status ? NULL : tr_calloc(1, sizeof *made);
+    if (!made) {
+        return tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    }
+    s->own[s->own_count++] = made;
+    *found = made;
+    return open_style(scheme, prompt, made, err);
+}
+
+/* Its entry's, unless the row names another: files count from the current directory. */
+static tr_status choose_style(self *s, int64_t row, tr_error *err)
+{
+    const tr_row *r = row_at(s, row);
+    const style *e = &s->entries[s->entry_of[row]].style;
+    const char *scheme = e->scheme_name, *prompt = e->prompt_name;
+    tr_status status;
+    TR_TRY(tr_json_get_string(r->json, "scheme", false, r->id, &scheme, err));
+    TR_TRY(tr_json_get_string(r->json, "prompt_set", false, r->id, &prompt, err));
+    s->style_of[row] = e;
+    if (strcmp(scheme, e->scheme_name) != 0 || strcmp(prompt, e->prompt_name) != 0) {
+        TR_TRY(find_style(s, scheme, prompt, &s->style_of[row], err));
+    }
 done:
     return status;
 }
@@ -463,9 +524,10 @@ static tr_status check_row(self *s, int64_t row, bool targets, tr_error *err)
     char *path = NULL;
     tr_status status;
     TR_TRY(tr_task_from_name(r->task, &task, err));
-    if (!e->scheme.tasks[task].defined) {
+    TR_TRY(choose_style(s, row, err));
+    if (!s->style_of[row]->scheme.tasks[task].defined) {
         status = tr_fail(err, TR_INVALID, r->id, "the reward scheme \"%s\" has no reward for the task \"%s\"",
-                         e->scheme_name, r->task);
+                         s->style_of[row]->scheme_name, r->task);
         goto done;
     }
     path = tr_row_video_path(r, e->videos);
@@ -540,7 +602,8 @@ static tr_status index_rows(self *s, tr_error *err)
     s->entry_of = tr_calloc((size_t)total, sizeof *s->entry_of);
     s->row_of = tr_calloc((size_t)total, sizeof *s->row_of);
     s->shared = tr_calloc((size_t)total, sizeof *s->shared);
-    if (!s->entry_of || !s->row_of || !s->shared) {
+    s->style_of = tr_calloc((size_t)total, sizeof *s->style_of);
+    if (!s->entry_of || !s->row_of || !s->shared || !s->style_of) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory for an index of %lld rows", (long long)total);
     }
     for (size_t i = 0; i < s->entry_count; i++) {

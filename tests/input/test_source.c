@@ -294,6 +294,47 @@ static void test_a_scheme_of_ones_own(void **state)
     free(path);
 }
 
+/* One file may hold rows that are asked and scored in different ways; a row that says nothing follows its entry. */
+static void test_rows_name_their_own_scheme_and_prompt(void **state)
+{
+    (void)state;
+#define ROW(id, more)                                                                                              \
+    "{\"id\":\"" id "\",\"task\":\"tg\",\"query\":\"q\",\"video\":\"test-00000.mp4\",\"segments\":[[0,1]]" more    \
+    "}\n"
+    static const char text[] = ROW("a", "") ROW("b", ",\"scheme\":\"time-r1\",\"prompt_set\":\"time-r1\"")
+        ROW("c", ",\"scheme\":\"timelens\"") ROW("d", ",\"scheme\":\"time-r1\",\"prompt_set\":\"time-r1\"");
+    static const char *const schemes[] = {"tempr1", "time-r1", "timelens", "time-r1"};
+    static const int parts[] = {2, 2, 1, 2}; /* format and iou; format and iou_v2; iou */
+    char *path = tr_format("%s/mixed.jsonl", corpus);
+    int64_t lengths[4];
+    assert_int_equal(tr_file_write_atomic(path, text, sizeof text - 1, NULL), TR_OK);
+    const tr_data_entry entry = entry_for(path);
+    const tr_source_options options = options_for(&entry, 1);
+    tr_source *source = open_source(&options);
+    for (int64_t r = 0; r < 4; r++) {
+        tr_sample sample = {0};
+        tr_score score = {0};
+        assert_int_equal(source->call->load(source, r, false, &sample, NULL), TR_OK);
+        assert_string_equal(sample.scheme, schemes[r]);
+        static const char answer[] = "<think>.</think><answer>0 to 1</answer>";
+        assert_int_equal(source->call->score(source, &sample, answer, sizeof answer - 1, true, &score, NULL),
+                         TR_OK);
+        assert_int_equal(score.part_count, parts[r]);
+        assert_true(score.format ==
+                    (r == 1 || r == 3)); /* their prompt asks for the block, the others' forbids it */
+        lengths[r] = sample.prompt;
+        tr_score_clear(&score);
+        tr_sample_clear(&sample);
+    }
+    assert_true(lengths[0] == lengths[2] && lengths[1] == lengths[3] && lengths[0] != lengths[1]);
+    tr_source_free(source);
+    free(path);
+    refuse_row(ROW("x", ",\"scheme\":\"tempr2\""), TR_INVALID, "bad.jsonl:2", "did you mean 'tempr1'?");
+    refuse_row(ROW("x", ",\"prompt_set\":\"thinks\""), TR_INVALID, "bad.jsonl:2", "no built-in prompt 'thinks'");
+    refuse_row(ROW("x", ",\"scheme\":3"), TR_FORMAT, "bad.jsonl:2", "scheme");
+#undef ROW
+}
+
 /* The parts say what they weigh, so that their weighted sum is the reward (GDPO takes them one by one). */
 static void test_parts_have_their_weights(void **state)
 {
@@ -435,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_a_question_is_parsed_without_its_truth),
         cmocka_unit_test(test_bad_rows_stop_before_the_run),
         cmocka_unit_test(test_a_scheme_of_ones_own),
+        cmocka_unit_test(test_rows_name_their_own_scheme_and_prompt),
         cmocka_unit_test(test_parts_have_their_weights),
         cmocka_unit_test(test_scores_of_rows),
         cmocka_unit_test(test_bad_settings),
