@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/thread.h"
+#include "tensor/cuda/cuda.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -308,6 +309,14 @@ static tr_status bench(const tr_bench_request *r, json_t *out, tr_error *err)
     TR_TRY(tr_bench_load(&w, false, err));
     json_object_set_new(out, "load_seconds", json_real(tr_time_s() - start));
     json_object_set_new(out, "isa", json_string(w.model->ops->name));
+    if (!w.model->ops->memory->host) {
+        double product, copied;
+        tr_error why = {0};
+        json_t *ceiling = tr_cuda_ceiling(&product, &copied, &why)
+                              ? json_pack("{s:s}", "missing", why.message)
+                              : json_pack("{s:f, s:f}", "product_tflops", product, "copy_gb_per_s", copied);
+        json_object_set_new(out, "ceiling", ceiling);
+    }
     TR_TRY(tr_bench_make_inputs(&w, err));
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         const struct phase *phase = &phases[i];

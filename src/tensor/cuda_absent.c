@@ -27,6 +27,12 @@ tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *er
     return tr_fail(err, TR_UNSUPPORTED, "device", "%s", missing);
 }
 
+tr_status tr_cuda_ceiling(double *product_tflops, double *copy_gb_per_s, tr_error *err)
+{
+    *product_tflops = *copy_gb_per_s = 0;
+    return tr_fail(err, TR_UNSUPPORTED, "device", "%s", missing);
+}
+
 #endif
 
 typedef int tr_cuda_absent;

@@ -26,4 +26,7 @@ tr_status tr_ops_cuda(int index, tr_dtype dtype, const tr_ops **ops, tr_error *e
 /* Bytes of device memory that are free and that there are. */
 tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *err);
 
+/* What the opened GPU reaches in one large bf16 product and in one large copy (bytes read and written). */
+tr_status tr_cuda_ceiling(double *product_tflops, double *copy_gb_per_s, tr_error *err);
+
 #endif
