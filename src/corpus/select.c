@@ -235,7 +235,7 @@ static tr_status task_edges(const tr_select_score *scores, size_t rows, tr_task 
         }
     }
     qsort(durations, *known, sizeof *durations, ascending);
-    for (int64_t b = 0; b <= bins && *known; b++) {
+    for (int64_t b = 0; edges && b <= bins && *known; b++) {
         edges[b] = durations[(size_t)((double)(*known - 1) * (double)b / (double)bins)];
     }
     free(durations);
@@ -266,7 +266,7 @@ static tr_status make_strata(const tr_select_score *scores, const tr_select_opti
     double *edges = tr_calloc(bins + 1, sizeof *edges);
     c->strata = tr_calloc((bins + 1) * TR_TASK_COUNT, sizeof *c->strata);
     tr_status status = edges && c->strata ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    for (int t = 0; t < TR_TASK_COUNT && !status; t++) {
+    for (int t = 0; edges && c->strata && t < TR_TASK_COUNT && !status; t++) {
         status = task_edges(scores, c->rows, (tr_task)t, o->duration_bins, edges, &known, err);
         for (size_t b = 0; b < bins && !status && known; b++) {
             if (b == 0 || edges[b + 1] > edges[b]) { /* many equal durations make fewer strata */
@@ -332,7 +332,7 @@ static tr_status quotas(const tr_select_choice *c, int64_t *shares, tr_error *er
     double *weights = tr_calloc(c->strata_count, sizeof *weights);
     int64_t *limits = tr_calloc(c->strata_count, sizeof *limits), left;
     tr_status status = weights && limits ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    for (size_t i = 0; i < c->strata_count && !status; i++) {
+    for (size_t i = 0; weights && limits && i < c->strata_count; i++) {
         weights[i] = (double)c->strata[i].rows;
         limits[i] = (int64_t)c->strata[i].qualified;
     }
@@ -360,16 +360,16 @@ static tr_status take_some(const tr_select_score *scores, const tr_select_option
     int64_t *shares = tr_calloc(c->strata_count, sizeof *shares), taken = 0;
     size_t n = 0, before = SIZE_MAX;
     tr_status status = all && shares ? quotas(c, shares, err) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    for (size_t i = 0; i < c->rows && !status; i++) {
+    for (size_t i = 0; all && i < c->rows && !status; i++) {
         if (c->verdicts[i] == TR_SELECT_IS_KEPT) {
             all[n++] =
                 (candidate){order_of(o, &scores[i], c->priorities[i]), scores[i].key, i, stratum_of(c, &scores[i])};
         }
     }
-    if (!status) {
+    if (all && !status) {
         qsort(all, n, sizeof *all, by_stratum_and_order);
     }
-    for (size_t i = 0; i < n && !status; i++) {
+    for (size_t i = 0; all && shares && i < n && !status; i++) {
         taken = all[i].stratum == before ? taken : 0;
         before = all[i].stratum;
         if (taken++ >= shares[before]) {

@@ -202,7 +202,7 @@ tr_status tr_answers_run(const tr_evaluator *evaluator, tr_source *source, const
     double began = tr_time_s();
     tr_status status = start(&r, err);
     tr_progress_begin(&progress, options->label, options->end - options->first);
-    for (int64_t row = options->first; !status && row < options->end; row++) {
+    for (int64_t row = options->first; !status && r.rollout && row < options->end; row++) {
         status = add_row(&r, row, err);
         bool full = r.count == r.slots || r.entry_count == r.entries_room;
         if (!status && (full || row + 1 == options->end)) {

@@ -147,7 +147,7 @@ static tr_status column_add(column *c, double a, double b, tr_error *err)
 {
     tr_status status = tr_grow(&c->a, &c->capacity_a, c->count + 1, sizeof *c->a, err);
     status = status ? status : tr_grow(&c->b, &c->capacity_b, c->count + 1, sizeof *c->b, err);
-    if (!status) {
+    if (!status && c->a && c->b) {
         c->a[c->count] = a;
         c->b[c->count++] = b;
     }
@@ -314,11 +314,13 @@ static tr_status add_subtasks(const json_t *pairs, const char *task, json_t *out
     json_object_foreach(names, subtask, one)
     {
         json_t *compared = NULL;
-        if (status || (status = gather(pairs, task, subtask, "metrics", "accuracy", &columns[n], err)) ||
-            !columns[n].count) {
+        if (!columns || !strata ||
+            (status = gather(pairs, task, subtask, "metrics", "accuracy", &columns[n], err)) || !columns[n].count) {
             break;
         }
-        status = compare_column(&columns[n], &compared, err);
+        if ((status = compare_column(&columns[n], &compared, err))) {
+            break;
+        }
         a += json_number_value(json_object_get(compared, "a")) / (double)count;
         b += json_number_value(json_object_get(compared, "b")) / (double)count;
         json_object_set_new(found, subtask, compared);

@@ -91,7 +91,7 @@ static tr_status judge(run *r, const tr_answered *one, json_t **prediction, tr_e
     int64_t at = 0, k = r->options->answers, read = 0;
     tr_buffer *texts = tr_calloc((size_t)k, sizeof *texts);
     tr_status status = texts ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    for (; !status && read < k; read++) {
+    for (; texts && !status && read < k; read++) {
         const tr_rollout_group *g = one->group;
         tr_buffer *text = &texts[read];
         status = r->source->call->text(r->source, g->ids + at, g->lengths[read], text, err);

@@ -413,8 +413,7 @@ static void test_equal_to_metrics(void **state)
         "{\"id\":\"2\",\"task\":\"tg\",\"duration\":30,\"segments\":[[5,20]]}",
         "{\"id\":\"3\",\"task\":\"dtg\",\"duration\":30,\"queries\":[\"x\",\"y\"],\"segments\":[[0,10],[5,20]]}",
         "{\"id\":\"4\",\"task\":\"vhd\",\"duration\":30,\"segments\":[[0,10],[20,30]]}",
-        "{\"id\":\"5\",\"task\":\"gvqa\",\"duration\":30,\"options\":[\"p\",\"q\"],\"answer\":\"B\",\"segments\":[["
-        "0,10]]}",
+        "{\"id\":\"5\",\"task\":\"gvqa\",\"options\":[\"p\",\"q\"],\"answer\":\"B\",\"segments\":[[0,10]]}",
         "{\"id\":\"6\",\"task\":\"tal\",\"duration\":30,\"action\":\"run\",\"segments\":[[0,10],[20,30]]}",
         "{\"id\":\"7\",\"task\":\"tal\",\"duration\":30,\"action\":\"run\",\"segments\":[[0,10]]}",
         "{\"id\":\"8\",\"task\":\"qa\",\"options\":[\"p\",\"q\"],\"answer\":\"A\",\"category\":\"s\"}"};
