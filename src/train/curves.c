@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SERIES = 16, KEY = 64 };
+enum { SERIES = 16, KEY = 64, ROWS_MOST = 1024 /* more points than a page is wide show nothing */ };
 
 typedef struct table {
     json_t **rows;
@@ -29,15 +29,36 @@ static void table_free(table *t)
     free(t->steps);
 }
 
+/* Leaves every second row, so that the curves of a run of a million steps take no more memory than a page. */
+static void thin_out(table *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (i % 2) {
+            json_decref(t->rows[i]);
+        } else {
+            t->rows[i / 2] = t->rows[i];
+        }
+    }
+    t->count = (t->count + 1) / 2;
+}
+
 static tr_status table_read(table *t, const char *path, tr_error *err)
 {
     FILE *f = fopen(path, "r");
     tr_buffer line = {0};
     bool got = false;
+    long lines = 0, stride = 1;
     tr_status status = f ? TR_OK : tr_fail(err, TR_IO, path, "cannot be read: %s", strerror(errno));
     while (!status && !(status = tr_file_read_line(f, 0, &line, &got, err)) && got) {
         json_t *object;
-        status = tr_json_parse(tr_buffer_text(&line), line.length, path, (long)t->count, &object, err);
+        if (lines++ % stride) {
+            continue;
+        }
+        if (t->count == ROWS_MOST) {
+            thin_out(t);
+            stride *= 2;
+        }
+        status = tr_json_parse(tr_buffer_text(&line), line.length, path, lines - 1, &object, err);
         status = status ? status : tr_grow(&t->rows, &t->capacity, t->count + 1, sizeof(void *), err);
         if (!status) {
             t->rows[t->count++] = object;

@@ -29,8 +29,8 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
         .model = model,
         .tokenizer = tokenizer,
         .video = {config->video.fps, config->video.min_frames, config->video.max_frames, config->video.total_pixels,
-                  config->video.min_pixels, config->video.cache, config->video.cache_bytes,
-                  config->video.decoders, config->video.ahead_bytes},
+                  config->video.min_pixels, config->video.cache, config->video.cache_bytes, config->video.decoders,
+                  config->video.ahead_bytes},
         .entries = eval ? config->eval : config->data,
         .entry_count = eval ? config->eval_count : config->data_count,
         .targets = eval ? config->train.eval_loss_every > 0
@@ -88,16 +88,24 @@ static tr_status resume(tr_trainer *t)
         return TR_OK;
     }
     status = status ? tr_fail(t->err, status, why.where, "%s", why.message) : tr_trainer_restore(t, checkpoint);
-    if (!status && !t->options->quiet) {
-        fprintf(stderr, "resumed from %s\n", checkpoint);
-    }
     free(checkpoint);
     return status;
+}
+
+/* A process that was killed between a checkpoint and its mark left the mark on the one before. */
+static void mark_best_again(const tr_trainer *t)
+{
+    char *path = tr_format("%s/checkpoints/step-%lld", t->config->out, (long long)t->saving.best_step);
+    if (path && t->saving.best_step && tr_directory_exists(path)) {
+        tr_checkpoint_mark_best(t->config->out, t->saving.best_step, NULL);
+    }
+    free(path);
 }
 
 static tr_status begin(tr_trainer *t)
 {
     tr_status status;
+    double begun_s = tr_time_s();
     TR_TRY(tr_checkpoint_clean(t->config->out, t->err));
     TR_TRY(tr_config_to_json(t->config, &t->resolved, t->err));
     TR_TRY(tr_origin_read(t->config, t->model_dir, &t->saving.origin, t->err));
@@ -107,6 +115,13 @@ static tr_status begin(tr_trainer *t)
     t->first_step = t->step;
     t->start_s = tr_time_s();
     TR_TRY(tr_trainer_open_logs(t, t->step));
+    if (t->first_step) {
+        mark_best_again(t);
+    }
+    if (t->first_step && !t->options->quiet) {
+        fprintf(stderr, "resumed from step %lld of %s in %.3f s\n", (long long)t->step, t->config->out,
+                tr_time_s() - begun_s);
+    }
 done:
     return status;
 }
