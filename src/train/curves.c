@@ -7,6 +7,7 @@
 #include "base/plot.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -319,5 +320,8 @@ tr_status tr_train_curves(const char *out, tr_error *err)
     table_free(&t);
     free(p.panels);
     free(path);
+#ifdef __GLIBC__
+    malloc_trim(0); /* many small objects were freed: a run's memory is what it was before the drawing */
+#endif
     return status;
 }

@@ -32,56 +32,60 @@ static bool is_saving(const char *out)
     return found;
 }
 
-/* Kills after `after_s`, or in the middle of the next save after that. What it was doing, as the files tell. */
-static const char *kill_run(const char *out, const char *more, double after_s, bool in_save)
+/* Kills `after_s` after so many steps were logged, or in the middle of the next save after that. Whether it was
+ * killed and had not ended before. */
+static bool kill_run(const char *out, int64_t steps, double after_s, bool in_save)
 {
-    static char told[128];
     int status = 0;
-    pid_t pid = run_start(out, more);
-    double start_s = tr_time_s();
-    while (tr_time_s() - start_s < after_s && run_lives(pid, &status)) {
+    pid_t pid = run_start(out, "--resume");
+    while (run_lives(pid, &status) && count_lines(out, "metrics.jsonl") < steps) {
         pause_s(0.001);
     }
-    bool lives = run_lives(pid, &status);
-    while (lives && in_save && !is_saving(out)) {
+    double start_s = tr_time_s();
+    bool lives = steps <= STEPS && run_lives(pid, &status);
+    while (lives && (in_save ? !is_saving(out) : tr_time_s() - start_s < after_s)) {
         lives = run_lives(pid, &status);
     }
     if (lives) {
         kill(pid, SIGKILL);
         run_wait(pid);
+        printf("%s: killed with %lld steps logged%s\n", out, (long long)count_lines(out, "metrics.jsonl"),
+               is_saving(out) ? ", in the middle of a save" : "");
     }
-    snprintf(told, sizeof told, "%s after %.2f s, %lld steps logged%s", lives ? "killed" : "had ended",
-             tr_time_s() - start_s, (long long)count_lines(out, "metrics.jsonl"),
-             is_saving(out) ? ", in the middle of a save" : "");
-    return told;
+    return lives;
 }
 
 static void test_killed_at_random_moments(void **state)
 {
     (void)state;
     const int kills = is_soak() ? 20 : 3;
-    int in_save = 0;
-    char out[32];
     const uint64_t seed = (uint64_t)(tr_time_s() * 1e6); /* every run of the test tries other moments */
-    for (int i = 0; i < kills; i++) {
-        bool save = i % 3 == 1, twice = i % 4 == 3;
-        double after_s = whole_s * (0.1 + 0.8 * tr_random_uniform(seed, (uint32_t)i, 0, 0, 0));
+    int killed = 0, in_save = 0;
+    for (int i = 0; killed < kills && i < 4 * kills; i++) { /* some may have ended before their kill */
+        char out[32];
+        const uint32_t draw = (uint32_t)i;
+        bool save = killed % 3 == 1;
+        int64_t steps = (int64_t)tr_random_below(seed, draw, 0, 0, 0, STEPS - (save ? 2 * SAVE_EVERY : 1));
+        double after_s = whole_s / STEPS * tr_random_uniform(seed, draw, 1, 0, 0);
         snprintf(out, sizeof out, "killed-%d", i);
-        printf("%s: %s\n", out, kill_run(out, "--resume", after_s, save));
-        in_save += is_saving(out);
-        if (twice) {
-            after_s = whole_s * 0.5 * tr_random_uniform(seed, (uint32_t)i, 1, 0, 0);
-            printf("%s again: %s\n", out, kill_run(out, "--resume", after_s, false));
+        if (kill_run(out, steps, steps ? after_s : 10 * after_s, save)) {
+            killed++;
             in_save += is_saving(out);
+            if (killed % 4 == 0) { /* and once more, soon after it was resumed */
+                kill_run(out, steps, after_s, false);
+            }
+            run_whole(out, "--resume");
+            same_runs("whole", out);
+            assert_false(is_saving(out)); /* nothing half-written stays */
         }
-        fflush(stdout);
-        run_whole(out, "--resume");
-        same_runs("whole", out);
-        assert_false(is_saving(out)); /* nothing half-written stays */
         assert_int_equal(tr_directory_remove(scratch_path(out), NULL), TR_OK);
+        fflush(stdout);
     }
-    printf("SOAK kills: %d runs killed with SIGKILL (%d in the middle of a save) and resumed: all bytes equal\n",
-           kills, in_save);
+    printf("SOAK kills: %d runs killed with SIGKILL at random moments, %d of them in the middle of a save, and "
+           "resumed: "
+           "all bytes equal\n",
+           killed, in_save);
+    assert_int_equal(killed, kills);
     assert_true(in_save > 0);
 }
 
