@@ -105,15 +105,6 @@ static void test_no_room_for_the_logs(void **state)
     same_runs("whole", "log");
 }
 
-static double last_number(const char *out, const char *key)
-{
-    json_t *numbers = numbers_of(out);
-    double value = json_number_value(json_object_get(json_array_get(numbers, json_array_size(numbers) - 1), key));
-    assert_int_equal(json_array_size(numbers), STEPS);
-    json_decref(numbers);
-    return value;
-}
-
 static void test_a_clip_that_is_deleted(void **state)
 {
     (void)state;
@@ -251,7 +242,7 @@ static void test_a_changed_start_is_told(void **state)
 static void test_the_best_is_kept(void **state)
 {
     (void)state;
-    char target[64], more[] = "train.keep_best=reward train.keep=1";
+    char target[64], more[] = "train.keep_best=entropy train.keep=1";
     json_t *note;
     run_whole("best", more);
     ssize_t n = readlink(scratch_path("best/checkpoints/best"), target, sizeof target - 1);
@@ -260,14 +251,14 @@ static void test_the_best_is_kept(void **state)
     char *path = tr_format("%s/best/checkpoints/step-24/state.json", scratch_path("."));
     assert_int_equal(tr_json_read(path, &note, NULL), TR_OK);
     free(path);
-    /* by hand: the mean reward of each three steps */
+    /* by hand: the mean entropy of each three steps */
     json_t *numbers = numbers_of("best");
     double best = -1;
     int64_t best_step = 0;
     for (int64_t step = SAVE_EVERY; step <= STEPS; step += SAVE_EVERY) {
         double sum = 0;
         for (int64_t i = step - SAVE_EVERY; i < step; i++) {
-            sum += json_number_value(json_object_get(json_array_get(numbers, (size_t)i), "reward"));
+            sum += json_number_value(json_object_get(json_array_get(numbers, (size_t)i), "entropy"));
         }
         if (sum > best) {
             best = sum;

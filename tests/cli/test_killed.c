@@ -34,15 +34,15 @@ static bool is_saving(const char *out)
 
 /* Kills `after_s` after so many steps were logged, or in the middle of the next save after that. Whether it was
  * killed and had not ended before. */
-static bool kill_run(const char *out, int64_t steps, double after_s, bool in_save)
+static bool kill_run(const char *out, const char *more, int64_t steps, double after_s, bool in_save)
 {
     int status = 0;
-    pid_t pid = run_start(out, "--resume");
+    pid_t pid = run_start(out, more);
     while (run_lives(pid, &status) && count_lines(out, "metrics.jsonl") < steps) {
         pause_s(0.001);
     }
     double start_s = tr_time_s();
-    bool lives = steps <= STEPS && run_lives(pid, &status);
+    bool lives = run_lives(pid, &status);
     while (lives && (in_save ? !is_saving(out) : tr_time_s() - start_s < after_s)) {
         lives = run_lives(pid, &status);
     }
@@ -68,11 +68,11 @@ static void test_killed_at_random_moments(void **state)
         int64_t steps = (int64_t)tr_random_below(seed, draw, 0, 0, 0, STEPS - (save ? 2 * SAVE_EVERY : 1));
         double after_s = whole_s / STEPS * tr_random_uniform(seed, draw, 1, 0, 0);
         snprintf(out, sizeof out, "killed-%d", i);
-        if (kill_run(out, steps, steps ? after_s : 10 * after_s, save)) {
+        if (kill_run(out, "--resume", steps, steps ? after_s : 10 * after_s, save)) {
             killed++;
             in_save += is_saving(out);
             if (killed % 4 == 0) { /* and once more, soon after it was resumed */
-                kill_run(out, steps, after_s, false);
+                kill_run(out, "--resume", steps, after_s, false);
             }
             run_whole(out, "--resume");
             same_runs("whole", out);
@@ -87,6 +87,33 @@ static void test_killed_at_random_moments(void **state)
            killed, in_save);
     assert_int_equal(killed, kills);
     assert_true(in_save > 0);
+}
+
+/* SFT, an adapter, and evaluations in between, each killed once. */
+static void test_other_kinds_of_runs(void **state)
+{
+    (void)state;
+    static const char *const kinds[][2] = {
+        {"sft", "algorithm=sft"},
+        {"lora", "train.lora.rank=4 train.lora.alpha=8 optim.weight_decay=0"},
+        {"eval", "train.eval_every=4 train.keep_best=-eval.tg.mean_tokens grpo.advantage=ema"},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        char out[32], whole[32];
+        char *resume = tr_format("%s --resume", kinds[i][1]);
+        snprintf(out, sizeof out, "killed-%s", kinds[i][0]);
+        snprintf(whole, sizeof whole, "whole-%s", kinds[i][0]);
+        run_whole(whole, kinds[i][1]);
+        assert_true(kill_run(out, kinds[i][1], 10, 0.3 * whole_s / STEPS, false));
+        run_whole(out, resume);
+        same_runs(whole, out);
+        if (i == 1) { /* the adapter's rollouts too can be made again */
+            program_expect(
+                tr_format("replay '%s' --step %d --row test-00000/tg-0 --quiet", scratch_path(out), STEPS), 0,
+                "the same bits", "");
+        }
+        free(resume);
+    }
 }
 
 /* ---- replay ---- */
@@ -219,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_killed_at_random_moments),
+        cmocka_unit_test(test_other_kinds_of_runs),
         cmocka_unit_test(test_replayed_rollouts_are_the_same_bits),
         cmocka_unit_test(test_a_rollout_that_differs_is_told),
         cmocka_unit_test(test_two_writers_are_refused),
