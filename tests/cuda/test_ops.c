@@ -3,6 +3,11 @@
  */
 #include "cuda/cuda_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 static void test_products(void **state)
 {
     (void)state;
@@ -322,12 +327,38 @@ static void test_optimiser(void **state)
     }
 }
 
+/* The emulated device's memory is out of the host's reach, which is what the tests of whole networks rely on. */
+static void test_the_host_cannot_reach_in(void **state)
+{
+    (void)state;
+#ifndef TEMPR1_TEST_GPU
+    const float one = 1.0f;
+    volatile float *inside = on_device(&one, 1);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        signal(SIGSEGV, SIG_DFL); /* neither cmocka nor a sanitizer shall catch it */
+        _exit(*inside == 1.0f ? 0 : 2);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    finish();
+#else
+    skip();
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),   cmocka_unit_test(test_products_bf16), cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_norms),      cmocka_unit_test(test_rope),          cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_logsoftmax), cmocka_unit_test(test_head),          cmocka_unit_test(test_optimiser),
+        cmocka_unit_test(test_products),   cmocka_unit_test(test_products_bf16),
+        cmocka_unit_test(test_elements),   cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_rope),       cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_logsoftmax), cmocka_unit_test(test_head),
+        cmocka_unit_test(test_optimiser),  cmocka_unit_test(test_the_host_cannot_reach_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
