@@ -82,6 +82,35 @@ static void test_products_bf16(void **state)
     }
 }
 
+/* Every row of a bf16 product has the same bits whatever the number of rows: 1 to 1000 on a GPU, where cuBLASLt is
+ * asked, fewer and smaller over the emulation. */
+static void test_numbers_of_rows(void **state)
+{
+    (void)state;
+#ifdef TEMPR1_TEST_GPU
+    enum { MOST = 1000, OUT = 2048, IN = 2048, STEP = 1 };
+#else
+    enum { MOST = 130, OUT = 24, IN = 40, STEP = 9 };
+#endif
+    const tr_ops *ops = table_of(TR_BF16);
+    float *values = filled(OUT * IN, 1, 0.02f), *x = filled(MOST * IN, 2, 1.0f), *bias = filled(OUT, 3, 1.0f);
+    weight w = make_weight(ops, TR_BF16, OUT, IN, values);
+    float *gx = on_device(x, MOST * IN), *gbias = on_device(bias, OUT), *gall = on_device(NULL, MOST * OUT);
+    float *gsome = on_device(NULL, MOST * OUT), *some = malloc((size_t)MOST * OUT * sizeof *some);
+    assert_non_null(some);
+    for (int biased = 0; biased < 2; biased++) {
+        ops->linear_forward(gall, gx, &w.device, biased ? gbias : NULL, MOST);
+        const float *all = from_device(gall, MOST * OUT);
+        for (int64_t rows = 1; rows < MOST; rows += STEP) {
+            ops->linear_forward(gsome, gx, &w.device, biased ? gbias : NULL, rows);
+            tr_cuda_read(some, gsome, (size_t)(rows * OUT) * sizeof *some);
+            same_bits("rows of a product", ops->name, some, all, rows * OUT);
+        }
+    }
+    free(some);
+    finish();
+}
+
 static void test_elements(void **state)
 {
     (void)state;
@@ -354,11 +383,17 @@ static void test_the_host_cannot_reach_in(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),   cmocka_unit_test(test_products_bf16),
-        cmocka_unit_test(test_elements),   cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_rope),       cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_logsoftmax), cmocka_unit_test(test_head),
-        cmocka_unit_test(test_optimiser),  cmocka_unit_test(test_the_host_cannot_reach_in),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_products_bf16),
+        cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_logsoftmax),
+        cmocka_unit_test(test_head),
+        cmocka_unit_test(test_numbers_of_rows),
+        cmocka_unit_test(test_optimiser),
+        cmocka_unit_test(test_the_host_cannot_reach_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
