@@ -662,7 +662,7 @@ static const tr_memory memory = {
         .embedding_backward = embedding_backward, .rmsnorm_forward = rmsnorm_forward,                              \
         .rmsnorm_backward = rmsnorm_backward, .swiglu_forward = swiglu_forward,                                    \
         .swiglu_backward_set = swiglu_backward_set, .gelu_forward = gelu_forward,                                  \
-        .gelu_backward_set = gelu_backward_set, .add = add, .scale = scale, .rope_forward = rope_forward,                          \
+        .gelu_backward_set = gelu_backward_set, .add = add, .scale = scale, .rope_forward = rope_forward,          \
         .rope_backward = rope_backward, .rope_mrope_table = rope_mrope_table,                                      \
         .rope_vision_table = rope_vision_table, .rows_gather = rows_gather, .rows_scatter = rows_scatter,          \
         .rows_add = rows_add, .segment_attention_work = tr_cuda_segment_attention_work,                            \
