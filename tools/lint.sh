@@ -8,7 +8,7 @@ build=${BUILD:-build}
 cmake -G Ninja -Wno-dev -S . -B "$build/release" -DCMAKE_BUILD_TYPE=Release >/dev/null || exit 1
 failed=0
 git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run --Werror || failed=1
-git ls-files 'src/*.c' | grep -v '/isa_' | xargs -P "$(nproc)" -n 4 clang-tidy-14 -p "$build/release" --quiet \
+git ls-files 'src/*.c' | grep -v '/isa_' | xargs -P "$(nproc)" -n 1 clang-tidy-14 -p "$build/release" --quiet \
     --extra-arg=-Wno-unknown-warning-option || # flags that only gcc knows
     failed=1
 exit $failed

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef tr_fail /* the analyser's */
+
 const char *tr_status_text(tr_status code)
 {
     switch (code) {

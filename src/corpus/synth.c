@@ -92,7 +92,7 @@ static void draw_times_apart(const tr_synth_options *o, int split, int64_t clip,
         n--;
     }
     scene->event_count = n;
-    long spare = total - n * shortest, cuts[2 * TR_SYNTH_EVENTS];
+    long spare = total - n * shortest, cuts[2 * TR_SYNTH_EVENTS] = {0};
     for (int i = 0; i < 2 * n; i++) {
         cuts[i] = spare > 0 ? draw_below(o, split, clip, DRAW_TIME, (uint32_t)i, (int)spare + 1) : 0;
         for (int j = i; j > 0 && cuts[j - 1] > cuts[j]; j--) {
@@ -184,8 +184,9 @@ static void draw_event(const tr_synth_options *o, const tr_synth_event *e, doubl
         for (int64_t x = 0; x < o->size; x++) {
             int hits = 0;
             for (int s = 0; s < SUB * SUB; s++) {
-                double px = ((double)x + ((double)(s % SUB) + 0.5) / SUB) / (double)o->size;
-                double py = ((double)y + ((double)(s / SUB) + 0.5) / SUB) / (double)o->size;
+                int below = s / SUB, right = s % SUB;
+                double px = ((double)x + (right + 0.5) / SUB) / (double)o->size;
+                double py = ((double)y + (below + 0.5) / SUB) / (double)o->size;
                 hits += inside(e->form, (px - cx) / e->radius, (py - cy) / e->radius);
             }
             uint8_t *pixel = rgb + (y * o->size + x) * 3;

@@ -143,8 +143,8 @@ static void make_dtg(maker *m)
 static json_t *saliency(const json_t *segments, double duration_s)
 {
     json_t *list = json_array();
-    for (double t = 0; t < duration_s; t += 2) {
-        double covered = 0;
+    for (int window = 0; 2.0 * window < duration_s; window++) {
+        double t = 2.0 * window, covered = 0;
         size_t i;
         json_t *segment;
         json_array_foreach(segments, i, segment)
