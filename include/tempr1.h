@@ -257,7 +257,8 @@ typedef struct tempr1_model_options {
     int64_t min_frames, max_frames, total_pixels, min_pixels; /* 0: 4, 448, 2809856, 12544 */
 } tempr1_model_options;
 
-/* Loads a Hugging Face Qwen2.5-VL checkpoint directory. options NULL: all zero. */
+/* Loads a Hugging Face Qwen2.5-VL checkpoint directory, or an adapter folder (peft's files), which names its base.
+ * options NULL: all zero. */
 tempr1_status tempr1_model_open(const char *directory, const tempr1_model_options *options, tempr1_model **model,
                                 tempr1_error *error);
 void tempr1_model_free(tempr1_model *model);

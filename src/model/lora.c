@@ -192,6 +192,21 @@ done:
     return status;
 }
 
+tr_status tr_lora_check(const tr_params *params, const tr_adapter *adapter, const tr_lora_settings *settings,
+                        tr_error *err)
+{
+    bool *chosen, others;
+    if (adapter) {
+        return check_agreement(params, adapter, settings, err);
+    }
+    chosen = tr_calloc((size_t)params->base, sizeof *chosen);
+    tr_status status = chosen
+                           ? tr_lora_choose(params, settings->targets, "train.lora.targets", chosen, &others, err)
+                           : tr_fail(err, TR_MEMORY, "train.lora", "out of memory");
+    free(chosen);
+    return status;
+}
+
 /* The names of all adapted modules: what targets mean whatever else they might match. */
 static json_t *exact_targets(const tr_params *params, const bool *chosen)
 {
@@ -224,9 +239,6 @@ tr_status tr_lora_attach(tr_model *model, const tr_adapter *adapter, const tr_lo
         goto done;
     }
     if (adapter) {
-        if (settings) {
-            TR_TRY(check_agreement(&model->params, adapter, settings, err));
-        }
         *lora = adapter->lora;
         lora->base = NULL; /* the folder's own name for it may be relative */
         json_incref(lora->targets);

@@ -97,8 +97,12 @@ void tr_merged_rows(const void *context, const tr_param *param, int64_t row0, in
 
 /* ---- the model's side ---- */
 
-/* Gives a model A and B: the adapter's where one is given (settings, when not NULL, must agree with it), else fresh
- * ones. They train when `train`. */
+/* Whether a run with these settings can be had on this table, before anything is read: the targets choose
+ * something, and agree with the adapter where one is given. */
+tr_status tr_lora_check(const tr_params *params, const tr_adapter *adapter, const tr_lora_settings *settings,
+                        tr_error *err);
+
+/* Gives a model A and B: the adapter's where one is given, else fresh ones. They train when `train`. */
 tr_status tr_lora_attach(struct tr_model *model, const tr_adapter *adapter, const tr_lora_settings *settings,
                          const char *base, bool train, tr_error *err);
 /* The same entries, without values, in the table of a copy. */

@@ -229,6 +229,9 @@ tr_status tr_model_load(const char *dir, const tr_model_options *options, tr_mod
         TR_TRY(tr_adapter_open(&adapter, adapter_dir, err));
         TR_TRY(tr_adapter_match(&adapter, &m->params, err));
     }
+    if (options->lora) {
+        TR_TRY(tr_lora_check(&m->params, adapter_dir ? &adapter : NULL, options->lora, err));
+    }
     TR_TRY(tr_params_offload_moments(&m->params, options, err));
     for (int i = 0; i < m->params.base; i++) {
         TR_TRY(load_param(m, i, found, adapter_dir ? &adapter : NULL, options, err));

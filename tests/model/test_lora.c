@@ -594,7 +594,8 @@ static void test_patterns(void **state)
         const char *targets, *says;
         tr_status status;
     } bad[] = {
-        {"\"q_proj\"", "\"q_proj\" matches no linear layer", TR_NOT_FOUND}, /* must match the whole name */
+        {"\"q_proj\"", "\"q_proj\" matches no linear layer of the decoder",
+         TR_NOT_FOUND}, /* must match the whole name */
         {"\"model\\\\.language_model\\\\.layers\\\\.0\\\\.self_attn\\\\.q\"", "matches no", TR_NOT_FOUND},
         {"[\"proj\"]", "vision tower", TR_NOT_FOUND}, /* attn.proj is the tower's */
         {"[\"lm_head\", \"wq\"]", "model.language_model.layers.0.self_attn.q_proj", TR_NOT_FOUND},
