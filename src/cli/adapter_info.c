@@ -59,7 +59,7 @@ static void print_text(const char *dir, const summary *s, bool checked)
     char *targets = json_dumps(l->targets, JSON_ENCODE_ANY);
     printf("%s: an adapter\n", dir);
     printf("  base          %s%s\n", l->base, s->base ? "" : " (not found here)");
-    if (s->base && strcmp(s->base, l->base)) {
+    if (s->base && strcmp(s->base, l->base) != 0) {
         printf("                found at %s\n", s->base);
     }
     printf("  rank          %lld, alpha %g: B A times %g\n", (long long)l->rank, l->alpha,

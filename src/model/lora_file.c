@@ -144,10 +144,10 @@ static tr_status refuse_others(const json_t *config, const char *path, tr_error 
     tr_status status;
     TR_TRY(tr_json_get_string(config, "peft_type", true, path, &type, err));
     TR_TRY(tr_json_get_string(config, "bias", false, path, &bias, err));
-    if (strcmp(type, "LORA")) {
+    if (strcmp(type, "LORA") != 0) {
         status =
             tr_fail(err, TR_UNSUPPORTED, path, "the adapter has peft_type %.40s; only LORA is known here", type);
-    } else if (strcmp(bias, "none")) {
+    } else if (strcmp(bias, "none") != 0) {
         status = tr_fail(err, TR_UNSUPPORTED, path,
                          "the adapter trains biases (bias: %.40s); only none is known here", bias);
     } else if (start && (!strncmp(start, "pissa", 5) || !strcmp(start, "olora") || !strcmp(start, "corda") ||
@@ -259,7 +259,7 @@ static tr_status check_shape(const tr_safetensor *t, int rank, const int64_t *sh
                              tr_error *err)
 {
     char found[128], expected[128];
-    if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape)) {
+    if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0) {
         return tr_fail(err, TR_MISMATCH, path, "tensor %.200s has shape %s; the base and r ask for %s", t->name,
                        tr_shape_text(t->shape, t->rank, found, sizeof found),
                        tr_shape_text(shape, rank, expected, sizeof expected));
@@ -298,7 +298,7 @@ static tr_status take_tensor(tr_adapter *a, const tr_params *params, const tr_sa
         a->lora.merger_replaced = a->lora.merger_replaced || p->part == TR_PART_MERGER;
         return check_shape(t, p->rank, p->shape, path, err);
     }
-    if (!p || kind == 'W' || !p->matrix || strncmp(p->name, "model.layers.", 13)) {
+    if (!p || kind == 'W' || !p->matrix || strncmp(p->name, "model.layers.", 13) != 0) {
         return tr_fail(
             err, p ? TR_UNSUPPORTED : TR_MISMATCH, path,
             "tensor %.200s: %s; adapters are known for linear layers of the decoder, whole tensors for the "
