@@ -12,7 +12,8 @@ response may end early; with the untrained model of the default nearly all run t
 lengths are printed beside the times so that a difference of work cannot pass for one of speed.
 
 The ratio must be at most 1 within the noise of the machine: run it on one that does nothing else. The second ratio is of
-processor seconds (of whole runs, starting included, divided by their steps), which a busy machine disturbs less.
+processor seconds, which a busy machine disturbs less: of a whole run less those of one that ends after the warm steps
+(reading rows and starting are no part of a step), divided by the steps between.
 """
 import argparse, json, os, statistics, subprocess, sys
 
@@ -50,7 +51,7 @@ def make_model(a):
     return os.path.join(demo, "seed-1", "model")
 
 
-def config(a, model, counts, tasks, name):
+def config(a, model, counts, tasks, name, steps):
     """Every task comes with the same weight in all: small sets are repeated."""
     most = max(counts[t] for t in tasks)
     path = os.path.join(a.out, f"{name}.yaml")
@@ -65,7 +66,7 @@ def config(a, model, counts, tasks, name):
         "rollout": {"group": a.group, "max_tokens": a.response},
         "grpo": {"prompts_per_step": a.prompts, "kl": 0.04},
         "optim": {"lr": 0},  # the weights stay: every step does the same work
-        "train": {"dtype": a.dtype, "steps": a.steps + a.warm, "save_every": 0, "seed": 1},
+        "train": {"dtype": a.dtype, "steps": steps, "save_every": 0, "seed": 1},
     }, open(path, "w"))
     return path
 
@@ -104,8 +105,10 @@ def main():
     for repeat in range(a.repeats):
         for name in taken:
             run_name = f"{name}-{repeat}"
-            used = run(a.tempr1, "train", config(a, model, counts, TASKS if name == "mixed" else [name], run_name), "--quiet")
-            cpu[name].append(used / (a.steps + a.warm))
+            tasks, used = TASKS if name == "mixed" else [name], []
+            for steps, this in (a.warm, run_name + "-warm"), (a.warm + a.steps, run_name):
+                used.append(run(a.tempr1, "train", config(a, model, counts, tasks, this, steps), "--quiet"))
+            cpu[name].append((used[1] - used[0]) / a.steps)
             taken[name] += steps_of(a, run_name)
     middle = {name: statistics.median(s["seconds"] for s in steps) for name, steps in taken.items()}
     drawn = {t: sum(s["prompts"].get(t, 0) for s in taken["mixed"]) for t in TASKS}
