@@ -602,6 +602,7 @@ static tr_status index_rows(self *s, tr_error *err)
     s->entry_of = tr_calloc((size_t)total, sizeof *s->entry_of);
     s->row_of = tr_calloc((size_t)total, sizeof *s->row_of);
     s->shared = tr_calloc((size_t)total, sizeof *s->shared);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers is meant */
     s->style_of = tr_calloc((size_t)total, sizeof *s->style_of);
     if (!s->entry_of || !s->row_of || !s->shared || !s->style_of) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory for an index of %lld rows", (long long)total);

@@ -49,7 +49,7 @@ static tr_status check_template(const char *text, tr_task task, const char *wher
 {
     bool have[2] = {false, false};
     tr_span name;
-    for (const char *at = text; (at = next_placeholder(at, &name)); at = name.end) {
+    for (const char *at = text; next_placeholder(at, &name); at = name.end) {
         size_t p = 0;
         while (p < PLACEHOLDERS && !same(name, placeholders[p])) {
             p++;

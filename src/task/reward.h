@@ -88,9 +88,9 @@ typedef struct tr_scheme {
     tr_scheme_task tasks[TR_TASK_COUNT];
     tr_matching matching; /* of the part "match": the monotone programme, or naive pairing (the ablation) */
     double sigma;         /* of the part "num" */
-    bool percent, frames; /* units that the tolerant parser accepts beside seconds */
     size_t overlong_tokens,
-        overlong_cache; /* part "length": 0 from overlong_tokens - overlong_cache on down to -1 */
+        overlong_cache;   /* part "length": 0 from overlong_tokens - overlong_cache on down to -1 */
+    bool percent, frames; /* units that the tolerant parser accepts beside seconds */
 } tr_scheme;
 
 /* A built-in scheme; NULL for an unknown name. tr_scheme_get names the known ones in its error. */
