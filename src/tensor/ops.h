@@ -75,6 +75,8 @@ typedef struct tr_memory {
     void (*pack)(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     void (*unpack)(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     tr_status (*check)(tr_error *err); /* waits for everything; the first error since the last check */
+    /* For copies that `read` brought to the host in this memory's own layout: read and unpack alone. NULL: the host's. */
+    const struct tr_memory *mirror;
 } tr_memory;
 
 typedef struct tr_ops {

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "train/origin.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +19,7 @@ tr_status tr_trainer_save_open(tr_trainer *t)
 {
     tr_saving *s = &t->saving;
     s->begun_s = tr_time_s();
-    /* a copy of a GPU's tensors would lie in their memory: they are written while the training waits */
-    const bool copies = t->config->train.save_mode == TR_SAVE_BESIDE && t->model->ops->memory->host;
+    const bool copies = t->config->train.save_mode == TR_SAVE_BESIDE;
     const char *folder = t->config->train.offload & TR_OFFLOAD_MOMENTS ? t->config->out : NULL;
     tr_status status = tr_snapshot_create(&s->snapshot, t->model, copies, folder, t->err);
     return status ? status : tr_saver_create(&s->saver, t->err);
@@ -225,6 +225,7 @@ tr_status tr_trainer_save_take(tr_trainer *t)
     tr_status status = settle(t);
     if (!status) {
         tr_snapshot_take(&t->saving.snapshot, t->model);
+        status = t->model->ops->memory->check(t->err);
     }
     hold(&t->saving, start_s);
     return status;
@@ -235,6 +236,9 @@ static tr_status write_it(void *context, tr_error *err)
     tr_saving *s = context;
     tr_status status = tr_checkpoint_save(&s->checkpoint, err);
     tr_snapshot_release(&s->snapshot);
+#ifdef __GLIBC__
+    malloc_trim(0); /* the buffers of the writing: a long run's memory stays flat */
+#endif
     return status;
 }
 
@@ -254,9 +258,10 @@ tr_status tr_trainer_save_begin(tr_trainer *t)
                         .logs = {t->metrics ? fileno(t->metrics) : -1, t->rollouts ? fileno(t->rollouts) : -1}};
     s->again = false;
     s->begun_s = start_s;
-    tr_status status = tr_saver_begin(s->saver, write_it, s, t->err);
+    const bool wait = t->config->train.save_mode == TR_SAVE_WAIT;
+    tr_status status = (wait ? tr_saver_do : tr_saver_begin)(s->saver, write_it, s, t->err);
     s->pending = !status;
-    if (!status && (t->config->train.save_mode == TR_SAVE_WAIT || !t->model->ops->memory->host)) {
+    if (!status && wait) {
         status = settle(t);
     }
     hold(s, start_s);

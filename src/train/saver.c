@@ -113,6 +113,16 @@ tr_status tr_saver_begin(tr_saver *s, tr_saver_work work, void *context, tr_erro
     return status;
 }
 
+tr_status tr_saver_do(tr_saver *s, tr_saver_work work, void *context, tr_error *err)
+{
+    tr_status status = tr_saver_wait(s, err);
+    if (!status) {
+        s->error = (tr_error){0};
+        s->status = work(context, &s->error); /* the thread is idle: nobody else looks at these */
+    }
+    return status;
+}
+
 bool tr_saver_busy(tr_saver *s)
 {
     pthread_mutex_lock(&s->lock);

@@ -22,6 +22,9 @@ void tr_saver_free(tr_saver *saver);
  * tr_saver_wait. */
 tr_status tr_saver_begin(tr_saver *saver, tr_saver_work work, void *context, tr_error *err);
 
+/* The same without the thread: the work is done when it returns; tr_saver_wait gives its error. */
+tr_status tr_saver_do(tr_saver *saver, tr_saver_work work, void *context, tr_error *err);
+
 /* Waits until nothing is being done. The error of the last work, once; TR_OK when there was none. */
 tr_status tr_saver_wait(tr_saver *saver, tr_error *err);
 

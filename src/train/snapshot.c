@@ -8,12 +8,19 @@
 
 enum { BAND = 1 << 18 }; /* elements that one thread copies at a time */
 
+/* Bytes of a frozen tensor's copy. */
+static size_t frozen_bytes(const tr_param *p)
+{
+    return tr_state_has(p) || p->memory->host ? 0 : (size_t)p->elements * tr_dtype_size(p->value.dtype);
+}
+
 uint64_t tr_snapshot_bytes(const tr_params *params)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < params->count; i++) {
         const tr_param *p = &params->items[i];
-        bytes += tr_state_has(p) ? 3 * (uint64_t)tr_arena_need((size_t)p->elements, sizeof(float)) : 0;
+        bytes += tr_state_has(p) ? 3 * (uint64_t)tr_arena_need((size_t)p->elements, sizeof(float))
+                                 : (uint64_t)tr_arena_need(frozen_bytes(p), 1);
     }
     return bytes;
 }
@@ -59,7 +66,12 @@ tr_status tr_snapshot_create(tr_snapshot *s, const tr_model *model, bool copies,
             p->gradient = NULL;
             p->value.dtype = TR_F32; /* the compute copy goes on changing: nobody may read it here */
             p->value.panels = p->master;
+        } else if (frozen_bytes(p)) {
+            void *values = tr_arena_take(&s->arena, frozen_bytes(p), 1);
+            p->memory->read(values, p->value.panels, frozen_bytes(p));
+            p->value.panels = values;
         }
+        p->memory = p->memory->mirror ? p->memory->mirror : p->memory;
     }
 done:
     if (status) {
@@ -88,9 +100,13 @@ void tr_snapshot_free(tr_snapshot *s)
     }
 }
 
-static void copy(float *to, const float *from, int64_t count)
+static void copy(const tr_memory *memory, float *to, const float *from, int64_t count)
 {
     if (to == from) {
+        return;
+    }
+    if (!memory->host) {
+        memory->read(to, from, (size_t)count * sizeof *to);
         return;
     }
 #pragma omp parallel for schedule(static) if (count > BAND)
@@ -105,9 +121,9 @@ void tr_snapshot_take(tr_snapshot *s, const tr_model *model)
         const tr_param *from = &model->params.items[i];
         const tr_param *to = &s->model.params.items[i];
         if (tr_state_has(from)) {
-            copy(to->master, from->master, from->elements);
-            copy(to->m, from->m, from->elements);
-            copy(to->v, from->v, from->elements);
+            copy(from->memory, to->master, from->master, from->elements);
+            copy(from->memory, to->m, from->m, from->elements);
+            copy(from->memory, to->v, from->v, from->elements);
             tr_spill_release(&model->params.spill, from->m, (size_t)from->elements * sizeof(float));
             tr_spill_release(&model->params.spill, from->v, (size_t)from->elements * sizeof(float));
         }

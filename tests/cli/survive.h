@@ -17,6 +17,7 @@ enum { STEPS = 24, SAVE_EVERY = 3 };
 
 static char run_model[512], run_corpus[512];
 static char run_config[512];
+static const char *run_program = TEMPR1_PROGRAM;
 
 /* `soak`: the long form of a test was asked for. */
 static inline bool is_soak(void)
@@ -67,7 +68,7 @@ static inline char *run_arguments(const char *out, const char *more)
 /* Starts the program without a shell between, so that a signal reaches it. Its stderr goes to OUT.err. */
 static inline pid_t run_start(const char *out, const char *more)
 {
-    char *line = run_arguments(out, more), *words[32] = {(char *)(uintptr_t)TEMPR1_PROGRAM}, *rest = line;
+    char *line = run_arguments(out, more), *words[32] = {(char *)(uintptr_t)run_program}, *rest = line;
     char errors[600];
     size_t count = 1;
     for (char *word; (word = strsep(&rest, " ")) && count < 31;) {

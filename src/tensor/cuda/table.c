@@ -640,6 +640,21 @@ static void unpack(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int
     free(host);
 }
 
+/* Of a copy on the host: rows lie one after the other there too. */
+static void unpack_mirror(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows)
+{
+    const int64_t size = (int64_t)tr_dtype_size(matrix->dtype);
+    tr_convert(row_major, dtype, (const char *)matrix->panels + row0 * matrix->in * size, matrix->dtype,
+               rows * matrix->in);
+}
+
+static void read_mirror(void *host, const void *from, size_t bytes)
+{
+    memcpy(host, from, bytes);
+}
+
+static const tr_memory mirror = {.host = true, .read = read_mirror, .unpack = unpack_mirror};
+
 static const tr_memory memory = {
     .host = false,
     .take = tr_cuda_take,
@@ -652,6 +667,7 @@ static const tr_memory memory = {
     .pack = pack,
     .unpack = unpack,
     .check = tr_cuda_check,
+    .mirror = &mirror,
 };
 
 #define TABLE(mode, suffix)                                                                                        \
