@@ -293,6 +293,9 @@ static void test_a_device_is_saved_beside_the_training(void **state)
 {
     (void)state;
     const char *more = "device=cuda train.freeze=[vision]";
+    if (is_sanitized()) {
+        skip_test("the emulated device takes minutes under a sanitizer; the release build runs this");
+    }
     char *wait = tr_format("%s train.save_mode=wait", more), *resume = tr_format("%s --resume", more);
     run_program = TEMPR1_EMULATED;
     run_whole("device", more);
