@@ -376,7 +376,7 @@ static void test_refusals(void **state)
     bad("sources: {rows: a.jsonl}\n", NULL, TR_FORMAT, "a list of sources");
     bad("- 1\n", NULL, TR_FORMAT, "a mapping with the key 'sources'");
     bad("sources: [\n", NULL, TR_FORMAT, "not valid YAML");
-    bad("", NULL, TR_FORMAT, "not valid YAML");
+    bad("", NULL, TR_FORMAT, "a mapping with the key 'sources'");
     put("broken.jsonl",
         "{\"id\":\"a\",\"task\":\"tg\",\"video\":\"v\",\"query\":\"q\",\"segments\":[[1,2]]}\n{\"id\": \n");
     bad("sources:\n  - {rows: broken.jsonl}\n", NULL, TR_FORMAT, "broken.jsonl:2");
