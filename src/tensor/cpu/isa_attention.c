@@ -176,24 +176,35 @@ static void decode(float *o, const float *q, const tr_decode_row *what, const tr
     }
 }
 
+typedef struct decode_job {
+    float *o;
+    const float *q;
+    const tr_decode_row *what;
+    const tr_attention_shape *shape;
+    int64_t total; /* virtual rows of a kv head */
+} decode_job;
+
+/* As many blocks as threads, but keys stay shared among neighbours. */
+static void decode_part(void *context, int self, int threads)
+{
+    const decode_job *j = context;
+    const int64_t kv_heads = j->shape->kv_heads, wanted = (threads + kv_heads - 1) / kv_heads;
+    const int64_t size = tr_max_i64(tr_min_i64((j->total + wanted - 1) / wanted, ROW_BLOCK), tr_min_i64(6, ROW_BLOCK)),
+                  blocks = (j->total + size - 1) / size;
+    for (int64_t task = self; task < kv_heads * blocks; task += threads) {
+        int64_t first = task % blocks * size;
+        decode(j->o, j->q, j->what, j->shape, task / blocks, first, (int)tr_min_i64(size, j->total - first));
+    }
+}
+
 void TR_VARIANT(decode_attention_forward)(float *o, const float *q, const tr_decode_row *what, int64_t rows,
                                           const tr_attention_shape *shape, float *work)
 {
     (void)work;
-    int64_t group = shape->heads / shape->kv_heads, total = rows * group, keys = 0;
+    decode_job job = {o, q, what, shape, rows * (shape->heads / shape->kv_heads)};
+    int64_t keys = 0;
     for (int64_t i = 0; i < rows; i++) {
         keys += what[i].prompt_tokens + what[i].response_tokens;
     }
-    bool fork = tr_worth(keys * shape->heads * shape->head_dim / 16);
-    int64_t size = ROW_BLOCK;
-    if (fork) { /* as many blocks as threads, but keep the sharing */
-        int64_t wanted = (omp_get_max_threads() + shape->kv_heads - 1) / shape->kv_heads;
-        size = tr_max_i64(tr_min_i64((total + wanted - 1) / wanted, ROW_BLOCK), tr_min_i64(6, ROW_BLOCK));
-    }
-    int64_t blocks = (total + size - 1) / size;
-#pragma omp parallel for schedule(dynamic) if (fork)
-    for (int64_t task = 0; task < shape->kv_heads * blocks; task++) {
-        int64_t first = task % blocks * size;
-        decode(o, q, what, shape, task / blocks, first, (int)tr_min_i64(size, total - first));
-    }
+    tr_share_work(keys * shape->heads * shape->head_dim / 16, decode_part, &job);
 }

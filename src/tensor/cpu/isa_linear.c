@@ -105,27 +105,39 @@ FORWARD(forward_bf16, TR_BF16)
 #endif
 FORWARD(forward_f16, TR_F16)
 
+/* One product's operands, for the threads that share it. */
+typedef struct forward_job {
+    float *y;
+    const float *x, *bias;
+    const tr_matrix *w;
+    int64_t rows;
+} forward_job;
+
+static void forward_part(void *context, int self, int threads)
+{
+    const forward_job *j = context;
+    const tr_matrix *w = j->w;
+    const share s = share_of(j->rows, (w->out + TR_PANEL - 1) / TR_PANEL, self, threads);
+    if (w->dtype == TR_BF16) {
+#if defined(TR_ISA_avx512bf16)
+        forward_pairs(j->y, j->x, w, &s);
+#else
+        forward_bf16(j->y, j->x, w, &s);
+#endif
+    } else if (w->dtype == TR_F16) {
+        forward_f16(j->y, j->x, w, &s);
+    } else {
+        forward_f32(j->y, j->x, w, &s);
+    }
+    if (j->bias) {
+        add_bias(j->y + s.top * w->out, j->bias, w->out, s.bottom - s.top, s.first, s.last);
+    }
+}
+
 void TR_VARIANT(linear_forward)(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows)
 {
-    const int64_t out = w->out, panels = (out + TR_PANEL - 1) / TR_PANEL;
-#pragma omp parallel if (tr_worth(rows * w->in * out / 16))
-    {
-        share s = share_of(rows, panels);
-        if (w->dtype == TR_BF16) {
-#if defined(TR_ISA_avx512bf16)
-            forward_pairs(y, x, w, &s);
-#else
-            forward_bf16(y, x, w, &s);
-#endif
-        } else if (w->dtype == TR_F16) {
-            forward_f16(y, x, w, &s);
-        } else {
-            forward_f32(y, x, w, &s);
-        }
-        if (bias) {
-            add_bias(y + s.top * out, bias, out, s.bottom - s.top, s.first, s.last);
-        }
-    }
+    forward_job job = {y, x, bias, w, rows};
+    tr_share_work(rows * w->in * w->out / 16, forward_part, &job);
 }
 
 /* ---- backward to the input: lanes along the inputs, depth along the outputs ---- */
@@ -159,27 +171,37 @@ LANES_INLINE void input_share(const tr_dtype dtype, float *dx, const float *dy, 
     }
 }
 
+typedef struct input_job {
+    float *dx;
+    const float *dy;
+    const tr_matrix *w;
+    int64_t rows;
+} input_job;
+
+static void input_part(void *context, int self, int threads)
+{
+    const input_job *j = context;
+    const share s = share_of(j->rows, (j->w->in + TR_PANEL - 1) / TR_PANEL, self, threads);
+    switch (j->w->dtype) {
+    case TR_BF16:
+#if defined(TR_ISA_avx512bf16)
+        input_pairs(j->dx, j->dy, j->w, &s);
+#else
+        input_share(TR_BF16, j->dx, j->dy, j->w, &s);
+#endif
+        break;
+    case TR_F16:
+        input_share(TR_F16, j->dx, j->dy, j->w, &s);
+        break;
+    default:
+        input_share(TR_F32, j->dx, j->dy, j->w, &s);
+    }
+}
+
 void TR_VARIANT(linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows)
 {
-    const int64_t bands = (w->in + TR_PANEL - 1) / TR_PANEL;
-#pragma omp parallel if (tr_worth(rows * w->in * w->out / 16))
-    {
-        share s = share_of(rows, bands);
-        switch (w->dtype) {
-        case TR_BF16:
-#if defined(TR_ISA_avx512bf16)
-            input_pairs(dx, dy, w, &s);
-#else
-            input_share(TR_BF16, dx, dy, w, &s);
-#endif
-            break;
-        case TR_F16:
-            input_share(TR_F16, dx, dy, w, &s);
-            break;
-        default:
-            input_share(TR_F32, dx, dy, w, &s);
-        }
-    }
+    input_job job = {dx, dy, w, rows};
+    tr_share_work(rows * w->in * w->out / 16, input_part, &job);
 }
 
 /* ---- backward to the weight: rows of C are inputs, lanes outputs, depth the rows of the batch ---- */
@@ -232,15 +254,24 @@ static void weight_share(float *dw, float *dbias, const float *dy, const float *
     }
 }
 
+typedef struct weight_job {
+    float *dw, *dbias;
+    const float *dy, *x;
+    int64_t rows, out, in;
+} weight_job;
+
+static void weight_part(void *context, int self, int threads)
+{
+    const weight_job *j = context;
+    const share s = share_of(j->in, (j->out + TR_PANEL - 1) / TR_PANEL, self, threads);
+    weight_share(j->dw, j->dbias, j->dy, j->x, j->rows, j->out, j->in, &s);
+}
+
 void TR_VARIANT(linear_backward_weight)(float *dw_panels, float *dbias, const float *dy, const float *x,
                                         int64_t rows, int64_t out, int64_t in)
 {
-    const int64_t panels = (out + TR_PANEL - 1) / TR_PANEL;
-#pragma omp parallel if (tr_worth(rows * in * out / 16))
-    {
-        share s = share_of(in, panels);
-        weight_share(dw_panels, dbias, dy, x, rows, out, in, &s);
-    }
+    weight_job job = {dw_panels, dbias, dy, x, rows, out, in};
+    tr_share_work(rows * in * out / 16, weight_part, &job);
 }
 
 /* ---- embedding ---- */

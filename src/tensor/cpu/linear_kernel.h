@@ -374,9 +374,8 @@ typedef struct share {
     int64_t first, last, top, bottom;
 } share;
 
-static inline share share_of(int64_t rows, int64_t panels)
+static inline share share_of(int64_t rows, int64_t panels, int64_t self, int64_t threads)
 {
-    const int64_t threads = omp_get_num_threads(), self = omp_get_thread_num();
     const int64_t groups = (panels + PANELS - 1) / PANELS, tiles = (rows + ROWS - 1) / ROWS;
     int64_t across = threads, least = INT64_MAX;
     for (int64_t a = threads; a > 0; a--) {
