@@ -18,11 +18,11 @@
 enum { MEMBERS = 1024, SPIN_NS = 60000, LOOKS = 256 };
 
 static struct {
-    atomic_flag taken;                /* held by the caller whose job runs */
-    _Atomic uint32_t turn, pending;   /* jobs published; members not done with the present one */
-    _Atomic uint32_t sleepers;        /* members that may sleep on `turn` */
-    _Atomic bool waiting;             /* the caller may sleep on `pending` */
-    int started, count;               /* members that exist besides the caller; threads of the present job */
+    atomic_flag taken;              /* held by the caller whose job runs */
+    _Atomic uint32_t turn, pending; /* jobs published; members not done with the present one */
+    _Atomic uint32_t sleepers;      /* members that may sleep on `turn` */
+    _Atomic bool waiting;           /* the caller may sleep on `pending` */
+    int started, count;             /* members that exist besides the caller; threads of the present job */
     void (*work)(void *, int, int);
     void *context;
 } team = {.taken = ATOMIC_FLAG_INIT};
@@ -63,7 +63,7 @@ static void *member(void *argument)
 {
     const int self = (int)((uintptr_t)argument & 0xFFFFFFFF);
     uint32_t seen = (uint32_t)((uintptr_t)argument >> 32); /* earlier jobs are not this member's */
-    omp_set_num_threads(1); /* operations inside a share do not fork again */
+    omp_set_num_threads(1);                                /* operations inside a share do not fork again */
     for (;;) {
         while (!look_out(&team.turn, seen)) {
             atomic_fetch_add(&team.sleepers, 1);

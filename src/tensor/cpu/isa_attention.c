@@ -189,7 +189,8 @@ static void decode_part(void *context, int self, int threads)
 {
     const decode_job *j = context;
     const int64_t kv_heads = j->shape->kv_heads, wanted = (threads + kv_heads - 1) / kv_heads;
-    const int64_t size = tr_max_i64(tr_min_i64((j->total + wanted - 1) / wanted, ROW_BLOCK), tr_min_i64(6, ROW_BLOCK)),
+    const int64_t size =
+                      tr_max_i64(tr_min_i64((j->total + wanted - 1) / wanted, ROW_BLOCK), tr_min_i64(6, ROW_BLOCK)),
                   blocks = (j->total + size - 1) / size;
     for (int64_t task = self; task < kv_heads * blocks; task += threads) {
         int64_t first = task % blocks * size;
