@@ -94,7 +94,7 @@ CLAIMS = [
           [("mIoU", IOU)],
           [("by variance over the random half", 2, 1, 0), ("all rows over the half by variance", 3, 2, 0)]),
     Claim("f", "Format reward alone",
-          "From a start after only 50 steps of SFT, which seldom writes a whole answer: what the format reward teaches without IoU.",
+          "From a weak start, 50 steps of SFT: what the format reward teaches without IoU.",
           [("early", "test", "start"), ("early-format", "test", "format alone"), ("early-full", "test", "format + IoU")],
           [("format rate", part("format", "tg")), ("mIoU", IOU)],
           [("format alone over the start, format rate", 1, 0, 0), ("format alone over the start, mIoU", 1, 0, 1),

@@ -1,6 +1,8 @@
 /* cli.c: the option parser, help and error lines that every command shares. */
 #include "cli/cli.h"
 
+#include "base/progress.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -216,4 +218,13 @@ tr_status tr_cli_print_json(const json_t *value, tr_error *err)
     }
     tr_buffer_free(&line);
     return status;
+}
+
+void tr_cli_show_bytes(void *context, uint64_t bytes, uint64_t total)
+{
+    tr_progress *bar = context;
+    char note[64];
+    bar->total = (int64_t)(total >> 20);
+    snprintf(note, sizeof note, "%.2f GB", (double)bytes * 1e-9);
+    tr_progress_update(bar, (int64_t)(bytes >> 20), note);
 }

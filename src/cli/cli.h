@@ -59,6 +59,9 @@ int tr_cli_fail(const tr_command *command, const tr_error *err);
 /* Prints a usage error with a pointer to --help; returns TR_EXIT_USAGE. */
 int tr_cli_usage(const tr_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Moves a tr_progress (context) that counts megabytes: what the writers of checkpoints tell. */
+void tr_cli_show_bytes(void *context, uint64_t bytes, uint64_t total);
+
 /* Prints one JSON value as one line on stdout. TR_IO when stdout cannot be written. */
 tr_status tr_cli_print_json(const json_t *value, tr_error *err);
 

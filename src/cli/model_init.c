@@ -15,15 +15,6 @@
 
 extern const tr_command tr_command_model_init;
 
-static void show(void *context, uint64_t bytes, uint64_t total)
-{
-    tr_progress *bar = context;
-    char note[64];
-    bar->total = (int64_t)(total >> 20);
-    snprintf(note, sizeof note, "%.2f GB", (double)bytes * 1e-9);
-    tr_progress_update(bar, (int64_t)(bytes >> 20), note);
-}
-
 static tr_status check_tokenizer(const char *dir, tr_error *err)
 {
     char *whole = tr_path_join(dir, "tokenizer.json"), *vocab = tr_path_join(dir, "vocab.json");
@@ -183,7 +174,7 @@ static int run(int argc, char **argv)
     }
     tr_progress_begin(&bar, "writing weights (MB)", 0);
     status = tr_checkpoint_write(out, &config, &params, bf16 ? TR_BF16 : TR_F32, 0, tokenizer, tr_rows_random, &key,
-                                 show, &bar, &err);
+                                 tr_cli_show_bytes, &bar, &err);
     tr_progress_end(&bar, NULL);
     if (!status && json) {
         json_t *object =

@@ -11,15 +11,6 @@
 
 extern const tr_command tr_command_model_merge_lora;
 
-static void show(void *context, uint64_t bytes, uint64_t total)
-{
-    tr_progress *bar = context;
-    char note[64];
-    bar->total = (int64_t)(total >> 20);
-    snprintf(note, sizeof note, "%.2f GB", (double)bytes * 1e-9);
-    tr_progress_update(bar, (int64_t)(bytes >> 20), note);
-}
-
 /* The adapter's tokenizer when it has one: it is the one that was trained with. */
 static tr_status merge(const char *base, const char *adapter, const char *out, tr_dtype dtype,
                        const char *tokenizer, tr_error *err)
@@ -37,7 +28,7 @@ static tr_status merge(const char *base, const char *adapter, const char *out, t
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
     }
     tr_progress_begin(&bar, "merging (MB)", 0);
-    status = tr_lora_merge(base, adapter, out, dtype, own, show, &bar, err);
+    status = tr_lora_merge(base, adapter, out, dtype, own, tr_cli_show_bytes, &bar, err);
     tr_progress_end(&bar, NULL);
     free(own);
     return status;
