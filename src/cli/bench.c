@@ -37,8 +37,8 @@ static void record(tr_bench_work *w, int64_t index, bool shared)
     for (int64_t g = 0; g < w->r->group; g++) {
         int64_t at = g * w->r->response + index;
         model->host_ops->logsoftmax_forward(&w->recorded[at], NULL, NULL,
-                                       w->logits + (shared ? 0 : g * model->config.vocab), &w->responses[at], 1,
-                                       model->config.vocab, 1.0f);
+                                            w->logits + (shared ? 0 : g * model->config.vocab), &w->responses[at],
+                                            1, model->config.vocab, 1.0f);
     }
 }
 

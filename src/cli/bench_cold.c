@@ -64,7 +64,8 @@ static tr_status run_child(const tr_bench_request *r, json_t **out, tr_error *er
         close(ends[1]);
         execl("/proc/self/exe", "tempr1", "bench", "--model", r->model, "--grid", r->grid, "--text", text,
               "--group", group, "--response", response, "--seed", seed, "--dtype", r->dtype, "--cold-child",
-              started, "--device", r->device ? r->device : "auto", r->isa ? "--isa" : (char *)NULL, r->isa, (char *)NULL);
+              started, "--device", r->device ? r->device : "auto", r->isa ? "--isa" : (char *)NULL, r->isa,
+              (char *)NULL);
         _exit(127);
     }
     close(ends[1]);

@@ -193,9 +193,11 @@ void tr_bench_free_networks(tr_bench_work *w)
 /* Working memory as the phase needs it: nothing for backward before the first phase that trains. */
 tr_status tr_bench_load(tr_bench_work *w, bool train, tr_error *err)
 {
-    const tr_model_options options = {
-        .dtype = w->r->kind, .train = train, .moments_folder = w->r->offload, .device = w->r->device,
-        .isa = w->r->isa};
+    const tr_model_options options = {.dtype = w->r->kind,
+                                      .train = train,
+                                      .moments_folder = w->r->offload,
+                                      .device = w->r->device,
+                                      .isa = w->r->isa};
     tr_model_free(w->model);
     w->model = NULL;
     return tr_model_load(w->r->model, &options, &w->model, err);

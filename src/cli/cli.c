@@ -178,7 +178,8 @@ int tr_cli_parse(const tr_command *command, const tr_option *options, int argc, 
                 return status;
             }
         } else if (!plain && argv[i][0] == '-' && argv[i][1] && !(argv[i][1] >= '0' && argv[i][1] <= '9')) {
-            if (!strcmp(argv[i], "-n") && find(options, "n", 1) && i + 1 < argc) { /* `ask -n N`, the contract's one */
+            if (!strcmp(argv[i], "-n") && find(options, "n", 1) &&
+                i + 1 < argc) { /* `ask -n N`, the contract's one */
                 const tr_option *o = find(options, "n", 1);
                 int status = set_value(command, o, argv[++i]);
                 if (status >= 0) {

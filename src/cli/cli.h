@@ -27,7 +27,7 @@ typedef struct tr_option_list {
 
 /* One long option. value points at where it goes; its contents before parsing are the default. */
 typedef struct tr_option {
-    const char *name;     /* without the dashes */
+    const char *name; /* without the dashes */
     tr_option_kind kind;
     void *value;
     const char *argument; /* how help shows the value: "DIR", "N", ...; NULL for flags */
@@ -37,10 +37,10 @@ typedef struct tr_option {
 } tr_option;
 
 typedef struct tr_command {
-    const char *name;      /* "frames", or two words: "model info" */
-    const char *arguments; /* usage after the name: "VIDEO [options]" */
-    const char *summary;   /* one line for the list of commands; NULL: not listed, not for users */
-    const char *text;      /* what it does, what it prints, an example or two */
+    const char *name;                  /* "frames", or two words: "model info" */
+    const char *arguments;             /* usage after the name: "VIDEO [options]" */
+    const char *summary;               /* one line for the list of commands; NULL: not listed, not for users */
+    const char *text;                  /* what it does, what it prints, an example or two */
     int (*run)(int argc, char **argv); /* argv[0] is the command's last word; returns the exit status */
 } tr_command;
 
@@ -49,7 +49,8 @@ enum { TR_EXIT_DONE = 0, TR_EXIT_FAILED = 1, TR_EXIT_USAGE = 2 };
 /* Parses long options (anywhere on the line; "--" ends them; "--name=value" works) and moves the positional
  * arguments to the front: *positional is argv + 1 and *count their number.
  * `options` ends with an entry without a name. "--help" prints the command's help on stdout.
- * Returns -1 to go on, else the exit status to return at once. Refuses fewer than min or more than max positionals. */
+ * Returns -1 to go on, else the exit status to return at once. Refuses fewer than min or more than max positionals.
+ */
 int tr_cli_parse(const tr_command *command, const tr_option *options, int argc, char **argv, int min, int max,
                  char ***positional, int *count);
 

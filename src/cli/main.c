@@ -31,7 +31,8 @@ static void print_help(FILE *out)
             fprintf(out, "  %-16s %s\n", tr_commands[i]->name, tr_commands[i]->summary);
         }
     }
-    fputs("\nResults go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.\n", out);
+    fputs("\nResults go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.\n",
+          out);
 }
 
 /* Matches "model info" against two words and "frames" against one; returns the words used, 0 when none. */
@@ -82,9 +83,9 @@ static int unknown_command(const char *word)
     return TR_EXIT_USAGE;
 }
 
-/* Threads that wait at a barrier sleep. OpenMP's own choice, to spin for milliseconds, makes a step 50 times slower as
- * soon as another program wants one of the cores. The runtime reads its settings before main begins, hence the second
- * start of the program with them; a user's own settings stand. */
+/* Threads that wait at a barrier sleep. OpenMP's own choice, to spin for milliseconds, makes a step 50 times slower
+ * as soon as another program wants one of the cores. The runtime reads its settings before main begins, hence the
+ * second start of the program with them; a user's own settings stand. */
 static void start_with_sleeping_barriers(char **argv)
 {
     if (argv[0] && argv[1] && (!strcmp(argv[1], "frames") || !strcmp(argv[1], "decode-worker"))) {
@@ -114,7 +115,8 @@ static void print_version(void)
 }
 
 /* Blocks of this size are given back to the system when they are freed. Otherwise the C library raises the limit to
- * 32 MiB by itself, and the buffers of a thread that writes checkpoints stay behind in pieces: a long run would grow. */
+ * 32 MiB by itself, and the buffers of a thread that writes checkpoints stay behind in pieces: a long run would
+ * grow. */
 static void keep_memory_flat(void)
 {
 #ifdef M_MMAP_THRESHOLD

@@ -105,7 +105,7 @@ void tr_session_defaults(tr_session_settings *settings);
 
 typedef struct tr_session {
     tr_model *model;
-    char *tokenizer; /* folder */
+    char *tokenizer;        /* folder */
     tr_evaluator evaluator; /* network and features after tr_session_network */
     tr_sampling sampling;   /* banned is set from the source */
 } tr_session;

@@ -16,9 +16,8 @@ typedef struct request {
 
 static tr_status trace(const request *r, tr_error *err)
 {
-    tr_model_options options = {.dtype = !strcmp(r->dtype, "bf16") ? TR_BF16 : TR_F32,
-                                .device = r->device,
-                                .isa = r->isa};
+    tr_model_options options = {
+        .dtype = !strcmp(r->dtype, "bf16") ? TR_BF16 : TR_F32, .device = r->device, .isa = r->isa};
     tr_model *model = NULL;
     tr_safetensors file = {0};
     tr_trace_input input = {0};

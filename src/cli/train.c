@@ -139,8 +139,9 @@ static int run(int argc, char **argv)
          .kind = TR_OPTION_TEXT,
          .value = &foreign,
          .argument = "FILE",
-         .help = "take Temporal-R1's (EasyR1's) YAML instead of CONFIG.yaml, its key=value and ours behind it; lists "
-                 "what became of every setting (docs/temporal-r1.md)"},
+         .help =
+             "take Temporal-R1's (EasyR1's) YAML instead of CONFIG.yaml, its key=value and ours behind it; lists "
+             "what became of every setting (docs/temporal-r1.md)"},
         {.name = "keys",
          .kind = TR_OPTION_FLAG,
          .value = &keys,
@@ -177,8 +178,9 @@ static int run(int argc, char **argv)
                             .stop = &stop,
                             .open_source = tr_train_open_source,
                             .evaluate = tr_eval_run};
-    if (foreign ? read_foreign(foreign, words, count, &from, &err)
-                : tr_config_read(words[0], (const char *const *)(words + 1), (size_t)(count - 1), &from.set, &err)) {
+    if (foreign
+            ? read_foreign(foreign, words, count, &from, &err)
+            : tr_config_read(words[0], (const char *const *)(words + 1), (size_t)(count - 1), &from.set, &err)) {
         tr_temporal_r1_free(&from);
         return tr_cli_fail(&tr_command_train, &err);
     }

@@ -123,13 +123,14 @@ tr_status tr_protocol_card(const tr_protocol *p, json_t **card, tr_error *err)
     TR_TRY(tr_protocol_tokenizer_hash(p->tokenizer, tokenizer, err));
     TR_TRY(tr_protocol_file_hash(p->data, data, err));
     TR_TRY(tr_protocol_prompt_hash(p->prompt, prompt, err));
-    *card = json_pack(
-        "{s:s, s:s?, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:{s:f, s:I, s:I, s:I, s:I}}", "model",
-        p->model, "adapter", p->adapter, "model_hash", model, "tokenizer", p->tokenizer, "tokenizer_hash", tokenizer, "data", p->data,
-        "data_hash", data, "data_rows", (json_int_t)p->rows, "first", (json_int_t)p->first, "prompt", p->prompt,
-        "prompt_hash", prompt, "scheme", p->scheme, "parser", p->parser, "video", "fps", p->video.fps, "min_frames",
-        (json_int_t)p->video.min_frames, "max_frames", (json_int_t)p->video.max_frames, "total_pixels",
-        (json_int_t)p->video.total_pixels, "min_pixels", (json_int_t)p->video.min_pixels);
+    *card =
+        json_pack("{s:s, s:s?, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:{s:f, s:I, s:I, s:I, s:I}}",
+                  "model", p->model, "adapter", p->adapter, "model_hash", model, "tokenizer", p->tokenizer,
+                  "tokenizer_hash", tokenizer, "data", p->data, "data_hash", data, "data_rows", (json_int_t)p->rows,
+                  "first", (json_int_t)p->first, "prompt", p->prompt, "prompt_hash", prompt, "scheme", p->scheme,
+                  "parser", p->parser, "video", "fps", p->video.fps, "min_frames", (json_int_t)p->video.min_frames,
+                  "max_frames", (json_int_t)p->video.max_frames, "total_pixels", (json_int_t)p->video.total_pixels,
+                  "min_pixels", (json_int_t)p->video.min_pixels);
     json_t *sampling = json_pack(
         "{s:s, s:f, s:f, s:I, s:f, s:I, s:I, s:I}", "decoding", s->temperature > 0 ? "sampled" : "greedy",
         "temperature", s->temperature, "top_p", s->top_p, "top_k", (json_int_t)s->top_k, "min_p", s->min_p,
@@ -149,8 +150,8 @@ done:
 /* Where files lie, which kernels ran, and what only describes. */
 static bool matters(const char *key)
 {
-    static const char *const not [] = {"model",   "adapter", "tokenizer", "data",    "data_rows",
-                                       "kernels", "run",       "seconds", "tokens"};
+    static const char *const not [] = {"model",   "adapter", "tokenizer", "data",  "data_rows",
+                                       "kernels", "run",     "seconds",   "tokens"};
     for (size_t i = 0; i < sizeof not / sizeof *not ; i++) {
         if (!strcmp(key, not [i])) {
             return false;

@@ -18,8 +18,8 @@ typedef void (*tr_rows_fill)(const void *context, const tr_param *param, int64_t
 tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_config *config, const tr_params *params,
                               const char *dir, const tr_safetensor ***found, tr_error *err);
 
-/* Opens and matches a folder with weights: everything that can be checked without reading the data. What is not NULL
- * or empty afterwards is the caller's, also on failure. */
+/* Opens and matches a folder with weights: everything that can be checked without reading the data. What is not
+ * NULL or empty afterwards is the caller's, also on failure. */
 tr_status tr_checkpoint_open(const char *dir, tr_model_config *config, tr_params *params, tr_safetensors *tensors,
                              const tr_safetensor ***found, tr_error *err);
 

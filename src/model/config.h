@@ -21,19 +21,20 @@ typedef struct tr_model_config {
     float rms_eps;
     bool tied; /* the head is the embedding */
     int64_t image_id, video_id, vision_start_id, vision_end_id;
-    int64_t bos_id, eos_id, pad_id;        /* -1 when absent */
-    int64_t end_ids[8], end_count;         /* where generation stops: generation_config.json's eos, else config's */
+    int64_t bos_id, eos_id, pad_id; /* -1 when absent */
+    int64_t end_ids[8], end_count;  /* where generation stops: generation_config.json's eos, else config's */
     tr_vision_config vision;
 } tr_model_config;
 
 /* Reads DIR/config.json (and generation_config.json for the end ids). */
 tr_status tr_model_config_read(const char *dir, tr_model_config *config, tr_error *err);
 
-/* Writes config.json (layout 1, that every reader accepts) and generation_config.json; dtype is "float32"/"bfloat16". */
+/* Writes config.json (layout 1, that every reader accepts) and generation_config.json; dtype is
+ * "float32"/"bfloat16". */
 tr_status tr_model_config_write(const char *dir, const tr_model_config *config, const char *dtype, tr_error *err);
 
-/* A preset's shape: "tiny" (the demo's), "xs", "s", "m" (bench), "qwen2.5-vl-3b", "qwen2.5-vl-7b", ...; TR_NOT_FOUND
- * lists the names. */
+/* A preset's shape: "tiny" (the demo's), "xs", "s", "m" (bench), "qwen2.5-vl-3b", "qwen2.5-vl-7b", ...;
+ * TR_NOT_FOUND lists the names. */
 tr_status tr_model_config_preset(const char *name, tr_model_config *config, tr_error *err);
 
 /* Checks that the shape is one that this program can run. */

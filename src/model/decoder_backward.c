@@ -76,7 +76,7 @@ tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const 
     int64_t rows = n->kept_rows;
     tr_layout layout = {group->prompt, group->responses, m->starts};
     bool text = gradient(n, n->model->params.embed) != NULL; /* the decoder trains as a whole or not at all */
-    const tr_lora *lora = n->model->lora; /* its adapter: the layers that have one */
+    const tr_lora *lora = n->model->lora;                    /* its adapter: the layers that have one */
     const int64_t lowest = text || dfeatures ? 0 : lora ? lora->first : c->layers;
     head_backward(n, dlogp, dentropy, rows);
     bool recompute = n->limits.recompute == TR_RECOMPUTE_LAYER;

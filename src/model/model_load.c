@@ -178,7 +178,8 @@ static tr_status find_adapter(const char *dir, const tr_model_options *options, 
     *adapter = options->adapter ? options->adapter : tr_lora_is_adapter(dir) ? dir : NULL;
     if (options->adapter && tr_lora_is_adapter(dir)) {
         return tr_fail(err, TR_INVALID, dir,
-                       "%s is an adapter itself: the model that another adapter is given for must be its base", dir);
+                       "%s is an adapter itself: the model that another adapter is given for must be its base",
+                       dir);
     }
     return tr_lora_base(dir, base, err);
 }
@@ -275,7 +276,8 @@ tr_status tr_checkpoint_finite(const tr_safetensors *tensors, tr_error *err)
         int64_t bad = first_bad(t);
         if (bad >= 0) {
             return tr_fail(err, TR_NUMERIC, tr_safetensors_path(tensors, t),
-                           "tensor %.200s holds a value that is not finite at element %lld", t->name, (long long)bad);
+                           "tensor %.200s holds a value that is not finite at element %lld", t->name,
+                           (long long)bad);
         }
         release(t);
     }

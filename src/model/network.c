@@ -321,7 +321,8 @@ static void plan_decode(planner *p, const tr_ops *ops, const tr_model_config *c,
 
 /* ---- adapters ---- */
 
-static void plan_adapter(planner *p, const tr_model_config *c, const tr_network_limits *limits, tr_adapter_memory *m)
+static void plan_adapter(planner *p, const tr_model_config *c, const tr_network_limits *limits,
+                         tr_adapter_memory *m)
 {
     const int64_t text = limits->prompt_tokens + limits->response_tokens;
     const int64_t rows = largest(text, limits->decode_rows), tile = rows < TR_ADAPTER_ROWS ? rows : TR_ADAPTER_ROWS;

@@ -66,9 +66,9 @@ tr_status tr_network_plan_config(const tr_model_config *config, const tr_network
 tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err);
 void tr_network_free(tr_network *network);
 
-/* Which weights every pass that follows computes with: the base and its adapter, the base alone, or the base with the
- * adapter as this run found it (a fresh one: the base alone), which is the reference policy. Backward needs ON. A
- * model without an adapter is the same in all three. */
+/* Which weights every pass that follows computes with: the base and its adapter, the base alone, or the base with
+ * the adapter as this run found it (a fresh one: the base alone), which is the reference policy. Backward needs ON.
+ * A model without an adapter is the same in all three. */
 typedef enum tr_adapter_use { TR_ADAPTER_ON, TR_ADAPTER_OFF, TR_ADAPTER_START } tr_adapter_use;
 void tr_network_set_adapter(tr_network *network, tr_adapter_use use);
 

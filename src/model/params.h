@@ -24,8 +24,9 @@ typedef struct tr_param {
     int64_t out, in;  /* in is 1 for vectors */
     int64_t elements; /* as stored here, padding lanes included */
 
-    const tr_memory *memory; /* where values, masters, gradients and moments live; the host's unless a model says so */
-    tr_dtype stored;         /* dtype in the checkpoint it came from */
+    const tr_memory
+        *memory;     /* where values, masters, gradients and moments live; the host's unless a model says so */
+    tr_dtype stored; /* dtype in the checkpoint it came from */
     bool trainable;
     /* The compute copy that operations read. f32 training: value.panels == master. Vectors: panels is float[out].
      */

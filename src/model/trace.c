@@ -269,7 +269,8 @@ static tr_status groups_at(tracer *t, float temperature, const char *suffix, dou
         TR_TRY(features_of(t, row, train));
         TR_TRY(tr_network_group_forward(t->network, &group, temperature, train, t->logp + at, t->entropy + at,
                                         t->err));
-        if (input->count == 1 && row->tokens && temperature == 1.0f) { /* the first token's row: the prompt's last */
+        if (input->count == 1 && row->tokens &&
+            temperature == 1.0f) { /* the first token's row: the prompt's last */
             keep_logits(t, "last_logits", t->network->text.hidden, 1, true);
         }
         for (int64_t i = 0; input->weights && i < row->tokens; i++) {

@@ -176,15 +176,15 @@ static char *element(void *base, tr_dtype dtype, int64_t index)
 enum { TILE = 64 }; /* inputs of a panel moved at once: 16 rows of them stay in the first cache */
 
 /* The transposition of a tile, [16][TILE] <-> [inputs][16], for elements of one size. */
-#define MOVE_TILE(type)                                                                                          \
-    for (int64_t k = 0; k < n; k++) {                                                                            \
-        for (int64_t j = 0; j < TR_PANEL; j++) {                                                                 \
-            if (pack) {                                                                                          \
-                ((type *)panel)[k * TR_PANEL + j] = ((type *)tile)[j * TILE + k];                                \
-            } else {                                                                                             \
-                ((type *)tile)[j * TILE + k] = ((type *)panel)[k * TR_PANEL + j];                                \
-            }                                                                                                    \
-        }                                                                                                        \
+#define MOVE_TILE(type)                                                                                            \
+    for (int64_t k = 0; k < n; k++) {                                                                              \
+        for (int64_t j = 0; j < TR_PANEL; j++) {                                                                   \
+            if (pack) {                                                                                            \
+                ((type *)panel)[k * TR_PANEL + j] = ((type *)tile)[j * TILE + k];                                  \
+            } else {                                                                                               \
+                ((type *)tile)[j * TILE + k] = ((type *)panel)[k * TR_PANEL + j];                                  \
+            }                                                                                                      \
+        }                                                                                                          \
     }
 
 /* A panel whose 16 rows are all there. */
@@ -211,7 +211,8 @@ static void move_panel(const tr_matrix *matrix, void *rows, tr_dtype dtype, int6
 }
 
 /* Copies between a band of row-major rows and panels, one panel a thread at a time. */
-static void move_band(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows, int pack)
+static void move_band(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows,
+                      int pack)
 {
     int64_t in = matrix->in, first = row0 / TR_PANEL, last = (row0 + rows + TR_PANEL - 1) / TR_PANEL;
 #pragma omp parallel for schedule(static) if (rows * in > 100000)

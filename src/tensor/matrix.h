@@ -1,10 +1,10 @@
 /* matrix.h: the storage of a linear layer's weight: panels of 16 output rows.
  *
- * A weight [out, in] (row-major in checkpoints, y = x W^T) is kept as ceil(out / 16) panels, each [in][16]: for every
- * input k the 16 weights of neighbouring outputs lie side by side. The forward product keeps 16 outputs in the lanes
- * and walks k in order, so an element's sum has one order whatever the number of rows, threads or the vector width.
- * The same storage serves dX (transposed on the fly), masters, gradients and moments. Lanes beyond `out` in the last
- * panel are zero and stay zero.
+ * A weight [out, in] (row-major in checkpoints, y = x W^T) is kept as ceil(out / 16) panels, each [in][16]: for
+ * every input k the 16 weights of neighbouring outputs lie side by side. The forward product keeps 16 outputs in
+ * the lanes and walks k in order, so an element's sum has one order whatever the number of rows, threads or the
+ * vector width. The same storage serves dX (transposed on the fly), masters, gradients and moments. Lanes beyond
+ * `out` in the last panel are zero and stay zero.
  *
  * Storage is f32, bf16 or f16 (16-bit weights are widened in registers, accumulation is f32). */
 #ifndef TR_TENSOR_MATRIX_H
@@ -37,8 +37,8 @@ static inline int64_t tr_matrix_index(int64_t in, int64_t row, int64_t column)
     return (row / TR_PANEL * in + column) * TR_PANEL + row % TR_PANEL;
 }
 
-/* Fills panels (already allocated, dtype set) from row-major [out, in] data of another or the same dtype, rounding to
- * nearest even when narrowing. row0/rows select a band of output rows (row0 a multiple of 16, for streaming). */
+/* Fills panels (already allocated, dtype set) from row-major [out, in] data of another or the same dtype, rounding
+ * to nearest even when narrowing. row0/rows select a band of output rows (row0 a multiple of 16, for streaming). */
 void tr_matrix_pack(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
 
 /* The other way: rows [row0, row0 + rows) of the panels to row-major of the given dtype. */

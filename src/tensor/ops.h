@@ -1,8 +1,8 @@
 /* ops.h: the table of operations, forward and backward, that the model is written in.
  *
- * One table per backend. The CPU has four: scalar, avx2 and avx512 execute the same operations in the same order, so
- * they agree bit for bit; `reference` is the plain readable code (its own order, for tests and debugging). The model
- * calls operations by name; there is no graph.
+ * One table per backend. The CPU has four: scalar, avx2 and avx512 execute the same operations in the same order,
+ * so they agree bit for bit; `reference` is the plain readable code (its own order, for tests and debugging). The
+ * model calls operations by name; there is no graph.
  *
  * The contract of every forward operation (design idea 4): the f32 result of a row has the same bits whatever the
  * number of rows computed with it and whatever the number of threads. Backward: the same bits for any number of
@@ -27,8 +27,8 @@ typedef struct tr_kv {
 } tr_kv;
 
 /* Which rows of a packed group belong together: rows [0, prompt) are the prompt, response r is
- * [start[r], start[r+1]), start[0] == prompt. Prompt rows see the prompt up to themselves; response rows see the whole
- * prompt and their own past. */
+ * [start[r], start[r+1]), start[0] == prompt. Prompt rows see the prompt up to themselves; response rows see the
+ * whole prompt and their own past. */
 typedef struct tr_layout {
     int64_t prompt;
     int64_t responses;
@@ -48,8 +48,8 @@ typedef struct tr_attention_shape {
     float scale;                       /* 1 / sqrt(head_dim) */
 } tr_attention_shape;
 
-/* Per-step constants of AdamW (torch.optim.AdamW's formulas). In double: 1 - beta2 from an f32 beta2 is wrong in its
- * fifth digit. */
+/* Per-step constants of AdamW (torch.optim.AdamW's formulas). In double: 1 - beta2 from an f32 beta2 is wrong in
+ * its fifth digit. */
 typedef struct tr_adamw {
     double lr, beta1, beta2, eps, weight_decay;
     double bias1, bias2;   /* 1 - beta^step */
@@ -66,16 +66,17 @@ typedef struct tr_memory {
     tr_status (*take)(void **memory, size_t bytes, bool zero, tr_error *err);
     void (*give)(void *memory); /* NULL is fine */
     void (*zero)(void *to, size_t bytes);
-    void (*copy)(void *to, const void *from, size_t bytes);    /* within this memory */
-    void (*write)(void *to, const void *host, size_t bytes);   /* from the host */
-    void (*read)(void *host, const void *from, size_t bytes);  /* to the host; waits for what computes it */
+    void (*copy)(void *to, const void *from, size_t bytes);   /* within this memory */
+    void (*write)(void *to, const void *host, size_t bytes);  /* from the host */
+    void (*read)(void *host, const void *from, size_t bytes); /* to the host; waits for what computes it */
     void (*convert)(void *to, tr_dtype to_dtype, const void *from, tr_dtype from_dtype, int64_t count); /* within */
-    /* tr_matrix_pack and tr_matrix_unpack with row_major on the host; how the panels lie is the backend's affair, in
-     * tr_matrix_elements elements. */
+    /* tr_matrix_pack and tr_matrix_unpack with row_major on the host; how the panels lie is the backend's affair,
+     * in tr_matrix_elements elements. */
     void (*pack)(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     void (*unpack)(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     tr_status (*check)(tr_error *err); /* waits for everything; the first error since the last check */
-    /* For copies that `read` brought to the host in this memory's own layout: read and unpack alone. NULL: the host's. */
+    /* For copies that `read` brought to the host in this memory's own layout: read and unpack alone. NULL: the
+     * host's. */
     const struct tr_memory *mirror;
 } tr_memory;
 
@@ -106,20 +107,22 @@ typedef struct tr_ops {
     void (*swiglu_forward)(float *out, const float *gate, const float *up, int64_t count); /* silu(gate) * up */
     void (*swiglu_backward_set)(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
                                 int64_t count); /* dgate/dup may be the same memory as gate/up or dout */
-    void (*gelu_forward)(float *out, const float *x, int64_t count); /* the exact erf form */
+    void (*gelu_forward)(float *out, const float *x, int64_t count);                        /* the exact erf form */
     void (*gelu_backward_set)(float *dx, const float *dout, const float *x, int64_t count); /* dx may be dout */
     void (*add)(float *y, const float *x, int64_t count);                                   /* y += x */
     void (*scale)(float *y, float factor, int64_t count);                                   /* y *= factor */
 
     /* ---- rotary embedding: rotates pairs (d, d + head_dim/2) of every head, in place ----
-     * cos, sin [rows, head_dim/2]; x[row] = x + row * stride holds heads * head_dim values. backward rotates back. */
-    void (*rope_forward)(float *x, const float *cos, const float *sin, int64_t rows, int64_t heads, int64_t head_dim,
-                         int64_t stride);
-    void (*rope_backward)(float *dx, const float *cos, const float *sin, int64_t rows, int64_t heads, int64_t head_dim,
-                          int64_t stride);
+     * cos, sin [rows, head_dim/2]; x[row] = x + row * stride holds heads * head_dim values. backward rotates back.
+     */
+    void (*rope_forward)(float *x, const float *cos, const float *sin, int64_t rows, int64_t heads,
+                         int64_t head_dim, int64_t stride);
+    void (*rope_backward)(float *dx, const float *cos, const float *sin, int64_t rows, int64_t heads,
+                          int64_t head_dim, int64_t stride);
     /* Tables: angle = position of the frequency's axis * theta^(-2f/head_dim), computed in double, rounded to f32.
-     * mrope: positions [3][rows] (t, h, w), sections[3] sums to head_dim/2 (contiguous bands). vision: coords [rows][2]
-     * (row, column), frequencies f < head_dim/4 use the row, the rest the column, inv_freq = theta^(-2j/(head_dim/2)). */
+     * mrope: positions [3][rows] (t, h, w), sections[3] sums to head_dim/2 (contiguous bands). vision: coords
+     * [rows][2] (row, column), frequencies f < head_dim/4 use the row, the rest the column, inv_freq =
+     * theta^(-2j/(head_dim/2)). */
     void (*rope_mrope_table)(float *cos, float *sin, const int32_t *positions, int64_t rows, int64_t head_dim,
                              const int32_t sections[3], double theta);
     void (*rope_vision_table)(float *cos, float *sin, const int32_t *coords, int64_t rows, int64_t head_dim,
@@ -132,9 +135,9 @@ typedef struct tr_ops {
     void (*rows_add)(float *dst, const float *src, const int32_t *index, int64_t rows, int64_t d);
 
     /* ---- vision attention: bidirectional within segments [cu[s], cu[s+1]) ----
-     * q, k, v: row strides (views of one qkv buffer are fine); o [rows, heads*head_dim] dense; lse [heads][rows] kept
-     * for backward (may be NULL in inference). work: segment_attention_work(...) floats: of
-     * the forward alone, or of both. dq, dk, dv as q, k, v. */
+     * q, k, v: row strides (views of one qkv buffer are fine); o [rows, heads*head_dim] dense; lse [heads][rows]
+     * kept for backward (may be NULL in inference). work: segment_attention_work(...) floats: of the forward alone,
+     * or of both. dq, dk, dv as q, k, v. */
     int64_t (*segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
                                       bool backward);
     void (*segment_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
@@ -171,7 +174,8 @@ typedef struct tr_ops {
      * ignored: logp and entropy 0. */
     void (*logsoftmax_forward)(float *logp, float *entropy, float *lse, const float *logits, const int32_t *ids,
                                int64_t rows, int64_t vocab, float temperature);
-    /* logits <- d(loss)/d(logits), given d(loss)/d(logp) and d(loss)/d(entropy) (may be NULL) of each row, in place */
+    /* logits <- d(loss)/d(logits), given d(loss)/d(logp) and d(loss)/d(entropy) (may be NULL) of each row, in place
+     */
     void (*logsoftmax_backward_set)(float *logits, const float *dlogp, const float *dentropy, const float *lse,
                                     const float *entropy, const int32_t *ids, int64_t rows, int64_t vocab,
                                     float temperature);
@@ -197,8 +201,9 @@ extern const tr_memory tr_memory_host;
 
 /* The CPU's table. name NULL: $TEMPR1_ISA if set, else the widest that this CPU has. "reference" selects the plain
  * code. "avx512bf16" is avx512 but for the products y = x W^T and dX with weights stored as bf16, which round
- * activations to bf16 and use the CPU's bf16 dot products (f32 sums in an order of its own; the bits depend on the CPU's
- * instruction); never chosen unasked. TR_UNSUPPORTED names what the CPU lacks; TR_INVALID an unknown name. The table is static: never freed. */
+ * activations to bf16 and use the CPU's bf16 dot products (f32 sums in an order of its own; the bits depend on the
+ * CPU's instruction); never chosen unasked. TR_UNSUPPORTED names what the CPU lacks; TR_INVALID an unknown name.
+ * The table is static: never freed. */
 tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err);
 
 /* Names of the variants that this CPU can run, for tests and selftest; returns their number (at most 4). */

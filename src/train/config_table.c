@@ -77,7 +77,8 @@ const tr_key tr_config_keys[] = {
     {"grpo.dynamic_rounds", TR_KEY_INT, AT(grpo.dynamic_rounds), "0", 0, 1000, NULL,
      "DAPO's dynamic sampling: so many times at most a step replaces groups without variance by further prompts"},
     {"grpo.overlong", TR_KEY_NUMBER, AT(grpo.overlong), "0", 0, 1, NULL,
-     "DAPO's soft overlong penalty: last share of rollout.max_tokens in which the reward falls linearly by up to 1"},
+     "DAPO's soft overlong penalty: last share of rollout.max_tokens in which the reward falls linearly by up to "
+     "1"},
     {"grpo.truncated", TR_KEY_CHOICE, AT(grpo.truncated), "train", 0, 0, "train|mask",
      "whether responses cut off at rollout.max_tokens are in the loss (mask: DAPO's overlong filtering)"},
     {"grpo.off_policy", TR_KEY_CHOICE, AT(grpo.off_policy), "none", 0, 0, "none|joint|scale|anchor|shape",
@@ -97,7 +98,8 @@ const tr_key tr_config_keys[] = {
     {"grpo.filter_range", TR_KEY_PAIR, AT(grpo.filter_range), "[0, 0.7]", -10, 10, NULL,
      "[low, high]: kept are low < score <= high"},
     {"grpo.stop_window", TR_KEY_INT, AT(grpo.stop_window), "0", 0, 1000000, NULL,
-     "TimeLens' early stop: steps of each of two windows whose mean reward and deviation in groups are compared; 0: "
+     "TimeLens' early stop: steps of each of two windows whose mean reward and deviation in groups are compared; "
+     "0: "
      "off"},
     {"grpo.stop_change", TR_KEY_NUMBER, AT(grpo.stop_change), "0.01", 0, 1000, NULL,
      "both have changed by no more than this: the run ends"},
@@ -129,7 +131,8 @@ const tr_key tr_config_keys[] = {
     {"train.freeze", TR_KEY_PARTS, AT(train.freeze), "null", 0, 0, "vision|merger|text",
      "parts that are not trained: [], [vision], [vision, merger], ...; null: none of them, with train.lora all"},
     {"train.offload", TR_KEY_PARTS, AT(train.offload), "[]", 0, 0, "moments|reference",
-     "state kept in files of OUT instead of memory: [], [reference], [moments, reference]; the same bits, slower by "
+     "state kept in files of OUT instead of memory: [], [reference], [moments, reference]; the same bits, slower "
+     "by "
      "the reading and writing"},
     {"train.steps", TR_KEY_INT, AT(train.steps), "0", 0, 1e9, NULL, "steps in all; 0: as many as epochs gives"},
     {"train.epochs", TR_KEY_NUMBER, AT(train.epochs), "1", 0, 1e6, NULL, "passes over the rows when steps is 0"},
@@ -152,7 +155,8 @@ const tr_key tr_config_keys[] = {
     {"train.eval_loss_every", TR_KEY_INT, AT(train.eval_loss_every), "0", 0, 1e9, NULL,
      "steps between measurements of the supervised loss on the eval rows (nothing is sampled); 0: none"},
     {"train.lora", TR_KEY_LORA, AT(train.lora), "null", 0, 0, NULL,
-     "low-rank adapters of the decoder's linear layers: {rank: 16, alpha: 32, targets: PATTERN}; null: whole weights"},
+     "low-rank adapters of the decoder's linear layers: {rank: 16, alpha: 32, targets: PATTERN}; null: whole "
+     "weights"},
 
     {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0,
      "auto|cpu|cuda|cuda:0|cuda:1|cuda:2|cuda:3|cuda:4|cuda:5|cuda:6|cuda:7",
@@ -163,8 +167,7 @@ const size_t tr_config_keys_count = sizeof tr_config_keys / sizeof *tr_config_ke
 const tr_key tr_lora_keys[] = {
     {"rank", TR_KEY_INT, LORA(rank), "16", 1, TR_LORA_RANK_MAX, NULL, "inner dimension of each pair of matrices"},
     {"alpha", TR_KEY_NUMBER, LORA(alpha), "32", 1e-6, 1e6, NULL, "what the adapter adds is scaled by alpha / rank"},
-    {"targets", TR_KEY_MODULES, LORA(targets),
-     "'.*language_model.*_proj'", 0, 0, NULL,
+    {"targets", TR_KEY_MODULES, LORA(targets), "'.*language_model.*_proj'", 0, 0, NULL,
      "which linear layers of the decoder, as peft's target_modules: a regular expression for whole names such as "
      "model.language_model.layers.0.self_attn.q_proj, or a list of last parts of names such as [q_proj, v_proj]"},
     {"dropout", TR_KEY_NUMBER, LORA(dropout), "0", 0, 0, NULL,
@@ -179,7 +182,8 @@ const tr_key tr_data_keys[] = {
     {"weight", TR_KEY_NUMBER, ENTRY(weight), "1.0", 0, 1000, NULL,
      "how often each row comes in an epoch: 1 once, 0.5 every second row, 2 twice"},
     {"reward", TR_KEY_NAME, ENTRY(reward), "tempr1", 0, 0, NULL,
-     "reward scheme: tempr1, temporal-r1, time-r1, videochat-r1, museg, timelens, timelens2, omtg, or a YAML file of "
+     "reward scheme: tempr1, temporal-r1, time-r1, videochat-r1, museg, timelens, timelens2, omtg, or a YAML file "
+     "of "
      "your own (docs/tasks.md)"},
     {"prompt", TR_KEY_NAME, ENTRY(prompt), "think", 0, 0, NULL,
      "prompt set: think, no-think, temporal-r1, ..., or a YAML file of your own"},

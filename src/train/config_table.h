@@ -6,19 +6,19 @@
 #include "train/config.h"
 
 typedef enum tr_key_kind {
-    TR_KEY_TEXT,   /* char * */
-    TR_KEY_PATH,   /* char *, resolved */
-    TR_KEY_NAME,   /* char *, a name; resolved when it is a path (has a '/' or ends with .yaml) */
-    TR_KEY_INT,    /* int64_t */
-    TR_KEY_NUMBER, /* double */
-    TR_KEY_BYTES,  /* uint64_t: 20G, 512M, or a number */
-    TR_KEY_CHOICE, /* int: place in `choices` */
-    TR_KEY_PAIR,   /* double[2] */
-    TR_KEY_BOOL,   /* bool */
-    TR_KEY_PARTS,  /* unsigned: one bit for each of `choices` */
-    TR_KEY_LORA,   /* tr_config_lora: null or a mapping of tr_lora_keys */
+    TR_KEY_TEXT,    /* char * */
+    TR_KEY_PATH,    /* char *, resolved */
+    TR_KEY_NAME,    /* char *, a name; resolved when it is a path (has a '/' or ends with .yaml) */
+    TR_KEY_INT,     /* int64_t */
+    TR_KEY_NUMBER,  /* double */
+    TR_KEY_BYTES,   /* uint64_t: 20G, 512M, or a number */
+    TR_KEY_CHOICE,  /* int: place in `choices` */
+    TR_KEY_PAIR,    /* double[2] */
+    TR_KEY_BOOL,    /* bool */
+    TR_KEY_PARTS,   /* unsigned: one bit for each of `choices` */
+    TR_KEY_LORA,    /* tr_config_lora: null or a mapping of tr_lora_keys */
     TR_KEY_MODULES, /* json_t *: a text or a list of texts */
-    TR_KEY_DATA    /* tr_data_entry * and size_t behind it by table */
+    TR_KEY_DATA     /* tr_data_entry * and size_t behind it by table */
 } tr_key_kind;
 
 typedef struct tr_key {
@@ -58,8 +58,8 @@ const char *tr_key_type(const tr_key *key);
 /* The i-th name of choices "a|b|c" into out; false behind the last. */
 bool tr_key_choice(const tr_key *key, int i, char *out, size_t size);
 
-/* config_override.c: lays "a.b=value" texts over root; in_stages: only those that start with "stages.", else only the
- * others. Notes the keys in `overridden`. */
+/* config_override.c: lays "a.b=value" texts over root; in_stages: only those that start with "stages.", else only
+ * the others. Notes the keys in `overridden`. */
 tr_status tr_config_override(json_t *root, const char *const *texts, size_t count, bool in_stages,
                              json_t *overridden, tr_error *err);
 /* Values of `over` replace those of `base`; mappings are joined. */

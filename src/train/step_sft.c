@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-/* Loss and gradient of the pairs (samples from `first` on) of the group that was computed last: the rest of a prompt has weight 0. */
+/* Loss and gradient of the pairs (samples from `first` on) of the group that was computed last: the rest of a
+ * prompt has weight 0. */
 static void add_losses(tr_trainer *t, const tr_group *group, int64_t first, int64_t step_tokens,
                        tr_step_report *report)
 {

@@ -32,7 +32,7 @@ typedef struct tr_task_report {
     int64_t truncated, formatted, parsed, zero_variance;
     double reward, reward_std;
     double loss, kl, entropy; /* loss as weighted; the others summed over the tokens of all updates */
-    int64_t tokens;                  /* of all updates */
+    int64_t tokens;           /* of all updates */
     tr_named_sum parts[TR_STEP_NAMES];
     int64_t watched, watch[TR_WATCH_COUNT];
 } tr_task_report;
@@ -47,12 +47,12 @@ typedef struct tr_step_report {
     int64_t tried;
     double lr, gap; /* of the last update; largest |sampled - recomputed| */
     int64_t responses, response_tokens, prompt_tokens, truncated, formatted, zero_variance, groups;
-    int64_t resampled, filtered; /* groups replaced by dynamic sampling, rows left out by grpo.filter */
+    int64_t resampled, filtered;       /* groups replaced by dynamic sampling, rows left out by grpo.filter */
     int64_t shared_tokens;             /* SFT: prompt tokens that pairs of one clip did not compute again */
     int64_t parsed, shortest, longest; /* responses that were understood; tokens of the extreme ones */
     double reward, reward_std;         /* sums over responses and groups */
     tr_named_sum parts[TR_STEP_NAMES];
-    tr_task_report tasks[TR_STEP_TASKS]; /* those with a name, in the order of tr_task */
+    tr_task_report tasks[TR_STEP_TASKS];    /* those with a name, in the order of tr_task */
     int64_t watched, watch[TR_WATCH_COUNT]; /* responses looked at; those that show a sign of task/watch.h */
     tr_step_seconds seconds;
 } tr_step_report;
@@ -83,33 +83,33 @@ typedef struct tr_trainer {
     double elapsed_s, start_s;
 
     /* Working memory of a step, planned once. P prompts, T tokens of all their responses at most. */
-    int64_t prompts, group;                   /* P; responses to each, 1 for SFT */
-    int64_t sampled;                          /* of these: all, or all but the row's target (grpo.off_policy) */
-    tr_sample *samples;                       /* [P] */
-    tr_group *groups;                         /* [P] */
-    tr_rollout_prompt *asked;                 /* [P] */
-    tr_rollout_group *answered;               /* [P] in the kept memory below */
+    int64_t prompts, group;     /* P; responses to each, 1 for SFT */
+    int64_t sampled;            /* of these: all, or all but the row's target (grpo.off_policy) */
+    tr_sample *samples;         /* [P] */
+    tr_group *groups;           /* [P] */
+    tr_rollout_prompt *asked;   /* [P] */
+    tr_rollout_group *answered; /* [P] in the kept memory below */
     int64_t *leaders; /* [P] SFT: the sample whose group a sample belongs to: itself, or one before with its clip */
     tr_pack pack;     /* SFT: the group that is computed now */
-    double *rewards, *advantages;             /* [P * group]; rewards with penalties once advantages are made */
-    double *penalties;                        /* [P * group] what length and KL add to the rewards */
-    double *token_advantages;                 /* [P][T / P] reinforce++ only, else NULL */
-    double *scratch;                          /* for making advantages */
-    uint8_t *masked;                          /* [P * group] 1: not in the loss */
-    int64_t loss_responses, loss_tokens;      /* what is in it */
-    tr_score *scores;                         /* [P * group] */
-    char **texts;                             /* [P * group], owned */
-    unsigned *signs;                          /* [P * group] bits of tr_watch_sign */
-    int32_t *kept_ids;                        /* [P][T / P] the step's responses, target included, packed */
-    float *kept_logp;                         /* the same */
-    int64_t *kept_lengths;                    /* [P * group] */
-    uint8_t *kept_stopped;                    /* [P * group] */
+    double *rewards, *advantages;              /* [P * group]; rewards with penalties once advantages are made */
+    double *penalties;                         /* [P * group] what length and KL add to the rewards */
+    double *token_advantages;                  /* [P][T / P] reinforce++ only, else NULL */
+    double *scratch;                           /* for making advantages */
+    uint8_t *masked;                           /* [P * group] 1: not in the loss */
+    int64_t loss_responses, loss_tokens;       /* what is in it */
+    tr_score *scores;                          /* [P * group] */
+    char **texts;                              /* [P * group], owned */
+    unsigned *signs;                           /* [P * group] bits of tr_watch_sign */
+    int32_t *kept_ids;                         /* [P][T / P] the step's responses, target included, packed */
+    float *kept_logp;                          /* the same */
+    int64_t *kept_lengths;                     /* [P * group] */
+    uint8_t *kept_stopped;                     /* [P * group] */
     int64_t *places, *asked_rows, asked_count; /* [P]; [P * (1 + dynamic_rounds)] rows asked in this step so far */
-    tr_rollout_prompt *round_asked;           /* [P] */
-    tr_rollout_group *round_answered;         /* [P] */
-    float *reference_logp;                    /* [T] */
-    float *logp, *entropy, *dlogp, *dentropy; /* [tokens of one group] */
-    float *dfeatures, *kept_features;         /* [visual tokens][hidden] when the vision trains */
+    tr_rollout_prompt *round_asked;            /* [P] */
+    tr_rollout_group *round_answered;          /* [P] */
+    float *reference_logp;                     /* [T] */
+    float *logp, *entropy, *dlogp, *dentropy;  /* [tokens of one group] */
+    float *dfeatures, *kept_features;          /* [visual tokens][hidden] when the vision trains */
 
     tr_saving saving;
     FILE *metrics, *rollouts;

@@ -1,6 +1,7 @@
-/* test_network_invariance.c: the numbers do not depend on how they are computed. On a generated small model: threads,
- * kernel variants, recomputation, the company of a response in its group, and the decode path give the same bits; a
- * step allocates nothing; frozen parts change no other gradient; misuse is refused. Needs no reference data. */
+/* test_network_invariance.c: the numbers do not depend on how they are computed. On a generated small model:
+ * threads, kernel variants, recomputation, the company of a response in its group, and the decode path give the
+ * same bits; a step allocates nothing; frozen parts change no other gradient; misuse is refused. Needs no reference
+ * data. */
 #include "support/shared.h"
 
 #include "base/random.h"
@@ -120,7 +121,8 @@ static input *make_input(const tr_model_config *config, uint32_t seed)
     for (int i = 0; i < ROWS * 1176; i++) {
         in->patches[i] = (float)tr_random_normal(seed, 5, (uint32_t)i, 0, 0);
     }
-    need_ok(tr_positions(config, in->ids, PROMPT, grids, 2, (const double[]){0.75, 1.0}, in->positions, NULL, &err), &err);
+    need_ok(tr_positions(config, in->ids, PROMPT, grids, 2, (const double[]){0.75, 1.0}, in->positions, NULL, &err),
+            &err);
     in->visual = (tr_visual){in->patches, ROWS, grids, 2};
     in->group = (tr_group){.prompt_ids = in->ids,
                            .positions = in->positions,
@@ -222,7 +224,8 @@ static void test_threads_variants_and_recomputation_give_the_same_bits(void **st
                 continue;
             }
             for (int threads = 1 + half; threads <= 3 - half; threads++) { /* the second dtype: two threads only */
-                result *other = whole(names[i], threads, threads == 2 ? TR_RECOMPUTE_LAYER : TR_RECOMPUTE_NONE, dtype);
+                result *other =
+                    whole(names[i], threads, threads == 2 ? TR_RECOMPUTE_LAYER : TR_RECOMPUTE_NONE, dtype);
                 same(first, other, names[i]);
                 free(other);
             }
@@ -402,8 +405,8 @@ static void test_frozen_parts_change_no_other_gradient(void **state)
     free(all);
 }
 
-/* SFT: prompt targets of a whole conversation and the same tokens as one response agree to rounding; their key tiles
- * start elsewhere, so the bits may differ. */
+/* SFT: prompt targets of a whole conversation and the same tokens as one response agree to rounding; their key
+ * tiles start elsewhere, so the bits may differ. */
 static void test_prompt_targets_and_a_single_response_agree(void **state)
 {
     (void)state;
@@ -423,11 +426,16 @@ static void test_prompt_targets_and_a_single_response_agree(void **state)
     for (int i = 0; i < ALL; i++) {
         targets[i] = i >= PROMPT - 1 && i + 1 < ALL ? ids[i + 1] : -1;
     }
-    need_ok(tr_positions(&model->config, ids, ALL, grids, 2, (const double[]){0.75, 1.0}, positions, NULL, &err), &err);
+    need_ok(tr_positions(&model->config, ids, ALL, grids, 2, (const double[]){0.75, 1.0}, positions, NULL, &err),
+            &err);
     need_ok(tr_network_create(model, &limits, &network, &err), &err);
     need_ok(tr_network_vision_forward(network, &in->visual, false, r->features, &err), &err);
-    tr_group conversation = {.prompt_ids = ids, .positions = positions, .prompt = ALL, .features = r->features,
-                             .visual_tokens = VISUAL, .prompt_targets = targets};
+    tr_group conversation = {.prompt_ids = ids,
+                             .positions = positions,
+                             .prompt = ALL,
+                             .features = r->features,
+                             .visual_tokens = VISUAL,
+                             .prompt_targets = targets};
     need_ok(tr_network_group_forward(network, &conversation, 1, false, logp, NULL, &err), &err);
     tr_group single = in->group;
     single.features = r->features;

@@ -1,6 +1,6 @@
-/* golden.h: reads a golden case, runs it through the network (tr_trace_run) and compares every truth tensor, scalar and
- * probe with it by the goldens' criterion; or gives its tensors to a test that computes something else with them. For
- * the tests of src/model and what stands above; nothing here knows a single case. */
+/* golden.h: reads a golden case, runs it through the network (tr_trace_run) and compares every truth tensor, scalar
+ * and probe with it by the goldens' criterion; or gives its tensors to a test that computes something else with
+ * them. For the tests of src/model and what stands above; nothing here knows a single case. */
 #ifndef TR_TESTS_SUPPORT_GOLDEN_H
 #define TR_TESTS_SUPPORT_GOLDEN_H
 

@@ -29,11 +29,11 @@ typedef struct memory_rows {
     int64_t broken, constant, not_finite; /* rows; -1: none */
     int64_t per_clip;                     /* rows that share a clip; 0: each has its own */
     uint64_t shared[ROWS];
-    int64_t loads, stop_at;               /* raises `stop` at that load; 0: never */
-    bool good_targets;                    /* targets earn the largest reward */
-    bool scored;                          /* the rows have these scores */
+    int64_t loads, stop_at; /* raises `stop` at that load; 0: never */
+    bool good_targets;      /* targets earn the largest reward */
+    bool scored;            /* the rows have these scores */
     double scores[ROWS];
-    int stop_algorithm;                   /* only in stages of that algorithm; -1: in all */
+    int stop_algorithm; /* only in stages of that algorithm; -1: in all */
     volatile sig_atomic_t stop;
     void (*hook)(const char *what, int64_t loads); /* told of every "load" and "score"; NULL: nobody */
 } memory_rows;

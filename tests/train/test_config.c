@@ -118,13 +118,14 @@ static void test_adapters(void **state)
     static const struct {
         const char *train;
         unsigned freeze;
-    } cases[] = {{"{}", 0},
-                 {"{freeze: []}", 0},
-                 {"{freeze: [text]}", TR_FREEZE_TEXT},
-                 {"{lora: {}}", TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER},
-                 {"{lora: {}, freeze: [text, vision, merger]}", TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER},
-                 {"{lora: {}, freeze: []}", TR_FREEZE_TEXT},
-                 {"{lora: {}, freeze: [vision]}", TR_FREEZE_TEXT | TR_FREEZE_VISION}};
+    } cases[] = {
+        {"{}", 0},
+        {"{freeze: []}", 0},
+        {"{freeze: [text]}", TR_FREEZE_TEXT},
+        {"{lora: {}}", TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER},
+        {"{lora: {}, freeze: [text, vision, merger]}", TR_FREEZE_TEXT | TR_FREEZE_VISION | TR_FREEZE_MERGER},
+        {"{lora: {}, freeze: []}", TR_FREEZE_TEXT},
+        {"{lora: {}, freeze: [vision]}", TR_FREEZE_TEXT | TR_FREEZE_VISION}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tr_config_set set, again;
         tr_error err;

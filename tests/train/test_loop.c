@@ -245,7 +245,8 @@ static void test_offloading_changes_no_bit(void **state)
     char extra[512], path[128];
     tr_buffer bytes[2][2] = {0};
     for (size_t i = 0; i < 2; i++) {
-        snprintf(extra, sizeof extra, "%strain: {dtype: f32, steps: 6, save_every: 3, offload: %s}\n", grpo, lists[i]);
+        snprintf(extra, sizeof extra, "%strain: {dtype: f32, steps: 6, save_every: 3, offload: %s}\n", grpo,
+                 lists[i]);
         reset_rows();
         rows_template.stop_at = i ? 4 : 0;
         assert_int_equal(run(runs[i], extra, false, false, &err), i ? TR_INTERRUPTED : TR_OK);

@@ -1,9 +1,9 @@
 /* lanes.h: sixteen f32 lanes, the unit that every fast kernel is written in.
  *
- * The kernels (isa_*.c) are compiled three times: scalar (sixteen floats and fmaf), avx2 (two registers), avx512 (one
- * register). Every function here gives the same bits in all three, so the kernels agree bit for bit by construction.
- * Reductions along the lanes use one fixed tree: halves 8, 4, 2, 1 apart are joined. Never use an intrinsic in a
- * kernel directly unless its result is exact or its order is the scalar's. */
+ * The kernels (isa_*.c) are compiled three times: scalar (sixteen floats and fmaf), avx2 (two registers), avx512
+ * (one register). Every function here gives the same bits in all three, so the kernels agree bit for bit by
+ * construction. Reductions along the lanes use one fixed tree: halves 8, 4, 2, 1 apart are joined. Never use an
+ * intrinsic in a kernel directly unless its result is exact or its order is the scalar's. */
 #ifndef TR_TENSOR_CPU_LANES_H
 #define TR_TENSOR_CPU_LANES_H
 
@@ -26,20 +26,62 @@
 
 #if defined(TR_ISA_avx512)
 typedef __m512 lanes;
-LANES_INLINE lanes lanes_set(float x) { return _mm512_set1_ps(x); }
-LANES_INLINE lanes lanes_load(const float *p) { return _mm512_loadu_ps(p); }
-LANES_INLINE void lanes_store(float *p, lanes a) { _mm512_storeu_ps(p, a); }
-LANES_INLINE lanes lanes_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
-LANES_INLINE void lanes_store_n(float *p, lanes a, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a); }
-LANES_INLINE lanes lanes_add(lanes a, lanes b) { return _mm512_add_ps(a, b); }
-LANES_INLINE lanes lanes_sub(lanes a, lanes b) { return _mm512_sub_ps(a, b); }
-LANES_INLINE lanes lanes_mul(lanes a, lanes b) { return _mm512_mul_ps(a, b); }
-LANES_INLINE lanes lanes_div(lanes a, lanes b) { return _mm512_div_ps(a, b); }
-LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) { return _mm512_fmadd_ps(a, b, c); } /* a*b + c, rounded once */
-LANES_INLINE lanes lanes_max(lanes a, lanes b) { return _mm512_max_ps(a, b); } /* a > b ? a : b */
-LANES_INLINE lanes lanes_min(lanes a, lanes b) { return _mm512_min_ps(a, b); } /* a < b ? a : b */
-LANES_INLINE lanes lanes_sqrt(lanes a) { return _mm512_sqrt_ps(a); }
-LANES_INLINE lanes lanes_round(lanes a) { return _mm512_roundscale_ps(a, 8); } /* half to even */
+LANES_INLINE lanes lanes_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+LANES_INLINE lanes lanes_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+LANES_INLINE void lanes_store(float *p, lanes a)
+{
+    _mm512_storeu_ps(p, a);
+}
+LANES_INLINE lanes lanes_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+LANES_INLINE void lanes_store_n(float *p, lanes a, int n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a);
+}
+LANES_INLINE lanes lanes_add(lanes a, lanes b)
+{
+    return _mm512_add_ps(a, b);
+}
+LANES_INLINE lanes lanes_sub(lanes a, lanes b)
+{
+    return _mm512_sub_ps(a, b);
+}
+LANES_INLINE lanes lanes_mul(lanes a, lanes b)
+{
+    return _mm512_mul_ps(a, b);
+}
+LANES_INLINE lanes lanes_div(lanes a, lanes b)
+{
+    return _mm512_div_ps(a, b);
+}
+LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+} /* a*b + c, rounded once */
+LANES_INLINE lanes lanes_max(lanes a, lanes b)
+{
+    return _mm512_max_ps(a, b);
+} /* a > b ? a : b */
+LANES_INLINE lanes lanes_min(lanes a, lanes b)
+{
+    return _mm512_min_ps(a, b);
+} /* a < b ? a : b */
+LANES_INLINE lanes lanes_sqrt(lanes a)
+{
+    return _mm512_sqrt_ps(a);
+}
+LANES_INLINE lanes lanes_round(lanes a)
+{
+    return _mm512_roundscale_ps(a, 8);
+} /* half to even */
 /* x * 2^n for integral n in [-126, 127], by building 2^n */
 LANES_INLINE lanes lanes_scale2(lanes x, lanes n)
 {
@@ -53,9 +95,13 @@ LANES_INLINE lanes lanes_if_less(lanes a, lanes b, lanes x, lanes y)
 }
 LANES_INLINE lanes lanes_load_bf16(const uint16_t *p)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
-LANES_INLINE lanes lanes_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+LANES_INLINE lanes lanes_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
 LANES_INLINE float lanes_sum(lanes a)
 {
     __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -69,9 +115,18 @@ typedef struct lanes {
     __m256 a, b;
 } lanes;
 #define LANES2(x, y) ((lanes){(x), (y)})
-LANES_INLINE lanes lanes_set(float x) { return LANES2(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
-LANES_INLINE lanes lanes_load(const float *p) { return LANES2(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
-LANES_INLINE void lanes_store(float *p, lanes a) { _mm256_storeu_ps(p, a.a), _mm256_storeu_ps(p + 8, a.b); }
+LANES_INLINE lanes lanes_set(float x)
+{
+    return LANES2(_mm256_set1_ps(x), _mm256_set1_ps(x));
+}
+LANES_INLINE lanes lanes_load(const float *p)
+{
+    return LANES2(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+LANES_INLINE void lanes_store(float *p, lanes a)
+{
+    _mm256_storeu_ps(p, a.a), _mm256_storeu_ps(p + 8, a.b);
+}
 LANES_INLINE lanes lanes_load_n(const float *p, int n)
 {
     float t[16] = {0};
@@ -84,21 +139,46 @@ LANES_INLINE void lanes_store_n(float *p, lanes a, int n)
     lanes_store(t, a);
     memcpy(p, t, (size_t)n * sizeof *t);
 }
-LANES_INLINE lanes lanes_add(lanes a, lanes b) { return LANES2(_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)); }
-LANES_INLINE lanes lanes_sub(lanes a, lanes b) { return LANES2(_mm256_sub_ps(a.a, b.a), _mm256_sub_ps(a.b, b.b)); }
-LANES_INLINE lanes lanes_mul(lanes a, lanes b) { return LANES2(_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)); }
-LANES_INLINE lanes lanes_div(lanes a, lanes b) { return LANES2(_mm256_div_ps(a.a, b.a), _mm256_div_ps(a.b, b.b)); }
+LANES_INLINE lanes lanes_add(lanes a, lanes b)
+{
+    return LANES2(_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b));
+}
+LANES_INLINE lanes lanes_sub(lanes a, lanes b)
+{
+    return LANES2(_mm256_sub_ps(a.a, b.a), _mm256_sub_ps(a.b, b.b));
+}
+LANES_INLINE lanes lanes_mul(lanes a, lanes b)
+{
+    return LANES2(_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b));
+}
+LANES_INLINE lanes lanes_div(lanes a, lanes b)
+{
+    return LANES2(_mm256_div_ps(a.a, b.a), _mm256_div_ps(a.b, b.b));
+}
 LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c)
 {
     return LANES2(_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b));
 }
-LANES_INLINE lanes lanes_max(lanes a, lanes b) { return LANES2(_mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b)); }
-LANES_INLINE lanes lanes_min(lanes a, lanes b) { return LANES2(_mm256_min_ps(a.a, b.a), _mm256_min_ps(a.b, b.b)); }
-LANES_INLINE lanes lanes_sqrt(lanes a) { return LANES2(_mm256_sqrt_ps(a.a), _mm256_sqrt_ps(a.b)); }
-LANES_INLINE lanes lanes_round(lanes a) { return LANES2(_mm256_round_ps(a.a, 8), _mm256_round_ps(a.b, 8)); }
+LANES_INLINE lanes lanes_max(lanes a, lanes b)
+{
+    return LANES2(_mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b));
+}
+LANES_INLINE lanes lanes_min(lanes a, lanes b)
+{
+    return LANES2(_mm256_min_ps(a.a, b.a), _mm256_min_ps(a.b, b.b));
+}
+LANES_INLINE lanes lanes_sqrt(lanes a)
+{
+    return LANES2(_mm256_sqrt_ps(a.a), _mm256_sqrt_ps(a.b));
+}
+LANES_INLINE lanes lanes_round(lanes a)
+{
+    return LANES2(_mm256_round_ps(a.a, 8), _mm256_round_ps(a.b, 8));
+}
 LANES_INLINE __m256 lanes_power2_(__m256 n)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 LANES_INLINE lanes lanes_scale2(lanes x, lanes n)
 {
@@ -113,7 +193,10 @@ LANES_INLINE __m256 lanes_widen_bf16_(const uint16_t *p)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
-LANES_INLINE lanes lanes_load_bf16(const uint16_t *p) { return LANES2(lanes_widen_bf16_(p), lanes_widen_bf16_(p + 8)); }
+LANES_INLINE lanes lanes_load_bf16(const uint16_t *p)
+{
+    return LANES2(lanes_widen_bf16_(p), lanes_widen_bf16_(p + 8));
+}
 LANES_INLINE lanes lanes_load_f16(const uint16_t *p)
 {
     return LANES2(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
@@ -131,26 +214,68 @@ LANES_INLINE float lanes_sum(lanes a)
 typedef struct lanes {
     float f[16];
 } lanes;
-#define LANES_EACH(expression)                                                                                   \
-    lanes r;                                                                                                     \
-    for (int i = 0; i < 16; i++) {                                                                               \
-        r.f[i] = (expression);                                                                                   \
-    }                                                                                                            \
+#define LANES_EACH(expression)                                                                                     \
+    lanes r;                                                                                                       \
+    for (int i = 0; i < 16; i++) {                                                                                 \
+        r.f[i] = (expression);                                                                                     \
+    }                                                                                                              \
     return r
-LANES_INLINE lanes lanes_set(float x) { LANES_EACH(x); }
-LANES_INLINE lanes lanes_load(const float *p) { LANES_EACH(p[i]); }
-LANES_INLINE void lanes_store(float *p, lanes a) { memcpy(p, a.f, sizeof a.f); }
-LANES_INLINE lanes lanes_load_n(const float *p, int n) { LANES_EACH(i < n ? p[i] : 0.0f); }
-LANES_INLINE void lanes_store_n(float *p, lanes a, int n) { memcpy(p, a.f, (size_t)n * sizeof *p); }
-LANES_INLINE lanes lanes_add(lanes a, lanes b) { LANES_EACH(a.f[i] + b.f[i]); }
-LANES_INLINE lanes lanes_sub(lanes a, lanes b) { LANES_EACH(a.f[i] - b.f[i]); }
-LANES_INLINE lanes lanes_mul(lanes a, lanes b) { LANES_EACH(a.f[i] * b.f[i]); }
-LANES_INLINE lanes lanes_div(lanes a, lanes b) { LANES_EACH(a.f[i] / b.f[i]); }
-LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) { LANES_EACH(fmaf(a.f[i], b.f[i], c.f[i])); }
-LANES_INLINE lanes lanes_max(lanes a, lanes b) { LANES_EACH(a.f[i] > b.f[i] ? a.f[i] : b.f[i]); }
-LANES_INLINE lanes lanes_min(lanes a, lanes b) { LANES_EACH(a.f[i] < b.f[i] ? a.f[i] : b.f[i]); }
-LANES_INLINE lanes lanes_sqrt(lanes a) { LANES_EACH(sqrtf(a.f[i])); }
-LANES_INLINE lanes lanes_round(lanes a) { LANES_EACH(rintf(a.f[i])); }
+LANES_INLINE lanes lanes_set(float x)
+{
+    LANES_EACH(x);
+}
+LANES_INLINE lanes lanes_load(const float *p)
+{
+    LANES_EACH(p[i]);
+}
+LANES_INLINE void lanes_store(float *p, lanes a)
+{
+    memcpy(p, a.f, sizeof a.f);
+}
+LANES_INLINE lanes lanes_load_n(const float *p, int n)
+{
+    LANES_EACH(i < n ? p[i] : 0.0f);
+}
+LANES_INLINE void lanes_store_n(float *p, lanes a, int n)
+{
+    memcpy(p, a.f, (size_t)n * sizeof *p);
+}
+LANES_INLINE lanes lanes_add(lanes a, lanes b)
+{
+    LANES_EACH(a.f[i] + b.f[i]);
+}
+LANES_INLINE lanes lanes_sub(lanes a, lanes b)
+{
+    LANES_EACH(a.f[i] - b.f[i]);
+}
+LANES_INLINE lanes lanes_mul(lanes a, lanes b)
+{
+    LANES_EACH(a.f[i] * b.f[i]);
+}
+LANES_INLINE lanes lanes_div(lanes a, lanes b)
+{
+    LANES_EACH(a.f[i] / b.f[i]);
+}
+LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c)
+{
+    LANES_EACH(fmaf(a.f[i], b.f[i], c.f[i]));
+}
+LANES_INLINE lanes lanes_max(lanes a, lanes b)
+{
+    LANES_EACH(a.f[i] > b.f[i] ? a.f[i] : b.f[i]);
+}
+LANES_INLINE lanes lanes_min(lanes a, lanes b)
+{
+    LANES_EACH(a.f[i] < b.f[i] ? a.f[i] : b.f[i]);
+}
+LANES_INLINE lanes lanes_sqrt(lanes a)
+{
+    LANES_EACH(sqrtf(a.f[i]));
+}
+LANES_INLINE lanes lanes_round(lanes a)
+{
+    LANES_EACH(rintf(a.f[i]));
+}
 LANES_INLINE float lanes_bits_(uint32_t bits)
 {
     float f;
@@ -161,9 +286,18 @@ LANES_INLINE lanes lanes_scale2(lanes x, lanes n)
 {
     LANES_EACH(x.f[i] * lanes_bits_((uint32_t)((int32_t)n.f[i] + 127) << 23));
 }
-LANES_INLINE lanes lanes_if_less(lanes a, lanes b, lanes x, lanes y) { LANES_EACH(a.f[i] < b.f[i] ? x.f[i] : y.f[i]); }
-LANES_INLINE lanes lanes_load_bf16(const uint16_t *p) { LANES_EACH(lanes_bits_((uint32_t)p[i] << 16)); }
-LANES_INLINE lanes lanes_load_f16(const uint16_t *p) { LANES_EACH(tr_f16_to_f32(p[i])); }
+LANES_INLINE lanes lanes_if_less(lanes a, lanes b, lanes x, lanes y)
+{
+    LANES_EACH(a.f[i] < b.f[i] ? x.f[i] : y.f[i]);
+}
+LANES_INLINE lanes lanes_load_bf16(const uint16_t *p)
+{
+    LANES_EACH(lanes_bits_((uint32_t)p[i] << 16));
+}
+LANES_INLINE lanes lanes_load_f16(const uint16_t *p)
+{
+    LANES_EACH(tr_f16_to_f32(p[i]));
+}
 LANES_INLINE float lanes_sum(lanes a)
 {
     for (int step = 8; step > 0; step /= 2) {
@@ -175,7 +309,10 @@ LANES_INLINE float lanes_sum(lanes a)
 }
 #endif
 
-LANES_INLINE lanes lanes_zero(void) { return lanes_set(0.0f); }
+LANES_INLINE lanes lanes_zero(void)
+{
+    return lanes_set(0.0f);
+}
 
 /* The largest lane. Order does not matter for a maximum (NaN aside, which callers exclude). */
 LANES_INLINE float lanes_largest(lanes a)

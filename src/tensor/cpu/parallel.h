@@ -1,8 +1,8 @@
 /* parallel.h: when an operation is worth more than one thread.
  *
- * Waking OpenMP's threads costs tens of microseconds; a tiny model's operations take less. Kernels ask tr_worth before
- * they fork. What comes thousands of times a second (products, decoding attention) is shared with the team of
- * base/thread.h, which is awake by then. Neither ever changes a result. */
+ * Waking OpenMP's threads costs tens of microseconds; a tiny model's operations take less. Kernels ask tr_worth
+ * before they fork. What comes thousands of times a second (products, decoding attention) is shared with the team
+ * of base/thread.h, which is awake by then. Neither ever changes a result. */
 #ifndef TR_TENSOR_CPU_PARALLEL_H
 #define TR_TENSOR_CPU_PARALLEL_H
 

@@ -18,7 +18,8 @@ enum { CHOICE_ROWS = 4096, SHAPES_MAX = 256, CANDIDATES = 32 };
 #define FUNCTIONS(X)                                                                                               \
     X(Create)                                                                                                      \
     X(GetVersion)                                                                                                  \
-    X(Matmul) X(MatmulAlgoGetHeuristic) X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck) X(MatmulDescCreate)     \
+    X(Matmul)                                                                                                      \
+    X(MatmulAlgoGetHeuristic) X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck) X(MatmulDescCreate)               \
         X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy)                \
             X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)
 

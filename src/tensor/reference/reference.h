@@ -43,7 +43,8 @@ void tr_reference_embedding_backward(float *dw_panels, const float *dx, const in
       (real * cos, real * sin, const int32_t *coords, int64_t rows, int64_t head_dim, double theta))               \
     X(void, rows_gather, (real * dst, const real *src, const int32_t *index, int64_t rows, int64_t d))             \
     X(void, rows_scatter, (real * dst, const real *src, const int32_t *index, int64_t rows, int64_t d))            \
-    X(int64_t, segment_attention_work, (const tr_attention_shape *shape, const int32_t *cu, int64_t segments, bool backward)) \
+    X(int64_t, segment_attention_work,                                                                             \
+      (const tr_attention_shape *shape, const int32_t *cu, int64_t segments, bool backward))                       \
     X(void, segment_attention_forward,                                                                             \
       (real * o, real * lse, const real *q, const real *k, const real *v, int64_t stride,                          \
        const tr_attention_shape *shape, const int32_t *cu, int64_t segments, real *work))                          \
