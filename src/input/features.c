@@ -20,6 +20,8 @@ struct tr_features {
     entry *items;
     size_t count, capacity;
     uint64_t budget, bytes, clock;
+    entry coming; /* begun and not yet ended; values NULL: none */
+    bool coming_had;
 };
 
 tr_status tr_features_create(uint64_t bytes, tr_features **features, tr_error *err)
@@ -47,6 +49,7 @@ void tr_features_free(tr_features *features)
         for (size_t i = 0; i < features->count; i++) {
             free(features->items[i].values);
         }
+        free(features->coming.values);
         free(features->items);
         free(features);
     }
@@ -67,12 +70,11 @@ static void make_room(tr_features *f, uint64_t bytes, uint64_t version)
     }
 }
 
-tr_status tr_features_get(tr_features *f, tr_network *network, const tr_model_config *model, tr_source *source,
-                          tr_sample *sample, uint64_t version, const float **out, double *vision_s, double *stall_s,
-                          tr_error *err)
+tr_status tr_features_begin(tr_features *f, const tr_model_config *model, tr_source *source, tr_sample *sample,
+                            uint64_t version, const float **out, float **to, double *stall_s, tr_error *err)
 {
     tr_status status = TR_OK;
-    *out = NULL;
+    *out = *to = NULL;
     if (!sample->visual_tokens) {
         return TR_OK;
     }
@@ -88,7 +90,6 @@ tr_status tr_features_get(tr_features *f, tr_network *network, const tr_model_co
     if (!had && (status = source->call->patches(source, sample, err))) {
         return status;
     }
-    double read_s = tr_time_s();
     size_t bytes;
     if (!tr_size_mul((size_t)sample->visual_tokens * sizeof(float), (size_t)model->hidden, &bytes)) {
         return tr_fail(err, TR_MEMORY, sample->id, "the features of this clip do not fit in memory");
@@ -99,22 +100,49 @@ tr_status tr_features_get(tr_features *f, tr_network *network, const tr_model_co
         free(values);
         return tr_fail(err, TR_MEMORY, sample->id, "out of memory for %zu bytes of features", bytes);
     }
-    status = tr_network_vision_forward(network, &sample->visual, false, values, err);
-    if (status) {
-        free(values);
-        return status;
-    }
-    if (!had) {
-        tr_sample_drop_patches(sample);
-    }
-    f->items[f->count++] = (entry){sample->clip_key, version, ++f->clock, values, bytes};
-    f->bytes += bytes;
-    *out = values;
+    tr_features_end(f, sample, false);
+    f->coming = (entry){sample->clip_key, version, 0, values, bytes};
+    f->coming_had = had;
+    *to = values;
     if (stall_s) {
-        *stall_s += read_s - start_s;
-    }
-    if (vision_s) {
-        *vision_s += tr_time_s() - read_s;
+        *stall_s += tr_time_s() - start_s;
     }
     return TR_OK;
+}
+
+void tr_features_end(tr_features *f, tr_sample *sample, bool made)
+{
+    if (!f->coming.values) {
+        return;
+    }
+    if (made) {
+        if (!f->coming_had) {
+            tr_sample_drop_patches(sample);
+        }
+        f->items[f->count++] = f->coming;
+        f->items[f->count - 1].used = ++f->clock;
+        f->bytes += f->coming.bytes;
+    } else {
+        free(f->coming.values);
+    }
+    f->coming = (entry){0};
+}
+
+tr_status tr_features_get(tr_features *f, tr_network *network, const tr_model_config *model, tr_source *source,
+                          tr_sample *sample, uint64_t version, const float **out, double *vision_s, double *stall_s,
+                          tr_error *err)
+{
+    float *to;
+    tr_status status = tr_features_begin(f, model, source, sample, version, out, &to, stall_s, err);
+    if (status || !to) {
+        return status;
+    }
+    const double start_s = tr_time_s();
+    status = tr_network_vision_forward(network, &sample->visual, false, to, err);
+    tr_features_end(f, sample, !status);
+    *out = status ? NULL : to;
+    if (!status && vision_s) {
+        *vision_s += tr_time_s() - start_s;
+    }
+    return status;
 }

@@ -156,4 +156,12 @@ tr_status tr_features_get(tr_features *features, tr_network *network, const tr_m
                           tr_source *source, tr_sample *sample, uint64_t version, const float **out,
                           double *vision_s, double *stall_s, tr_error *err);
 
+/* The same in two steps, for features that are made beside other work: either *out is what is there (or NULL for a
+ * text-only sample) and *to NULL, or *to is the memory for them and the sample has its patches. tr_features_end
+ * says that they are made, and then *to is what later calls find, or that they will not be. One at a time. */
+tr_status tr_features_begin(tr_features *features, const tr_model_config *model, tr_source *source,
+                            tr_sample *sample, uint64_t version, const float **out, float **to, double *stall_s,
+                            tr_error *err);
+void tr_features_end(tr_features *features, tr_sample *sample, bool made);
+
 #endif

@@ -466,6 +466,7 @@ tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr
     n->model = model;
     n->ops = model->ops;
     n->limits = own_limits(model, limits);
+    n->next.slot = -1;
     TR_TRY(make_tables(n, err));
     TR_TRY(take_arenas(n, bytes, err));
     planner p = {.arena = &n->arena, .apart = !n->ops->memory->host, .integers = &n->integers};

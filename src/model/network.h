@@ -51,6 +51,8 @@ typedef struct tr_network_limits {
     int64_t decode_rows;           /* responses decoded together, over all groups */
     int64_t decode_groups;         /* prompts in the KV cache at once */
     int64_t decode_tokens;         /* tokens of one response at most */
+    bool
+        ahead; /* where the backend has lanes: make the next prompt ready beside the decoding (memory of its own) */
     tr_recompute recompute;
     int64_t adapter_rank; /* for tr_network_plan_config; a model's own adapter is known otherwise */
 } tr_network_limits;
@@ -95,6 +97,27 @@ tr_status tr_network_group_backward(tr_network *network, const tr_group *group, 
  * last position. */
 tr_status tr_network_prefill(tr_network *network, int64_t slot, const tr_group *prompt, float *logits,
                              tr_error *err);
+
+/* A prompt on its way into a slot [0, tr_network_slots). Its arrays, and those of visual, stay until it is
+ * finished.
+ */
+typedef struct tr_network_next {
+    int64_t slot;
+    tr_group prompt;         /* without responses; with its features, unless they are to be made */
+    const tr_visual *visual; /* not NULL: the tower makes the features first */
+    float *features;         /* and where they go as well, [visual tokens][hidden] */
+} tr_network_next;
+
+/* Vision pass and prefill of a prompt, in two steps: begun, and later finished, which waits for it and gives the
+ * logits [vocab] of its last position. With limits.ahead on a backend with lanes both are computed beside the
+ * decode calls made in between; elsewhere when they are finished, with the same bits. One prompt at a time. */
+tr_status tr_network_next_begin(tr_network *network, const tr_network_next *next, tr_error *err);
+bool tr_network_next_ready(tr_network *network); /* whether finishing need not wait */
+/* *vision_s (may be NULL) grows by the seconds of a vision pass that was computed here. */
+tr_status tr_network_next_finish(tr_network *network, float *logits, double *vision_s, tr_error *err);
+void tr_network_next_drop(tr_network *network); /* waits for it and forgets it; nothing when none is on its way */
+bool tr_network_runs_ahead(const tr_network *network);
+int64_t tr_network_slots(const tr_network *network); /* decode_groups, and one more where it runs ahead */
 
 /* One token for each of `rows` live responses: row i of stream streams[i] (in [0, decode_rows)) of prompt slot
  * slots[i] appends token tokens[i] as its index-th token (index[i] from 0) and gets logits[i * vocab] for the next.

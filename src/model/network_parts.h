@@ -100,6 +100,7 @@ struct tr_network {
     tr_decode_memory decode;
     tr_adapter_memory adapter;
     tr_adapter_use adapter_use;
+    tr_network_next next; /* the prompt on its way; slot -1: none */
     tr_network_tap tap;
     void *tap_context;
     const void *kept_visual, *kept_group; /* whose activations are kept, to refuse a backward of another */

@@ -1,8 +1,10 @@
 /* rollout.c: answers prompts by sampling, several prompts in one decode batch.
  *
- * Prompts are taken in waves of as many as the network has slots and rows for. In a wave every prompt is prefilled,
- * its responses' first tokens are drawn from the one row of logits, then all live responses advance together; a
- * finished one leaves at once. Rows of one prompt stay neighbours. */
+ * A prompt joins the batch when there is a slot for its keys and rows for all its responses: it is prefilled, its
+ * responses' first tokens are drawn from the one row of logits, then they advance with all that live; a finished
+ * one leaves at once. Rows of one prompt stay neighbours. A network with a second lane makes the next prompt ready
+ * meanwhile, in a slot beyond those that decode. When a prompt joins never shows in a response: rows do not depend
+ * on each other, and random numbers are counted by row and token. */
 #include "rl/rollout.h"
 
 #include "base/file.h"
@@ -20,6 +22,7 @@ struct tr_rollout {
     int64_t prompts, responses, max_tokens; /* capacities */
     int64_t rows, slots;                    /* of the network's decode batch */
     int threads;
+    const tr_rollout_feed *feed;
 
     int32_t *ids;        /* [prompts * responses][max_tokens] */
     float *logp;         /* the same */
@@ -30,6 +33,7 @@ struct tr_rollout {
 
     float *logits;                                    /* [rows][vocab]; the first row also holds a prefill's */
     int64_t *streams, *slot_of, *index, *response_of; /* [rows] of the live responses */
+    int64_t *free_streams, *slot_live;                /* [rows] not in use; [slots] responses that live in each */
     int32_t *tokens, *picked;
     float *row_logp;
     char *work; /* [threads] of sampler work */
@@ -45,14 +49,19 @@ typedef struct run {
     uint32_t step;
     int64_t responses, live, tokens, finished, all;
     tr_error *err;
+    int64_t count, next;         /* prompts, and the first that has not been begun */
+    int64_t coming, coming_slot; /* the prompt on its way into a slot; -1: none */
+    bool coming_made;            /* its features are made on the way */
+    int64_t free_count;          /* of free_streams */
+    double feed_s;               /* spent in the feed */
 } run;
 
 void tr_rollout_free(tr_rollout *r)
 {
     if (r) {
-        void *owned[] = {r->ids,         r->logp,   r->lengths, r->stopped,  r->packed_ids,
-                         r->packed_logp, r->logits, r->streams, r->slot_of,  r->index,
-                         r->response_of, r->tokens, r->picked,  r->row_logp, r->work};
+        void *owned[] = {r->ids,    r->logp,     r->lengths, r->stopped,      r->packed_ids,  r->packed_logp,
+                         r->logits, r->streams,  r->slot_of, r->index,        r->response_of, r->tokens,
+                         r->picked, r->row_logp, r->work,    r->free_streams, r->slot_live};
         for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
             free(owned[i]);
         }
@@ -83,7 +92,7 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
     r->responses = responses;
     r->max_tokens = max_tokens;
     r->rows = limits->decode_rows;
-    r->slots = limits->decode_groups;
+    r->slots = tr_network_slots(network);
     r->threads = tr_threads_count();
     r->work_bytes = (tr_sampler_work(r->vocab) + 63) / 64 * 64;
     size_t all = (size_t)prompts * (size_t)responses, cells = all * (size_t)max_tokens, rows = (size_t)r->rows;
@@ -102,15 +111,22 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
     r->picked = tr_calloc(rows, sizeof *r->picked);
     r->row_logp = tr_calloc(rows, sizeof *r->row_logp);
     r->work = tr_calloc_aligned((size_t)r->work_bytes, (size_t)r->threads);
+    r->free_streams = tr_calloc(rows, sizeof *r->free_streams);
+    r->slot_live = tr_calloc((size_t)r->slots, sizeof *r->slot_live);
     if (!r->ids || !r->logp || !r->packed_ids || !r->packed_logp || !r->lengths || !r->stopped || !r->logits ||
         !r->streams || !r->slot_of || !r->index || !r->response_of || !r->tokens || !r->picked || !r->row_logp ||
-        !r->work) {
+        !r->work || !r->free_streams || !r->slot_live) {
         tr_rollout_free(r);
         return tr_fail(err, TR_MEMORY, "rollout", "out of memory for %zu responses of %lld tokens", all,
                        (long long)max_tokens);
     }
     *rollout = r;
     return TR_OK;
+}
+
+void tr_rollout_set_feed(tr_rollout *rollout, const tr_rollout_feed *feed)
+{
+    rollout->feed = feed;
 }
 
 /* The counters of the next token of a response (numbered over all prompts of the run). */
@@ -144,12 +160,56 @@ static tr_status no_token(const run *u, int64_t response)
         (long long)(response % u->responses), (unsigned)u->prompts[response / u->responses].row);
 }
 
-/* Prefills prompt `p` into a slot and draws the first token of its responses. */
-static tr_status begin(run *u, int64_t p, int64_t slot)
+/* ---- a prompt joins ---- */
+
+static bool is_room(const run *u)
+{
+    return u->live + u->responses <= u->r->rows;
+}
+
+/* A slot without responses that live and without a prompt on its way; -1: none. */
+static int64_t free_slot(const run *u)
+{
+    for (int64_t i = 0; i < u->r->slots; i++) {
+        if (!u->r->slot_live[i]) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* Sets the next prompt on its way into a slot. */
+static tr_status begin(run *u, int64_t slot)
 {
     tr_rollout *r = u->r;
-    float temperature = tr_sampling_temperature(u->sampling);
-    tr_status status = tr_network_prefill(r->network, slot, &u->prompts[p].prompt, r->logits, u->err);
+    const int64_t p = u->next++;
+    const double start_s = tr_time_s();
+    tr_network_next next = {.slot = slot};
+    tr_status status;
+    if (r->feed) {
+        TR_TRY(r->feed->take(r->feed->context, p, &next.visual, &next.features, u->err));
+        u->feed_s += tr_time_s() - start_s;
+    }
+    next.prompt = u->prompts[p].prompt;
+    TR_TRY(tr_network_next_begin(r->network, &next, u->err));
+    u->coming = p;
+    u->coming_slot = slot;
+    u->coming_made = next.visual != NULL;
+done:
+    return status;
+}
+
+/* The prompt on its way joins: draws the first token of its responses. */
+static tr_status join(run *u, tr_rollout_times *times)
+{
+    tr_rollout *r = u->r;
+    const int64_t p = u->coming, slot = u->coming_slot;
+    const float temperature = tr_sampling_temperature(u->sampling);
+    tr_status status = tr_network_next_finish(r->network, r->logits, times ? &times->vision_s : NULL, u->err);
+    u->coming = -1;
+    if (!status && u->coming_made && r->feed) {
+        r->feed->made(r->feed->context, p);
+    }
     for (int64_t i = 0; !status && i < u->responses; i++) {
         int64_t response = p * u->responses + i;
         tr_draw draw = draw_of(u, response);
@@ -160,13 +220,35 @@ static tr_status begin(run *u, int64_t p, int64_t slot)
         float logp;
         r->ops->logsoftmax_forward(&logp, NULL, NULL, r->logits, &id, 1, r->vocab, temperature);
         if (append(u, response, id, logp)) {
-            r->streams[u->live] = slot * u->responses + i;
+            r->streams[u->live] = r->free_streams[--u->free_count];
             r->slot_of[u->live] = slot;
             r->response_of[u->live] = response;
             r->tokens[u->live] = id;
             r->index[u->live++] = 0;
+            r->slot_live[slot]++;
         }
     }
+    return status;
+}
+
+/* Begins what can be begun, and lets join what is ready and finds room. Without a second lane a prompt is begun
+ * when it can join. */
+static tr_status admit(run *u, tr_rollout_times *times)
+{
+    const bool ahead = tr_network_runs_ahead(u->r->network);
+    tr_status status = TR_OK;
+    for (bool more = true; more;) {
+        const int64_t slot = u->coming < 0 && u->next < u->count && (ahead || is_room(u)) ? free_slot(u) : -1;
+        more = false;
+        if (slot >= 0) {
+            TR_TRY(begin(u, slot));
+        }
+        if (u->coming >= 0 && is_room(u) && (!u->live || tr_network_next_ready(u->r->network))) {
+            TR_TRY(join(u, times));
+            more = true;
+        }
+    }
+done:
     return status;
 }
 
@@ -200,6 +282,9 @@ static tr_status advance(run *u)
             r->response_of[kept] = r->response_of[i];
             r->tokens[kept] = r->picked[i];
             r->index[kept++] = r->index[i] + 1;
+        } else {
+            r->free_streams[u->free_count++] = r->streams[i];
+            r->slot_live[r->slot_of[i]]--;
         }
     }
     u->live = kept;
@@ -238,33 +323,44 @@ tr_status tr_rollout_run(tr_rollout *r, const tr_rollout_prompt *prompts, int64_
                        (long long)count, (long long)responses, (long long)sampling->max_tokens,
                        (long long)r->prompts, (long long)r->responses, (long long)r->max_tokens);
     }
-    run u = {r, prompts, sampling, seed, step, responses, 0, 0, 0, count * responses, err};
-    int64_t wave = r->rows / responses < r->slots ? r->rows / responses : r->slots, at = 0;
+    run u = {.r = r,
+             .prompts = prompts,
+             .sampling = sampling,
+             .seed = seed,
+             .step = step,
+             .responses = responses,
+             .all = count * responses,
+             .err = err,
+             .count = count,
+             .coming = -1,
+             .free_count = r->rows};
+    int64_t at = 0;
     memset(r->lengths, 0, (size_t)(count * responses) * sizeof *r->lengths);
-    for (int64_t first = 0; first < count; first += wave) {
-        int64_t last = first + wave < count ? first + wave : count;
-        double start_s = tr_time_s();
-        for (int64_t p = first; p < last; p++) {
-            if ((status = begin(&u, p, p - first))) {
-                return status;
-            }
-        }
-        double prefilled_s = tr_time_s();
-        while (u.live) {
-            if ((status = advance(&u))) {
-                return status;
-            }
+    memset(r->slot_live, 0, (size_t)r->slots * sizeof *r->slot_live);
+    for (int64_t i = 0; i < r->rows; i++) {
+        r->free_streams[i] = r->rows - 1 - i;
+    }
+    while (u.finished < u.all) {
+        const double start_s = tr_time_s(), fed_s = u.feed_s, seen_s = times ? times->vision_s : 0;
+        TR_TRY(admit(&u, times));
+        const double admitted_s = tr_time_s();
+        if (u.live) {
+            TR_TRY(advance(&u));
             if (progress) {
                 progress(context, u.tokens, u.finished, u.all);
             }
         }
         if (times) {
-            times->prefill_s += prefilled_s - start_s;
-            times->decode_s += tr_time_s() - prefilled_s;
+            times->prefill_s += admitted_s - start_s - (u.feed_s - fed_s) - (times->vision_s - seen_s);
+            times->decode_s += tr_time_s() - admitted_s;
         }
     }
     for (int64_t p = 0; p < count; p++) {
         at = pack(&u, p, at, &groups[p]);
     }
-    return TR_OK;
+done:
+    if (status) {
+        tr_network_next_drop(r->network); /* nothing may go on reading what the caller gives back */
+    }
+    return status;
 }

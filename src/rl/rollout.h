@@ -1,4 +1,6 @@
-/* rollout.h: answers prompts by sampling: several prompts share one decode batch, finished responses leave at once.
+/* rollout.h: answers prompts by sampling: several prompts share one decode batch, finished responses leave at once,
+ * and the next prompt joins as soon as there is room for its responses. Where the network has a second lane, that
+ * prompt's features and keys are made beside the decoding (tr_network_next_begin); elsewhere when it joins.
  *
  * The result of each prompt is a packed group: ids and log-probabilities of all its responses one after the other,
  * ready for tr_network_group_forward. The same responses come out whatever the batch (counter-based sampling,
@@ -35,9 +37,23 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
                             tr_error *err);
 void tr_rollout_free(tr_rollout *rollout);
 
+/* Seconds of the host: on a backend with a second lane `vision_s` and `prefill_s` are what decoding waited for. */
 typedef struct tr_rollout_times {
-    double prefill_s, decode_s;
+    double vision_s, prefill_s, decode_s;
 } tr_rollout_times;
+
+/* Brings prompts when they are due, in their order, so that reading a clip and its vision pass need not be done
+ * before the first response is. */
+typedef struct tr_rollout_feed {
+    void *context;
+    /* Fills prompts[p] of the run. Where its features are not there: *visual with patches, and *features, where
+     * they go (tr_network_next); both stay until `made` is called or the run ends. An error ends the run. */
+    tr_status (*take)(void *context, int64_t p, const tr_visual **visual, float **features, tr_error *err);
+    void (*made)(void *context, int64_t p); /* the features of prompts[p] are in their place */
+} tr_rollout_feed;
+
+/* For the runs that follow; NULL: prompts are whole when a run begins. The feed must stay. */
+void tr_rollout_set_feed(tr_rollout *rollout, const tr_rollout_feed *feed);
 
 /* Called now and then with the number of tokens and of responses finished so far; may be NULL. */
 typedef void (*tr_rollout_progress)(void *context, int64_t tokens, int64_t finished, int64_t responses);

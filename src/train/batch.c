@@ -33,6 +33,15 @@ static bool is_fatal(tr_status status)
     return status == TR_MEMORY || status == TR_INTERRUPTED;
 }
 
+static tr_group group_of(const tr_sample *s, const float *features)
+{
+    return (tr_group){.prompt_ids = s->prompt_ids,
+                      .positions = s->positions,
+                      .prompt = s->prompt,
+                      .features = features,
+                      .visual_tokens = s->visual_tokens};
+}
+
 /* The features under the present weights, and the group without responses. SFT with a trained vision tower needs
  * none here: its one forward makes them. */
 static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_error *err)
@@ -47,11 +56,18 @@ static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_er
         status = tr_features_get(t->features, t->network, &t->model->config, t->source, s, t->version, &features,
                                  &report->seconds.vision, &report->seconds.stall, err);
     }
-    t->groups[i] = (tr_group){.prompt_ids = s->prompt_ids,
-                              .positions = s->positions,
-                              .prompt = s->prompt,
-                              .features = features,
-                              .visual_tokens = s->visual_tokens};
+    t->groups[i] = group_of(s, features);
+    return status;
+}
+
+/* The same for a row that the rollout asks for: features that are not there are made with its prefill (t->coming is
+ * where they go). */
+static tr_status prepare_for_rollout(tr_trainer *t, int64_t i, tr_step_report *report, tr_error *err)
+{
+    const float *features = NULL;
+    tr_status status = tr_features_begin(t->features, &t->model->config, t->source, &t->samples[i], t->version,
+                                         &features, &t->coming, &report->seconds.stall, err);
+    t->groups[i] = group_of(&t->samples[i], features);
     return status;
 }
 
@@ -92,7 +108,11 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
         status = t->source->call->patches(t->source, s, err);
     }
     report->seconds.stall += tr_time_s() - start_s;
-    return status ? status : prepare(t, i, report, err);
+    if (status) {
+        return status;
+    }
+    return t->config->algorithm == TR_ALGORITHM_GRPO ? prepare_for_rollout(t, i, report, err)
+                                                     : prepare(t, i, report, err);
 }
 
 /* Whether grpo.filter keeps a row out; never one that has no score yet. */
@@ -122,7 +142,7 @@ static tr_status next_row(tr_trainer *t, int64_t *row, tr_step_report *report)
     }
 }
 
-static tr_status take_one(tr_trainer *t, int64_t i, tr_step_report *report)
+tr_status tr_trainer_take_one(tr_trainer *t, int64_t i, tr_step_report *report)
 {
     for (int64_t tries = 0; tries < t->order.length + t->prompts; tries++) {
         int64_t row;
@@ -132,6 +152,7 @@ static tr_status take_one(tr_trainer *t, int64_t i, tr_step_report *report)
             return status;
         }
         if (!(status = load(t, i, row, report, &why))) {
+            tr_report_prompt(report, &t->samples[i]);
             return TR_OK;
         }
         tr_sample_clear(&t->samples[i]);
@@ -165,16 +186,18 @@ static tr_status look_ahead(tr_trainer *t)
     return status;
 }
 
+tr_status tr_trainer_take_begin(tr_trainer *t)
+{
+    tr_trainer_clear(t);
+    return look_ahead(t);
+}
+
 tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report)
 {
     double decode_s = t->source->decode_s;
-    tr_trainer_clear(t);
-    tr_status status = look_ahead(t);
+    tr_status status = tr_trainer_take_begin(t);
     for (int64_t i = 0; !status && i < t->prompts; i++) {
-        status = take_one(t, i, report);
-        if (!status) {
-            tr_report_prompt(report, &t->samples[i]);
-        }
+        status = tr_trainer_take_one(t, i, report);
     }
     report->groups = t->prompts;
     report->seconds.decode += t->source->decode_s - decode_s;
@@ -183,7 +206,6 @@ tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report)
 
 tr_status tr_trainer_take_again(tr_trainer *t, const int64_t *places, int64_t count, tr_step_report *report)
 {
-    double decode_s = t->source->decode_s;
     tr_status status = look_ahead(t);
     for (int64_t i = 0, k = 0; !status && i < t->prompts; i++) {
         if (k < count && places[k] == i) {
@@ -193,13 +215,5 @@ tr_status tr_trainer_take_again(tr_trainer *t, const int64_t *places, int64_t co
             status = prepare(t, i, report, t->err);
         }
     }
-    for (int64_t k = 0; !status && k < count; k++) {
-        status = take_one(t, places[k], report);
-        if (!status) {
-            tr_report_prompt(report, &t->samples[places[k]]);
-        }
-    }
-    report->groups += count;
-    report->seconds.decode += t->source->decode_s - decode_s;
     return status;
 }

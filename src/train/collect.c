@@ -61,19 +61,66 @@ static void keep(tr_trainer *t, int64_t i, const tr_rollout_group *from)
     }
 }
 
-/* Answers the prompts of `count` places. TR_NUMERIC is no error here: it marks the step as skipped. */
+/* The rows of one round, taken as the rollout asks for them. */
+typedef struct round_feed {
+    tr_trainer *t;
+    const int64_t *places;
+    int64_t taken;
+    tr_step_report *report;
+} round_feed;
+
+static tr_status take_row(void *context, int64_t k, const tr_visual **visual, float **features, tr_error *err)
+{
+    round_feed *f = context;
+    tr_trainer *t = f->t;
+    const int64_t i = f->places[k];
+    const double decode_s = t->source->decode_s;
+    (void)err; /* the trainer's own */
+    tr_status status = tr_trainer_take_one(t, i, f->report);
+    f->report->seconds.decode += t->source->decode_s - decode_s;
+    if (status) {
+        return status;
+    }
+    f->taken++;
+    const tr_sample *s = &t->samples[i];
+    const uint32_t before = times_asked(t, s->row);
+    t->asked[i] = (tr_rollout_prompt){t->groups[i], (uint32_t)s->row, before * (uint32_t)t->group};
+    t->round_asked[k] = t->asked[i];
+    *visual = t->coming ? &s->visual : NULL;
+    *features = t->coming;
+    return TR_OK;
+}
+
+static void row_is_made(void *context, int64_t k)
+{
+    round_feed *f = context;
+    tr_trainer *t = f->t;
+    const int64_t i = f->places[k];
+    tr_features_end(t->features, &t->samples[i], true);
+    t->groups[i].features = t->asked[i].prompt.features = t->coming;
+    t->coming = NULL;
+}
+
+/* A rollout that ended early leaves rows of the order that others have to come after. */
+static tr_status take_the_rest(round_feed *f, int64_t count)
+{
+    const tr_visual *visual;
+    float *features;
+    tr_status status = TR_OK;
+    while (!status && f->taken < count) {
+        status = take_row(f, f->taken, &visual, &features, f->t->err);
+    }
+    return status;
+}
+
+/* Takes and answers the prompts of `count` places. TR_NUMERIC is no error here: it marks the step as skipped. */
 static tr_status answer(tr_trainer *t, const int64_t *places, int64_t count, int64_t round, tr_step_report *report)
 {
     tr_rollout_times times = {0};
+    round_feed rows = {.t = t, .places = places, .report = report};
+    const tr_rollout_feed feed = {&rows, take_row, row_is_made};
     bar b;
     char label[64];
-    for (int64_t k = 0; k < count; k++) {
-        const tr_sample *s = &t->samples[places[k]];
-        uint32_t before = times_asked(t, s->row);
-        t->asked[places[k]] =
-            (tr_rollout_prompt){t->groups[places[k]], (uint32_t)s->row, before * (uint32_t)t->group};
-        t->round_asked[k] = t->asked[places[k]];
-    }
     if (round) {
         snprintf(label, sizeof label, "step %lld rollout, round %lld", (long long)t->step + 1,
                  (long long)round + 1);
@@ -81,18 +128,22 @@ static tr_status answer(tr_trainer *t, const int64_t *places, int64_t count, int
         snprintf(label, sizeof label, "step %lld rollout", (long long)t->step + 1);
     }
     tr_progress_begin(&b.progress, label, count * t->sampled);
+    tr_rollout_set_feed(t->rollout, &feed);
     tr_status status = tr_rollout_run(t->rollout, t->round_asked, count, t->sampled, &t->sampling,
                                       (uint64_t)t->config->train.seed, (uint32_t)(t->step + 1), t->round_answered,
                                       &times, t->options->quiet ? NULL : show, &b, t->err);
+    tr_rollout_set_feed(t->rollout, NULL);
     if (b.progress.drawn && b.progress.terminal) {
         fputs("\r\033[K", stderr); /* the step's line takes the bar's place */
     }
+    report->groups += count;
+    report->seconds.vision += times.vision_s;
     report->seconds.prefill += times.prefill_s;
     report->seconds.rollout += times.decode_s;
     if (status == TR_NUMERIC) {
         report->skipped = true;
         snprintf(report->reason, sizeof report->reason, "%s", t->err->message);
-        return TR_OK;
+        return take_the_rest(&rows, count);
     }
     for (int64_t k = 0; !status && k < count; k++) {
         keep(t, places[k], &t->round_answered[k]);
@@ -192,7 +243,7 @@ static tr_status judge_group(tr_trainer *t, int64_t i, tr_step_report *report)
 tr_status tr_trainer_collect(tr_trainer *t, tr_step_report *report)
 {
     int64_t count = t->prompts;
-    tr_status status = tr_trainer_take(t, report);
+    tr_status status = tr_trainer_take_begin(t);
     t->asked_count = 0;
     for (int64_t i = 0; i < t->prompts; i++) {
         t->places[i] = i;

@@ -71,6 +71,7 @@ typedef struct tr_trainer {
     tr_source *source, *eval_source;
     tr_rollout *rollout; /* NULL for SFT */
     tr_features *features, *reference_features;
+    float *coming;      /* where the features of the row taken last are to be made; NULL: it has them, or none */
     bool vision_trains; /* tower or merger */
     tr_optimiser optimiser;
     tr_order order;
@@ -125,11 +126,15 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
                             const tr_train_options *options, tr_error *err);
 void tr_trainer_free(tr_trainer *t);
 
-/* batch.c: takes the rows of a step with their features under the present weights: samples and groups without
- * responses. Broken rows are said, counted and left out. */
+/* batch.c: takes the rows of a step: samples and groups without responses. Broken rows are said, counted and left
+ * out. SFT takes all of them with their features under the present weights; GRPO begins, and takes each when the
+ * rollout has room for it: what features are not there are made with its prefill, in t->coming. */
 tr_status tr_trainer_take(tr_trainer *t, tr_step_report *report);
+tr_status tr_trainer_take_begin(tr_trainer *t);
+tr_status tr_trainer_take_one(tr_trainer *t, int64_t i, tr_step_report *report);
 void tr_trainer_clear(tr_trainer *t); /* samples, scores, texts */
-/* Other rows for `count` places (ascending), whose samples, scores and texts go; the features of the rest stay. */
+/* Makes ready for other rows in `count` places (ascending), whose samples, scores and texts go; the features of the
+ * rest stay. The rows are taken one by one. */
 tr_status tr_trainer_take_again(tr_trainer *t, const int64_t *places, int64_t count, tr_step_report *report);
 
 /* collect.c: takes, answers and judges the step's groups: answered, scores, texts and rewards are filled. */
