@@ -33,6 +33,27 @@ tr_status tr_cuda_ceiling(double *product_tflops, double *copy_gb_per_s, tr_erro
     return tr_fail(err, TR_UNSUPPORTED, "device", "%s", missing);
 }
 
+void tr_cuda_set_exact(bool exact)
+{
+    (void)exact;
+}
+
+int tr_cuda_products_chosen(tr_cuda_product_choice *list, int most)
+{
+    (void)list, (void)most;
+    return 0;
+}
+
+const char *tr_cuda_products_name(void)
+{
+    return "none";
+}
+
+void tr_cuda_products_try(int64_t out, int64_t in)
+{
+    (void)out, (void)in;
+}
+
 #endif
 
 typedef int tr_cuda_absent;

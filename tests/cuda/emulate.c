@@ -162,7 +162,23 @@ void *tr_cuda_scratch(size_t bytes)
 void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
                           int64_t rows, int64_t out, int64_t in)
 {
-    tr_cuda_product_fma(form, c, a, b, bias, rows, out, in);
+    tr_cuda_products mode = TR_CUDA_PRODUCTS_AUTO;
+    if (!tr_cuda_products_mode(&mode, NULL) && mode == TR_CUDA_PRODUCTS_OWN) {
+        tr_cuda_product_own(form, c, a, b, bias, rows, out, in, -1);
+    } else {
+        tr_cuda_product_fma(form, c, a, b, bias, rows, out, in);
+    }
+}
+
+void tr_cuda_product_prepare(int64_t out, int64_t in)
+{
+    (void)out, (void)in;
+}
+
+int tr_cuda_products_chosen(tr_cuda_product_choice *list, int most)
+{
+    (void)list, (void)most;
+    return 0;
 }
 
 int64_t tr_emulated_launches(void)
@@ -205,6 +221,7 @@ static void check_shared(size_t bytes, const char *name)
         for (int64_t y = grid.y - 1; y >= 0; y--) {                                                                \
             for (int64_t x = grid.x - 1; x >= 0; x--) {                                                            \
                 poison(bytes);                                                                                     \
+                tr_emulated_block();                                                                               \
                 call;                                                                                              \
                 check_shared(bytes, #name);                                                                        \
             }                                                                                                      \
@@ -227,6 +244,24 @@ TR_CUDA_KERNELS(X)
     }
 TR_CUDA_SIDE_KERNELS(X)
 #undef X
+
+#define X(name, bm, bn, deep, stages, wm, wn, a_along, b_along)                                                    \
+    static void tile_##name(const tile_args *a, tr_cuda_grid grid)                                                 \
+    {                                                                                                              \
+        RUN(name, (wm) * (wn)*32, TILE_BYTES(bm, bn, deep, stages, a_along, b_along),                              \
+            tile_block(a, (int)x, (int)y, (int)z, shared.words, bm, bn, deep, stages, wm, wn, a_along, b_along));  \
+    }
+TR_CUDA_TILES(X)
+#undef X
+void tr_cuda_launch_tile(const tile_args *a, tr_cuda_grid grid, tile_shape shape)
+{
+    static void (*const run[])(const tile_args *, tr_cuda_grid) = {
+#define X(name, bm, bn, deep, stages, wm, wn, a_along, b_along) tile_##name,
+        TR_CUDA_TILES(X)
+#undef X
+    };
+    run[shape](a, grid);
+}
 
 /* ---- the emulated device as the program sees one ---- */
 

@@ -5,5 +5,7 @@
 #include "tensor/cuda/device.h"
 
 int64_t tr_emulated_launches(void);
+int64_t tr_emulated_copies(void); /* asynchronous copies so far */
+void tr_emulated_block(void);     /* a block begins: nothing is under way */
 
 #endif

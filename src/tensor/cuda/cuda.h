@@ -29,4 +29,19 @@ tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *er
 /* What the opened GPU reaches in one large bf16 product and in one large copy (bytes read and written). */
 tr_status tr_cuda_ceiling(double *product_tflops, double *copy_gb_per_s, tr_error *err);
 
+/* exact (the default): a row's bits do not depend on the rows beside it. Otherwise products may take the fastest
+ * algorithm for each number of rows, with k split: decoding and training may then differ a little. */
+void tr_cuda_set_exact(bool exact);
+
+/* Forward shapes met so far and who serves them: same: cuBLASLt's candidate has our own kernels' bits, so few rows
+ * are ours and many are cuBLASLt's; otherwise, with `auto`, all rows are ours. candidate -1: cuBLASLt has none. */
+typedef struct tr_cuda_product_choice {
+    int64_t out, in;
+    bool biased, same;
+    int candidate, tried;
+} tr_cuda_product_choice;
+int tr_cuda_products_chosen(tr_cuda_product_choice *list, int most);
+const char *tr_cuda_products_name(void);            /* own, cublaslt or auto */
+void tr_cuda_products_try(int64_t out, int64_t in); /* chooses now; after tr_ops_cuda with TR_BF16 */
+
 #endif

@@ -35,6 +35,27 @@ void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const 
 void tr_cuda_product_fma(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
                          int64_t rows, int64_t out, int64_t in);
 
+/* The same by our own tensor-core kernels (product_own.c), for any shape: the bits of an element do not depend on
+ * the number of rows, nor on the tile. tile: a tile_shape, or negative to choose by count. */
+void tr_cuda_product_own(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
+                         int64_t rows, int64_t out, int64_t in, int tile);
+int tr_cuda_product_tile(tr_cuda_form form, int64_t m, int64_t n); /* the choice: m x n elements of the result */
+
+/* Who computes bf16 products: TEMPR1_CUDA_PRODUCTS in the environment, own, cublaslt or auto (when it is not set).
+ * Another word is an error. */
+typedef enum tr_cuda_products {
+    TR_CUDA_PRODUCTS_AUTO,
+    TR_CUDA_PRODUCTS_OWN,
+    TR_CUDA_PRODUCTS_CUBLASLT
+} tr_cuda_products;
+enum { TR_CUDA_FEW_ROWS = 128 }; /* up to as many, our own kernels stand in for an algorithm of the same bits */
+tr_status tr_cuda_products_mode(tr_cuda_products *mode, tr_error *err);
+bool tr_cuda_exact(void); /* what tr_cuda_set_exact said; true at the start */
+
+/* Chooses for a weight of this shape before its first product: when it is loaded, so that no choice (which
+ * allocates and waits) falls into a captured graph. */
+void tr_cuda_product_prepare(int64_t out, int64_t in);
+
 /* The tables (table.c), whatever device is behind them. */
 extern const tr_ops tr_cuda_table_f32, tr_cuda_table_bf16;
 

@@ -37,9 +37,17 @@ enum { TR_BLOCK_MAX = 256 }; /* threads of the largest block */
 #define THREADS(t, count) for (int t = 0; t < (count); t++)
 #define PRIVATE(type, name, count) type name[TR_BLOCK_MAX][count]
 #define OWN(t) (t)
-#define SYNC() ((void)0)
+#define SYNC() tr_emulated_sync()
 #define UNROLL
 #define ALIGNED16 _Alignas(16)
+#endif
+
+#ifndef __CUDACC__ /* of tests/cuda/emulate_async.c: barriers, and copies that arrive as late as they may */
+void tr_emulated_sync(void);
+void tr_emulated_read(const void *shared, int bytes);
+void tr_emulated_copy(int thread, void *shared, const void *from, int bytes, int live);
+void tr_emulated_commit(int thread);
+void tr_emulated_wait(int thread, int pending);
 #endif
 
 typedef uint16_t tr_half16; /* the bits of a bf16 (or f16) number */

@@ -6,6 +6,7 @@
 #include "tensor/cuda/kernel_attention_back.h"
 #include "tensor/cuda/kernel_elements.h"
 #include "tensor/cuda/kernel_product.h"
+#include "tensor/cuda/kernel_tile.h"
 
 /* Blocks along x, y, z. A launch with an empty grid does nothing. */
 typedef struct tr_cuda_grid {
@@ -60,6 +61,7 @@ TR_CUDA_KERNELS(X)
     void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid, int side);
 TR_CUDA_SIDE_KERNELS(X)
 #undef X
+void tr_cuda_launch_tile(const tile_args *a, tr_cuda_grid grid, tile_shape shape); /* kernels_tile.cu */
 #ifdef __cplusplus
 }
 #endif

@@ -1,27 +1,34 @@
-/* products.c: bf16 products by cuBLASLt with one algorithm per weight shape.
+/* products.c: who computes a bf16 product: cuBLASLt, with one algorithm per weight shape, or our own kernels.
  *
  * Row-major c[rows, out] = a b^T is cuBLASLt's column-major C^T[out, rows] = b a^T, so `rows` is its n: no leading
  * dimension and no alignment depends on it. The algorithm is chosen once per (form, out, in), for CHOICE_ROWS rows,
  * from those that need no workspace and do not split k; it then serves every number of rows, so a row's sums are
- * the same chain whatever is computed beside it. make test-cuda holds that against rows 1 .. 1000 bit for bit. */
+ * the same chain whatever is computed beside it. make test-cuda holds that against rows 1 .. 1000 bit for bit.
+ *
+ * Our own kernels (product_own.c) are one chain for every number of rows too. With `auto`, a forward shape takes
+ * the first of cuBLASLt's algorithms whose bits are ours (products_match.c): then few rows are ours, many are
+ * cuBLASLt's, and nobody can tell. Where none is, all rows of the shape's forward are ours. The backward forms need
+ * no agreement with decoding, so they are cuBLASLt's. */
 #include "tensor/cuda/gpu.h"
 #include "tensor/cuda/products.h"
 #include "tensor/cuda/table.h"
 
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { CHOICE_ROWS = 4096, SHAPES_MAX = 256, CANDIDATES = 32 };
+enum { CHOICE_ROWS = 4096, SHAPES_MAX = 512, CANDIDATES = 32, LOOSE_WORKSPACE = 32 << 20 };
 
 #define FUNCTIONS(X)                                                                                               \
     X(Create)                                                                                                      \
     X(GetVersion)                                                                                                  \
     X(Matmul)                                                                                                      \
-    X(MatmulAlgoGetHeuristic) X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck) X(MatmulDescCreate)               \
-        X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy)                \
-            X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)
+    X(MatmulAlgoGetHeuristic)                                                                                      \
+    X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck) X(MatmulDescCreate) X(MatmulDescDestroy)                    \
+        X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy) X(MatmulPreferenceCreate)           \
+            X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)
 
 static struct {
     void *library;
@@ -58,8 +65,13 @@ int64_t tr_products_version(void)
 
 tr_status tr_products_open(tr_error *err)
 {
+    tr_cuda_products mode;
     if (lt.handle) {
         return TR_OK;
+    }
+    tr_status checked = tr_cuda_products_mode(&mode, err);
+    if (checked || mode == TR_CUDA_PRODUCTS_OWN) {
+        return checked;
     }
     if (!load()) {
         return tr_fail(err, TR_UNSUPPORTED, "device",
@@ -69,6 +81,17 @@ tr_status tr_products_open(tr_error *err)
     }
     cublasStatus_t status = lt.Create(&lt.handle);
     return status ? tr_fail(err, TR_UNSUPPORTED, "device", "cuBLASLt cannot start: status %d", (int)status) : TR_OK;
+}
+
+/* Working memory of algorithms that split k; only without exactness. NULL when memory is out. */
+static void *loose_workspace(void)
+{
+    static void *memory;
+    if (!memory && tr_cuda_take(&memory, LOOSE_WORKSPACE, false, NULL)) {
+        memory = NULL;
+        tr_cuda_remember("32 MiB of working memory for products cannot be had");
+    }
+    return memory;
 }
 
 /* ---- one product ---- */
@@ -122,17 +145,31 @@ static bool problem_make(problem *p, tr_cuda_form form, int64_t rows, int64_t ou
     return s == CUBLAS_STATUS_SUCCESS;
 }
 
+static bool run(const problem *p, const cublasLtMatmulAlgo_t *algorithm, bool fresh, float *c, const uint16_t *a,
+                const uint16_t *b, size_t workspace)
+{
+    const float one = 1.0f, beta = fresh ? 0.0f : 1.0f;
+    void *work = workspace ? loose_workspace() : NULL;
+    return lt.Matmul(lt.handle, p->what, &one, b, p->a, a, p->b, &beta, c, p->c, c, p->c, algorithm, work,
+                     work ? workspace : 0, tr_gpu_stream()) == CUBLAS_STATUS_SUCCESS;
+}
+
 /* ---- the choice ---- */
 
 typedef struct choice {
     tr_cuda_form form;
     bool biased, usable;
+    bool same; /* cuBLASLt's bits are those of our own kernels */
     int64_t out, in;
+    int64_t rows; /* 0: for every number of rows; else (not exact) for numbers up to this one */
+    int candidate, candidates;
+    size_t workspace;
     cublasLtMatmulAlgo_t algorithm;
 } choice;
 
 static choice choices[SHAPES_MAX];
 static int choice_count;
+static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
 
 static bool splits(const cublasLtMatmulAlgo_t *algorithm)
 {
@@ -160,18 +197,19 @@ static bool serves(const cublasLtMatmulAlgo_t *algorithm, const choice *c, const
     return good || c->form == TR_CUDA_WEIGHT;
 }
 
-static void choose(choice *c, const float *bias)
+/* The heuristics' list, the fastest first by their estimate. Exact: without workspace and without a split of k. */
+static int candidates_of(const choice *c, const float *bias, cublasLtMatmulHeuristicResult_t found[CANDIDATES])
 {
     problem p;
     cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
-    const size_t workspace = 0;
-    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE;
+    const bool exact = c->rows == 0;
+    const size_t workspace = exact ? 0 : LOOSE_WORKSPACE;
+    const uint32_t schemes = exact ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
     const uint32_t operand = c->in % 8 == 0 && c->out % 8 == 0 ? 16 : 2,
                    result = c->in % 4 == 0 && c->out % 4 == 0 ? 16 : 4;
     int count = 0;
-    bool made =
-        problem_make(&p, c->form, CHOICE_ROWS, c->out, c->in, bias) && !lt.MatmulPreferenceCreate(&preference);
+    bool made = problem_make(&p, c->form, exact ? CHOICE_ROWS : c->rows, c->out, c->in, bias) &&
+                !lt.MatmulPreferenceCreate(&preference);
     if (made) {
         const struct {
             cublasLtMatmulPreferenceAttributes_t name;
@@ -194,57 +232,149 @@ static void choose(choice *c, const float *bias)
         lt.MatmulAlgoGetHeuristic(lt.handle, p.what, p.a, p.b, p.c, p.c, preference, CANDIDATES, found, &count)) {
         count = 0;
     }
-    for (int i = 0; i < count && !c->usable; i++) {
-        if (found[i].state == CUBLAS_STATUS_SUCCESS && !splits(&found[i].algo) && serves(&found[i].algo, c, bias)) {
-            c->algorithm = found[i].algo;
-            c->usable = true;
-        }
-    }
     if (preference) {
         lt.MatmulPreferenceDestroy(preference);
     }
     problem_free(&p);
+    return count;
+}
+
+/* What products_match.c calls for one number of rows. */
+typedef struct trial {
+    const choice *c;
+    const cublasLtMatmulAlgo_t *algorithm;
+} trial;
+
+static bool try_one(void *context, float *y, const uint16_t *x, const uint16_t *w, const float *bias, int64_t rows)
+{
+    const trial *t = context;
+    problem p;
+    bool good = problem_make(&p, TR_CUDA_FORWARD, rows, t->c->out, t->c->in, bias) &&
+                run(&p, t->algorithm, true, y, x, w, 0);
+    problem_free(&p);
+    return good;
+}
+
+static void choose(choice *c, const float *bias, tr_cuda_products mode)
+{
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    const int count = candidates_of(c, bias, found);
+    const bool exact = c->rows == 0, match = exact && c->form == TR_CUDA_FORWARD && mode == TR_CUDA_PRODUCTS_AUTO;
+    tr_match *against = match && count ? tr_match_open(c->out, c->in, c->biased) : NULL;
+    for (int i = 0; i < count && !c->same; i++) {
+        const cublasLtMatmulAlgo_t *algorithm = &found[i].algo;
+        if (found[i].state != CUBLAS_STATUS_SUCCESS ||
+            (exact && (splits(algorithm) || !serves(algorithm, c, bias)))) {
+            continue;
+        }
+        trial t = {c, algorithm};
+        c->same = against && tr_match_same(against, try_one, &t);
+        c->candidates++;
+        if (!c->usable || c->same) {
+            c->usable = true;
+            c->candidate = i;
+            c->algorithm = *algorithm;
+            c->workspace = exact ? 0 : found[i].workspaceSize;
+        }
+        if (!match) {
+            break;
+        }
+    }
+    tr_match_close(against);
 }
 
 /* The shape's choice, made when it first comes; NULL when the list is full. */
-static const choice *choice_of(tr_cuda_form form, int64_t out, int64_t in, const float *bias)
+static const choice *choice_of(tr_cuda_form form, int64_t out, int64_t in, const float *bias, int64_t rows,
+                               tr_cuda_products mode)
 {
-    for (int i = 0; i < choice_count; i++) {
+    const choice *found = NULL;
+    pthread_mutex_lock(&choosing);
+    for (int i = 0; i < choice_count && !found; i++) {
         const choice *c = &choices[i];
-        if (c->form == form && c->out == out && c->in == in && c->biased == (bias != NULL)) {
-            return c;
+        if (c->form == form && c->out == out && c->in == in && c->biased == (bias != NULL) && c->rows == rows) {
+            found = c;
         }
     }
-    if (choice_count == SHAPES_MAX) {
-        return NULL;
+    if (!found && choice_count < SHAPES_MAX) {
+        choice *c = &choices[choice_count];
+        *c = (choice){.form = form, .biased = bias != NULL, .out = out, .in = in, .rows = rows};
+        choose(c, bias, mode);
+        choice_count++;
+        found = c;
     }
-    choice *c = &choices[choice_count++];
-    *c = (choice){.form = form, .biased = bias != NULL, .out = out, .in = in};
-    choose(c, bias);
-    return c;
+    pthread_mutex_unlock(&choosing);
+    return found;
+}
+
+/* Without exactness: an algorithm for each power of two of rows. */
+static int64_t loose_rows(int64_t rows)
+{
+    int64_t most = 8;
+    while (most < rows) {
+        most *= 2;
+    }
+    return most;
+}
+
+void tr_cuda_product_prepare(int64_t out, int64_t in)
+{
+    static const float bias; /* only its address: a choice depends on whether there is one */
+    tr_cuda_products mode;
+    if (lt.handle && !tr_cuda_products_mode(&mode, NULL) && mode == TR_CUDA_PRODUCTS_AUTO && tr_cuda_exact()) {
+        choice_of(TR_CUDA_FORWARD, out, in, NULL, 0, mode);
+        choice_of(TR_CUDA_FORWARD, out, in, &bias, 0, mode);
+    }
 }
 
 void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
                           int64_t rows, int64_t out, int64_t in)
 {
-    const choice *chosen = rows > 0 ? choice_of(form, out, in, bias) : NULL;
-    if (!chosen || !chosen->usable) {
-        tr_cuda_product_fma(form, c, a, b, bias, rows, out, in);
+    tr_cuda_products mode = TR_CUDA_PRODUCTS_OWN;
+    if (rows <= 0) {
         return;
     }
-    const float one = 1.0f, beta = form == TR_CUDA_FORWARD ? 0.0f : 1.0f;
-    const uint16_t *first = b, *second = a;
-    problem p;
-    cublasStatus_t status = CUBLAS_STATUS_INTERNAL_ERROR;
-    if (problem_make(&p, form, rows, out, in, bias)) {
-        status = lt.Matmul(lt.handle, p.what, &one, first, p.a, second, p.b, &beta, c, p.c, c, p.c,
-                           &chosen->algorithm, NULL, 0, tr_gpu_stream());
+    if (tr_cuda_products_mode(&mode, NULL) || mode == TR_CUDA_PRODUCTS_OWN || !lt.handle) {
+        tr_cuda_product_own(form, c, a, b, bias, rows, out, in, -1);
+        return;
     }
+    const bool exact = tr_cuda_exact();
+    const choice *chosen = choice_of(form, out, in, bias, exact ? 0 : loose_rows(rows), mode);
+    const bool ours = exact && form == TR_CUDA_FORWARD && mode == TR_CUDA_PRODUCTS_AUTO;
+    if (!chosen || !chosen->usable || (ours && (!chosen->same || rows <= TR_CUDA_FEW_ROWS))) {
+        if (mode == TR_CUDA_PRODUCTS_CUBLASLT) {
+            tr_cuda_product_fma(form, c, a, b, bias, rows, out, in);
+        } else {
+            tr_cuda_product_own(form, c, a, b, bias, rows, out, in, -1);
+        }
+        return;
+    }
+    problem p;
+    bool good = problem_make(&p, form, rows, out, in, bias) &&
+                run(&p, &chosen->algorithm, form == TR_CUDA_FORWARD, c, a, b, chosen->workspace);
     problem_free(&p);
-    if (status) {
+    if (!good) {
         char message[128];
-        snprintf(message, sizeof message, "cuBLASLt: status %d for %lld rows of a %lld x %lld weight", (int)status,
+        snprintf(message, sizeof message, "cuBLASLt: no product for %lld rows of a %lld x %lld weight",
                  (long long)rows, (long long)out, (long long)in);
         tr_cuda_remember(message);
     }
+}
+
+int tr_cuda_products_chosen(tr_cuda_product_choice *list, int most)
+{
+    int count = 0;
+    pthread_mutex_lock(&choosing);
+    for (int i = 0; i < choice_count; i++) {
+        const choice *c = &choices[i];
+        if (c->form == TR_CUDA_FORWARD && c->rows == 0 && count < most) {
+            list[count++] = (tr_cuda_product_choice){.out = c->out,
+                                                     .in = c->in,
+                                                     .biased = c->biased,
+                                                     .same = c->same,
+                                                     .candidate = c->usable ? c->candidate : -1,
+                                                     .tried = c->candidates};
+        }
+    }
+    pthread_mutex_unlock(&choosing);
+    return count;
 }

@@ -618,6 +618,9 @@ static void pack(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64
         tr_cuda_remember("out of host memory while a matrix is copied to the device");
         return;
     }
+    if (matrix->dtype == TR_BF16) {
+        tr_cuda_product_prepare(matrix->out, matrix->in);
+    }
     tr_convert(host, matrix->dtype, row_major, dtype, count);
     pthread_mutex_lock(&moving);
     tr_cuda_write((char *)matrix->panels + row0 * matrix->in * size, host, (size_t)(count * size));

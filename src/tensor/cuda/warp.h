@@ -85,6 +85,7 @@ TR_DEVICE void warp_load(uint32_t *to, int to_pitch, const tr_half16 *const *row
 #else
     for (int w = 0; w < warps; w++) {
         for (int lane = 0; lane < 32; lane++) {
+            tr_emulated_read(row[(w * 32 + lane) * row_pitch], 16);
             for (int m = 0; m < 4; m++) {
                 const int r = lane / 4, i = lane % 4 * 2, base = w * 32 + m * 8;
                 const tr_half16 low = transposed ? row[(base + i) * row_pitch][r] : row[(base + r) * row_pitch][i];
@@ -129,6 +130,63 @@ TR_DEVICE void quad_sum(float *x, int pitch, int threads)
             x[(q + i) * pitch] = sum;
         }
     }
+#endif
+}
+
+/* ---- asynchronous copies from device memory into shared memory ----
+ * A thread starts copies of 16 bytes (both addresses multiples of 16), closes a group of them, and later waits
+ * until at most `pending` of its youngest groups are still under way; other threads may read what arrived after the
+ * next SYNC(). Where live is 0 zeros come, and `from` is not read. */
+TR_DEVICE void async_copy(int thread, void *shared, const void *from, int live)
+{
+#ifdef __CUDACC__
+    (void)thread;
+    asm volatile(
+        "cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+        "l"(from), "r"(live ? 16 : 0)
+        : "memory");
+#else
+    tr_emulated_copy(thread, shared, from, 16, live);
+#endif
+}
+TR_DEVICE void async_commit(int thread)
+{
+#ifdef __CUDACC__
+    (void)thread;
+    asm volatile("cp.async.commit_group;\n" ::: "memory");
+#else
+    tr_emulated_commit(thread);
+#endif
+}
+TR_DEVICE void async_wait(int thread, const int pending) /* 0 .. 6, known when compiled */
+{
+#ifdef __CUDACC__
+    (void)thread;
+    switch (pending) {
+    case 0:
+        asm volatile("cp.async.wait_group 0;\n" ::: "memory");
+        break;
+    case 1:
+        asm volatile("cp.async.wait_group 1;\n" ::: "memory");
+        break;
+    case 2:
+        asm volatile("cp.async.wait_group 2;\n" ::: "memory");
+        break;
+    case 3:
+        asm volatile("cp.async.wait_group 3;\n" ::: "memory");
+        break;
+    case 4:
+        asm volatile("cp.async.wait_group 4;\n" ::: "memory");
+        break;
+    case 5:
+        asm volatile("cp.async.wait_group 5;\n" ::: "memory");
+        break;
+    default:
+        asm volatile("cp.async.wait_group 6;\n" ::: "memory");
+        break;
+    }
+#else
+    tr_emulated_wait(thread, pending);
 #endif
 }
 
