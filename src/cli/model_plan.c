@@ -12,7 +12,9 @@
 #include "model/checkpoint.h"
 #include "model/network.h"
 #include "model/windows.h"
+#include "rl/rollout.h"
 #include "train/config.h"
+#include "train/plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,16 +26,21 @@ extern const tr_command tr_command_model_plan;
 /* What is asked: one stage of a training configuration, or one question to a model. */
 typedef struct work {
     const char *model_dir;
+    const tr_config *config; /* NULL: one question */
+    tr_plan_rows rows;       /* of the configuration */
+    bool given_grid;         /* --grid: this shape and no other */
     tr_model_options options;
     bool reference, reference_offloaded, trains_vision, grpo, answers_only, snapshot;
-    int64_t grid[3], text, group, response, prompts, updates;
+    int64_t grid[3], text, group, response, prompts, updates, rounds /* of dynamic sampling */;
     tr_recompute recompute;
     tr_lora_settings lora; /* rank 0: none */
 } work;
 
 typedef struct plan {
     tr_model_config config;
-    uint64_t weights, state, snapshot, reference, network, reference_network, features, total, machine; /* bytes */
+    uint64_t weights, state, snapshot, reference, network, reference_network, total, machine; /* bytes */
+    tr_plan_bytes step;                                                                       /* beside these */
+    tr_network_limits limits;
     int64_t adapted;                              /* linear layers with an adapter */
     uint64_t adapter;                             /* its parameters, padding included */
     bool self_reference;                          /* the model with its adapter off serves as the reference */
@@ -98,44 +105,52 @@ done:
     return status;
 }
 
-static tr_status plan_working(const work *w, plan *p, tr_error *err)
+/* One question: nothing is kept for a backward. */
+static tr_status plan_question_memory(const work *w, plan *p, tr_error *err)
 {
-    const int64_t patches = w->grid[0] * w->grid[1] * w->grid[2], area = w->grid[1] * w->grid[2];
-    const bool train = !w->answers_only;
-    tr_network_limits limits = {.patches = patches,
-                                .largest_grid = area,
-                                .windows = tr_windows_count(&p->config.vision, w->grid[0], w->grid[1], w->grid[2]),
-                                .prompt_tokens = patches / 4 + w->text,
-                                .responses = w->group,
-                                .response_tokens = train ? w->group * w->response : 0,
-                                .targets = train ? w->group * w->response : 0,
-                                .train_text = train,
-                                .train_vision = w->trains_vision,
-                                .recompute = w->recompute,
-                                .adapter_rank = w->lora.rank};
+    const int64_t patches = w->grid[0] * w->grid[1] * w->grid[2];
+    p->limits =
+        (tr_network_limits){.patches = patches,
+                            .largest_grid = w->grid[1] * w->grid[2],
+                            .windows = tr_windows_count(&p->config.vision, w->grid[0], w->grid[1], w->grid[2]),
+                            .prompt_tokens = patches / 4 + w->text,
+                            .responses = w->group,
+                            .decode_groups = 1,
+                            .decode_rows = w->group,
+                            .decode_tokens = w->response,
+                            .recompute = w->recompute};
+    p->step.features = (uint64_t)(patches / 4) * (uint64_t)p->config.hidden * sizeof(float);
+    p->step.responses = tr_rollout_bytes(&p->limits, p->config.vocab, 1, w->group, w->response);
+    return tr_network_plan_config(&p->config, &p->limits, &p->network, err);
+}
+
+/* As setup.c plans a run, for the rows' own limits or bounds of them. */
+static tr_status plan_training_memory(const work *w, plan *p, tr_error *err)
+{
     tr_status status;
-    if (w->grpo || w->answers_only) {
-        limits.decode_groups = w->answers_only ? 1 : w->prompts;
-        limits.decode_rows = limits.decode_groups * w->group;
-        limits.decode_tokens = w->response;
+    tr_plan_limits(w->config, &w->rows, &p->limits);
+    if (w->given_grid) {
+        p->limits.windows = tr_windows_count(&p->config.vision, w->grid[0], w->grid[1], w->grid[2]);
     }
-    /* as in a run: fewer prompts share a decode batch until two thirds of the machine's memory hold the working
-     * memory */
-    TR_TRY(tr_network_plan_config(&p->config, &limits, &p->network, err));
-    while (p->network > p->machine / 3 * 2 && limits.decode_groups > 1) {
-        limits.decode_groups /= 2;
-        limits.decode_rows = limits.decode_groups * w->group;
-        TR_TRY(tr_network_plan_config(&p->config, &limits, &p->network, err));
-    }
-    if (w->reference && !p->self_reference) {
-        limits.patches = w->trains_vision ? limits.patches : 0;
-        limits.train_text = limits.train_vision = false;
-        limits.decode_rows = limits.decode_groups = limits.decode_tokens = 0;
+    TR_TRY(tr_plan_fit(w->config, NULL, &p->config, p->machine / 3 * 2, &p->limits, &p->network, err));
+    const bool own = w->reference && !p->self_reference;
+    if (own) {
+        tr_network_limits limits;
+        tr_plan_reference_limits(w->config, &p->limits, &limits);
         TR_TRY(tr_network_plan_config(&p->config, &limits, &p->reference_network, err));
     }
-    p->features = (uint64_t)(patches / 4) * (uint64_t)p->config.hidden * sizeof(float) * (uint64_t)w->prompts;
-    p->total = p->weights + p->state + p->snapshot + p->reference + p->network + p->reference_network + p->features;
+    tr_plan_step(w->config, &p->limits, &p->config, w->reference, own, p->machine, &p->step);
 done:
+    return status;
+}
+
+static tr_status plan_working(const work *w, plan *p, tr_error *err)
+{
+    tr_status status = w->config ? plan_training_memory(w, p, err) : plan_question_memory(w, p, err);
+    const tr_plan_bytes *s = &p->step;
+    p->total = p->weights + p->state + p->snapshot + p->reference + p->network + p->reference_network +
+               s->responses + s->features + s->reference_features + s->evaluation + s->pixels + s->saving +
+               s->waiting;
     return status;
 }
 
@@ -233,12 +248,15 @@ done:
 
 static json_t *to_json(const work *w, const plan *p)
 {
-    json_t *bytes =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights,
-                  "masters_gradients_moments", (json_int_t)p->state, "checkpoint_copy", (json_int_t)p->snapshot,
-                  "reference_weights", (json_int_t)p->reference, "working", (json_int_t)p->network,
-                  "reference_working", (json_int_t)p->reference_network, "features", (json_int_t)p->features,
-                  "total", (json_int_t)p->total, "machine", (json_int_t)p->machine);
+    json_t *bytes = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights,
+        "masters_gradients_moments", (json_int_t)p->state, "checkpoint_copy", (json_int_t)p->snapshot,
+        "reference_weights", (json_int_t)p->reference, "working", (json_int_t)p->network, "reference_working",
+        (json_int_t)p->reference_network, "responses", (json_int_t)p->step.responses, "features",
+        (json_int_t)(p->step.features + p->step.reference_features), "evaluation", (json_int_t)p->step.evaluation,
+        "checkpoint_writer", (json_int_t)p->step.saving, "clips", (json_int_t)(p->step.pixels + p->step.waiting),
+        "features_of_further_clips", (json_int_t)(p->step.kept + p->step.reference_kept), "total",
+        (json_int_t)p->total, "machine", (json_int_t)p->machine);
     json_t *seconds = json_pack("{s:f, s:f, s:f, s:f}", "rollout", p->rollout_s, "reference", p->reference_s,
                                 "update", p->update_s, "step", p->step_s);
     return json_pack("{s:s, s:o, s:o, s:[I, I, I], s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:{s:I, s:I}}", "model",
@@ -256,10 +274,17 @@ static void print_text(const work *w, const plan *p)
     const struct {
         const char *name;
         uint64_t bytes;
-    } rows[] = {{"weights for computing", p->weights}, {"masters, gradients, moments", p->state},
-                {"copy for checkpoints", p->snapshot}, {"reference weights", p->reference},
-                {"working memory", p->network},        {"working memory, reference", p->reference_network},
-                {"visual features", p->features}};
+    } rows[] = {{"weights for computing", p->weights},
+                {"masters, gradients, moments", p->state},
+                {"copy for checkpoints", p->snapshot},
+                {"writing a checkpoint", p->step.saving},
+                {"reference weights", p->reference},
+                {"working memory", p->network},
+                {"working memory, reference", p->reference_network},
+                {"responses and log-probs", p->step.responses},
+                {"visual features of a step", p->step.features + p->step.reference_features},
+                {"evaluation", p->step.evaluation},
+                {"clips and their pixels", p->step.pixels + p->step.waiting}};
     if (p->adapted) {
         printf("adapter on %lld linear layers, %.1f million parameters%s\n", (long long)p->adapted,
                (double)p->adapter * 1e-6, p->self_reference ? "; the reference is the model with it off" : "");
@@ -268,6 +293,16 @@ static void print_text(const work *w, const plan *p)
            w->model_dir, (long long)w->grid[0], (long long)w->grid[1], (long long)w->grid[2], (long long)w->text,
            (long long)w->group, w->group == 1 ? "" : "s", (long long)w->response, (long long)w->prompts,
            w->prompts == 1 ? "" : "s");
+    if (w->config && w->rows.pairs > 1) {
+        printf("up to %lld rows of one clip are packed: %lld tokens behind what their prompts share\n",
+               (long long)w->rows.pairs, (long long)p->limits.response_tokens);
+    } else if (w->config && w->grpo && w->config->grpo.off_policy) {
+        printf("one response of a group is its row's target, of up to %lld tokens\n",
+               (long long)w->rows.limits.target_tokens);
+    }
+    if (p->limits.decode_groups > 1) {
+        printf("%lld prompts share a decode batch\n", (long long)p->limits.decode_groups);
+    }
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (rows[i].bytes) {
             printf("  %-28s %9.3f GiB\n", rows[i].name, (double)rows[i].bytes / gib);
@@ -275,6 +310,10 @@ static void print_text(const work *w, const plan *p)
     }
     printf("  %-28s %9.3f GiB of the machine's %.1f GiB%s\n", "total", (double)p->total / gib,
            (double)p->machine / gib, p->machine && p->total >= p->machine ? ": DOES NOT FIT" : "");
+    if (p->step.kept + p->step.reference_kept && p->total < p->machine) {
+        printf("  and up to %.3f GiB for the visual features of further clips, which later epochs use again\n",
+               (double)(p->step.kept + p->step.reference_kept) / gib);
+    }
     if (p->machine && p->total >= p->machine && p->total - p->snapshot < p->machine) {
         printf("  it fits with train.save_mode=wait, which needs no copy for checkpoints\n");
     }
@@ -283,6 +322,10 @@ static void print_text(const work *w, const plan *p)
         "measured now with %d threads\n",
         p->step_s, w->answers_only ? "question" : "step", p->rollout_s, p->reference_s, p->update_s, p->rate * 1e-9,
         p->bandwidth * 1e-9, tr_threads_count());
+    if (w->rounds) {
+        printf("  dynamic sampling may add up to %lld rollouts of %.3g s to a step\n", (long long)w->rounds,
+               p->rollout_s);
+    }
 }
 
 /* The largest visual grid that the video settings allow: the pixel budget over 28 x 28 pixels and two frames a
@@ -304,6 +347,7 @@ static void largest_grid(const tr_config *c, int64_t grid[3])
 static void from_config(const tr_config *c, work *w)
 {
     const unsigned freeze = c->train.freeze;
+    w->config = c;
     w->model_dir = c->model;
     w->grpo = c->algorithm == TR_ALGORITHM_GRPO;
     w->options = (tr_model_options){.dtype = (tr_dtype)c->train.dtype,
@@ -312,7 +356,7 @@ static void from_config(const tr_config *c, work *w)
                                     .freeze_text = freeze & TR_FREEZE_TEXT,
                                     .freeze_vision = freeze & TR_FREEZE_VISION,
                                     .freeze_merger = freeze & TR_FREEZE_MERGER};
-    w->trains_vision = !w->options.freeze_vision || !w->options.freeze_merger;
+    w->trains_vision = tr_plan_trains_vision(c);
     w->reference = w->grpo && c->grpo.kl > 0;
     w->reference_offloaded = c->train.offload & TR_OFFLOAD_REFERENCE;
     w->snapshot = c->train.save_mode == TR_SAVE_BESIDE && !(c->train.offload & TR_OFFLOAD_MOMENTS);
@@ -320,6 +364,7 @@ static void from_config(const tr_config *c, work *w)
     w->response = c->rollout.max_tokens;
     w->prompts = c->grpo.prompts_per_step;
     w->updates = w->grpo ? c->grpo.updates_per_rollout : 1;
+    w->rounds = w->grpo ? c->grpo.dynamic_rounds : 0;
     w->recompute = (tr_recompute)c->train.recompute;
     w->lora = (tr_lora_settings){
         .rank = c->train.lora.rank, .alpha = c->train.lora.alpha, .targets = c->train.lora.targets};
@@ -355,8 +400,8 @@ static tr_status show(const work *w, bool json, tr_error *err)
 
 typedef struct settings {
     const char *model, *dtype, *grid;
-    int64_t text, response, group;
-    bool json;
+    int64_t text, response, group, target;
+    bool json, rows;
 } settings;
 
 static int plan_question(const settings *s)
@@ -380,6 +425,31 @@ static int plan_question(const settings *s)
     return show(&w, s->json, &err) ? tr_cli_fail(&tr_command_model_plan, &err) : TR_EXIT_DONE;
 }
 
+/* The rows as they are (--rows), or bounds. */
+static tr_status take_rows(const settings *s, const tr_config *c, work *w, tr_error *err)
+{
+    tr_model_config shape;
+    char *base = NULL;
+    tr_status status = TR_OK;
+    if (s->rows) {
+        TR_TRY(tr_lora_base(c->model, &base, err));
+        TR_TRY(tr_model_config_read(base, &shape, err));
+        TR_TRY(tr_plan_rows_read(c, &shape, &w->rows, err));
+        w->text = w->rows.limits.prompt_tokens - w->rows.limits.patches / 4;
+        w->response = w->grpo ? w->response : w->rows.limits.target_tokens;
+    } else {
+        w->response = w->grpo ? w->response : s->target ? s->target : w->response;
+        if (w->given_grid) {
+            w->rows.limits.patches = w->grid[0] * w->grid[1] * w->grid[2];
+            w->rows.limits.largest_grid = w->grid[1] * w->grid[2];
+        }
+        tr_plan_rows_bound(c, s->text, s->target ? s->target : c->rollout.max_tokens, &w->rows);
+    }
+done:
+    free(base);
+    return status;
+}
+
 static int plan_training(const settings *s, char **arguments, int count)
 {
     tr_config_set set = {0};
@@ -388,15 +458,17 @@ static int plan_training(const settings *s, char **arguments, int count)
     int exit = -1;
     TR_TRY(tr_config_read(arguments[0], (const char *const *)arguments + 1, (size_t)count - 1, &set, &err));
     for (size_t i = 0; i < set.count; i++) {
-        work w = {.text = s->text};
-        from_config(&set.stages[i], &w);
-        w.response = s->response ? s->response : w.response;
-        w.group = s->group ? s->group : w.group;
+        tr_config *c = &set.stages[i];
+        work w = {.text = s->text, .given_grid = s->grid != NULL};
+        c->rollout.max_tokens = s->response ? s->response : c->rollout.max_tokens;
+        c->rollout.group = s->group ? s->group : c->rollout.group;
+        from_config(c, &w);
         if (s->grid && !parse_grid(s->grid, w.grid)) {
             exit =
                 tr_cli_usage(&tr_command_model_plan, "--grid must be T,H,W with even H and W, found '%s'", s->grid);
             goto done;
         }
+        TR_TRY(take_rows(s, c, &w, &err));
         TR_TRY(show(&w, s->json, &err));
     }
 done:
@@ -445,6 +517,19 @@ static int run(int argc, char **argv)
          .min = 1,
          .max = 4096,
          .help = "Responses to a prompt; default rollout.group, 1 with --model."},
+        {.name = "target",
+         .kind = TR_OPTION_INT,
+         .value = &s.target,
+         .argument = "N",
+         .min = 1,
+         .max = 1e6,
+         .help = "Tokens of a row's target (SFT, and grpo.off_policy); default as --response."},
+        {.name = "rows",
+         .kind = TR_OPTION_FLAG,
+         .value = &s.rows,
+         .help =
+             "Reads the configuration's rows for their longest prompt and target and for how many share a clip, "
+             "as training does, instead of taking --text, --target and the largest packed group."},
         {.name = "json", .kind = TR_OPTION_FLAG, .value = &s.json, .help = "Prints one JSON object a stage."},
         {0}};
     char **positional;
@@ -454,6 +539,10 @@ static int run(int argc, char **argv)
     }
     if (!s.model == !count) {
         return tr_cli_usage(&tr_command_model_plan, "give either a configuration file or --model DIR");
+    }
+    if (s.rows && (s.model || s.grid || s.target)) {
+        return tr_cli_usage(&tr_command_model_plan,
+                            "--rows reads a configuration's rows: it goes without --model, --grid and --target");
     }
     return s.model ? plan_question(&s) : plan_training(&s, positional, count);
 }

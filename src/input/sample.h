@@ -91,6 +91,9 @@ typedef struct tr_source_limits {
     int64_t patches, largest_grid, prompt_tokens, target_tokens, pair_tokens;
 } tr_source_limits;
 
+/* patches and largest_grid alone: the most that one clip can become under the settings. */
+void tr_source_video_limits(const tr_video_settings *video, tr_source_limits *limits);
+
 typedef struct tr_source tr_source;
 typedef struct tr_source_functions {
     /* Everything but the patches (the clip is opened or found in the cache). target: fill target_ids too. A row

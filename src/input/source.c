@@ -557,7 +557,7 @@ done:
 
 /* The most that one clip can become under the settings: spec section 6.4's budget, the least size winning over it.
  */
-static void video_limits(const tr_video_settings *video, tr_source_limits *limits)
+void tr_source_video_limits(const tr_video_settings *video, tr_source_limits *limits)
 {
     int64_t least = video->min_pixels / 784 > 0 ? video->min_pixels / 784 : 1;
     int64_t frames = video->max_frames, budget = video->total_pixels / 784;
@@ -660,7 +660,7 @@ static tr_status prepare(const tr_source_options *options, self **out, tr_error 
                                     s->caching ? &s->cache : NULL, &s->queue, err));
     }
     TR_TRY(tr_arena_init(&s->arena, 2 * tr_reward_arena_bytes(64), err));
-    video_limits(&options->video, &s->source.limits);
+    tr_source_video_limits(&options->video, &s->source.limits);
     for (size_t i = 0; i < options->entry_count; i++) {
         TR_TRY(open_entry(&options->entries[i], &s->entries[i], err));
         s->weights[i] = options->entries[i].weight;

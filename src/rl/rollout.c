@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <omp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,23 +57,89 @@ typedef struct run {
     double feed_s;               /* spent in the feed */
 } run;
 
+/* One array of a rollout: the plan and the making walk the same list. */
+typedef struct piece {
+    size_t place, count, size; /* offset of the pointer in tr_rollout */
+    bool aligned;              /* read by vector kernels */
+} piece;
+enum { PIECES = 17 };
+
+#define PIECE(member, count, aligned)                                                                              \
+    {                                                                                                              \
+        offsetof(tr_rollout, member), count, sizeof *((tr_rollout *)0)->member, aligned                            \
+    }
+
+static void list_pieces(const tr_rollout *r, piece pieces[PIECES])
+{
+    const size_t all = (size_t)r->prompts * (size_t)r->responses, cells = all * (size_t)r->max_tokens;
+    const size_t rows = (size_t)r->rows;
+    const piece list[PIECES] = {PIECE(ids, cells, false),
+                                PIECE(logp, cells, false),
+                                PIECE(packed_ids, cells, false),
+                                PIECE(packed_logp, cells, false),
+                                PIECE(lengths, all, false),
+                                PIECE(stopped, all, false),
+                                PIECE(logits, rows * (size_t)r->vocab, true),
+                                PIECE(streams, rows, false),
+                                PIECE(slot_of, rows, false),
+                                PIECE(index, rows, false),
+                                PIECE(response_of, rows, false),
+                                PIECE(tokens, rows, false),
+                                PIECE(picked, rows, false),
+                                PIECE(row_logp, rows, false),
+                                PIECE(free_streams, rows, false),
+                                PIECE(slot_live, (size_t)r->slots, false),
+                                PIECE(work, (size_t)r->work_bytes * (size_t)r->threads, true)};
+    memcpy(pieces, list, sizeof list);
+}
+
+/* Sizes alone. */
+static tr_rollout measured(const tr_network_limits *limits, int64_t vocab, int64_t prompts, int64_t responses,
+                           int64_t max_tokens)
+{
+    return (tr_rollout){.vocab = vocab,
+                        .prompts = prompts,
+                        .responses = responses,
+                        .max_tokens = max_tokens,
+                        .rows = limits->decode_rows,
+                        .slots = limits->decode_groups + 1, /* one more where the network runs ahead */
+                        .threads = tr_threads_count(),
+                        .work_bytes = (tr_sampler_work(vocab) + 63) / 64 * 64};
+}
+
+uint64_t tr_rollout_bytes(const tr_network_limits *limits, int64_t vocab, int64_t prompts, int64_t responses,
+                          int64_t max_tokens)
+{
+    const tr_rollout r = measured(limits, vocab, prompts, responses, max_tokens);
+    piece pieces[PIECES];
+    uint64_t bytes = 0;
+    list_pieces(&r, pieces);
+    for (size_t i = 0; i < PIECES; i++) {
+        bytes += pieces[i].count * pieces[i].size;
+    }
+    return bytes;
+}
+
 void tr_rollout_free(tr_rollout *r)
 {
-    if (r) {
-        void *owned[] = {r->ids,    r->logp,     r->lengths, r->stopped,      r->packed_ids,  r->packed_logp,
-                         r->logits, r->streams,  r->slot_of, r->index,        r->response_of, r->tokens,
-                         r->picked, r->row_logp, r->work,    r->free_streams, r->slot_live};
-        for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
-            free(owned[i]);
-        }
-        free(r);
+    piece pieces[PIECES];
+    if (!r) {
+        return;
     }
+    list_pieces(r, pieces);
+    for (size_t i = 0; i < PIECES; i++) {
+        void *made;
+        memcpy(&made, (char *)r + pieces[i].place, sizeof made);
+        free(made);
+    }
+    free(r);
 }
 
 tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits, const tr_model *model,
                             int64_t prompts, int64_t responses, int64_t max_tokens, tr_rollout **rollout,
                             tr_error *err)
 {
+    piece pieces[PIECES];
     *rollout = NULL;
     if (responses < 1 || prompts < 1 || max_tokens < 1 || limits->decode_rows < responses ||
         limits->decode_groups < 1 || limits->decode_tokens < max_tokens) {
@@ -85,40 +152,19 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
     if (!r) {
         return tr_fail(err, TR_MEMORY, "rollout", "out of memory");
     }
+    *r = measured(limits, model->config.vocab, prompts, responses, max_tokens);
     r->network = network;
-    r->ops = model->host_ops; /* logits and log-probs are host arrays */
-    r->vocab = model->config.vocab;
-    r->prompts = prompts;
-    r->responses = responses;
-    r->max_tokens = max_tokens;
-    r->rows = limits->decode_rows;
     r->slots = tr_network_slots(network);
-    r->threads = tr_threads_count();
-    r->work_bytes = (tr_sampler_work(r->vocab) + 63) / 64 * 64;
-    size_t all = (size_t)prompts * (size_t)responses, cells = all * (size_t)max_tokens, rows = (size_t)r->rows;
-    r->ids = tr_calloc(cells, sizeof *r->ids);
-    r->logp = tr_calloc(cells, sizeof *r->logp);
-    r->packed_ids = tr_calloc(cells, sizeof *r->packed_ids);
-    r->packed_logp = tr_calloc(cells, sizeof *r->packed_logp);
-    r->lengths = tr_calloc(all, sizeof *r->lengths);
-    r->stopped = tr_calloc(all, sizeof *r->stopped);
-    r->logits = tr_calloc_aligned(rows * (size_t)r->vocab, sizeof *r->logits);
-    r->streams = tr_calloc(rows, sizeof *r->streams);
-    r->slot_of = tr_calloc(rows, sizeof *r->slot_of);
-    r->index = tr_calloc(rows, sizeof *r->index);
-    r->response_of = tr_calloc(rows, sizeof *r->response_of);
-    r->tokens = tr_calloc(rows, sizeof *r->tokens);
-    r->picked = tr_calloc(rows, sizeof *r->picked);
-    r->row_logp = tr_calloc(rows, sizeof *r->row_logp);
-    r->work = tr_calloc_aligned((size_t)r->work_bytes, (size_t)r->threads);
-    r->free_streams = tr_calloc(rows, sizeof *r->free_streams);
-    r->slot_live = tr_calloc((size_t)r->slots, sizeof *r->slot_live);
-    if (!r->ids || !r->logp || !r->packed_ids || !r->packed_logp || !r->lengths || !r->stopped || !r->logits ||
-        !r->streams || !r->slot_of || !r->index || !r->response_of || !r->tokens || !r->picked || !r->row_logp ||
-        !r->work || !r->free_streams || !r->slot_live) {
-        tr_rollout_free(r);
-        return tr_fail(err, TR_MEMORY, "rollout", "out of memory for %zu responses of %lld tokens", all,
-                       (long long)max_tokens);
+    r->ops = model->host_ops; /* logits and log-probs are host arrays */
+    list_pieces(r, pieces);
+    for (size_t i = 0; i < PIECES; i++) {
+        void *made = (pieces[i].aligned ? tr_calloc_aligned : tr_calloc)(pieces[i].count, pieces[i].size);
+        if (!made) {
+            tr_rollout_free(r);
+            return tr_fail(err, TR_MEMORY, "rollout", "out of memory for %lld responses of %lld tokens",
+                           (long long)(prompts * responses), (long long)max_tokens);
+        }
+        memcpy((char *)r + pieces[i].place, &made, sizeof made);
     }
     *rollout = r;
     return TR_OK;

@@ -36,6 +36,9 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
                             int64_t prompts, int64_t responses, int64_t max_tokens, tr_rollout **rollout,
                             tr_error *err);
 void tr_rollout_free(tr_rollout *rollout);
+/* Bytes that such a one takes (model plan). */
+uint64_t tr_rollout_bytes(const tr_network_limits *limits, int64_t vocab, int64_t prompts, int64_t responses,
+                          int64_t max_tokens);
 
 /* Seconds of the host: on a backend with a second lane `vision_s` and `prefill_s` are what decoding waited for. */
 typedef struct tr_rollout_times {

@@ -8,58 +8,20 @@
 #include "base/memory.h"
 #include "tensor/cuda/cuda.h"
 #include "train/config_table.h"
+#include "train/plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-static uint64_t machine_bytes(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
 
 /* The largest shapes over training and evaluation rows; `pairs` rows of one clip are packed at most. */
 static void fill_limits(tr_trainer *t, int64_t pairs)
 {
-    const tr_config *c = t->config;
-    bool grpo = c->algorithm == TR_ALGORITHM_GRPO;
-    tr_source_limits s = t->source->limits;
+    tr_plan_rows rows = {t->source->limits, pairs, t->config->train.eval_every && t->options->evaluate};
     if (t->eval_source) {
-        s.patches = larger(s.patches, t->eval_source->limits.patches);
-        s.largest_grid = larger(s.largest_grid, t->eval_source->limits.largest_grid);
-        s.prompt_tokens = larger(s.prompt_tokens, t->eval_source->limits.prompt_tokens);
-        s.target_tokens = larger(s.target_tokens, t->eval_source->limits.target_tokens);
-        s.pair_tokens = larger(s.pair_tokens, t->eval_source->limits.pair_tokens);
+        tr_plan_join(&rows.limits, &t->eval_source->limits);
     }
-    tr_network_limits *n = &t->limits;
-    memset(n, 0, sizeof *n);
-    n->patches = s.patches;
-    n->largest_grid = s.largest_grid;
-    n->prompt_tokens = s.prompt_tokens;
-    n->responses = grpo ? t->group : pairs;
-    n->response_tokens = grpo        ? t->group * c->rollout.max_tokens
-                         : pairs > 1 ? pairs * s.pair_tokens
-                                     : s.target_tokens;
-    if (grpo && t->sampled < t->group && s.target_tokens > c->rollout.max_tokens) {
-        n->response_tokens += s.target_tokens - c->rollout.max_tokens;
-    }
-    n->response_tokens = larger(n->response_tokens, s.target_tokens);
-    n->targets = n->response_tokens;
-    n->train_text = true;
-    n->train_vision = t->vision_trains;
-    n->recompute = (tr_recompute)c->train.recompute;
-    if (grpo || (c->train.eval_every && t->options->evaluate)) {
-        n->decode_groups = grpo ? t->prompts : 16;
-        n->decode_rows = n->decode_groups * t->group;
-        n->decode_tokens = c->rollout.max_tokens;
-    }
+    tr_plan_limits(t->config, &rows, &t->limits);
 }
 
 /* What working memory may take: beside weights, states and the rest on the machine, or of what a GPU has left. */
@@ -67,22 +29,22 @@ static uint64_t tensor_room(const tr_model *model)
 {
     uint64_t left, all;
     if (model->ops->memory->host || tr_cuda_memory(&left, &all, NULL)) {
-        return machine_bytes() / 3 * 2;
+        return tr_plan_machine_bytes() / 3 * 2;
     }
     return left / 20 * 19;
+}
+
+static bool has_own_reference(const tr_trainer *t)
+{
+    return t->reference && t->reference != t->model;
 }
 
 /* Fewer prompts at once until the plan leaves a third of the machine's memory to weights and the rest. */
 static tr_status fit_memory(tr_trainer *t)
 {
     const tr_config *c = t->config;
-    uint64_t bytes = 0, room = tensor_room(t->model);
-    tr_status status;
-    while (!(status = tr_network_plan(t->model, &t->limits, &bytes, t->err)) && bytes > room &&
-           t->limits.decode_groups > 1) {
-        t->limits.decode_groups /= 2;
-        t->limits.decode_rows = t->limits.decode_groups * t->group;
-    }
+    uint64_t bytes = 0;
+    tr_status status = tr_plan_fit(c, t->model, NULL, tensor_room(t->model), &t->limits, &bytes, t->err);
     if (!status && !t->options->quiet) {
         uint64_t weights = 0, state = 0;
         for (int i = 0; i < t->model->params.count; i++) {
@@ -92,10 +54,15 @@ static tr_status fit_memory(tr_trainer *t)
             state += p->master ? (uint64_t)p->elements * (t->model->params.spill.block ? 8 : 16) : 0;
         }
         const double gib = 1u << 30;
+        tr_plan_bytes plan;
+        tr_plan_step(c, &t->limits, &t->model->config, t->reference != NULL, has_own_reference(t),
+                     tr_plan_machine_bytes(), &plan);
         fprintf(stderr,
-                "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB\n",
+                "memory: weights %.2f GiB%s, masters, gradients and moments %.2f GiB, working memory %.2f GiB, "
+                "responses %.2f GiB, clips and their features %.2f GiB\n",
                 (double)weights / gib, t->reference && t->reference != t->model ? " (and a reference copy)" : "",
-                (double)state / gib, (double)bytes / gib);
+                (double)state / gib, (double)bytes / gib, (double)(plan.responses + plan.evaluation) / gib,
+                (double)(plan.features + plan.reference_features + plan.pixels + plan.waiting) / gib);
         if (t->model->lora) {
             fprintf(stderr, "adapter: rank %lld on %lld linear layers%s\n", (long long)t->model->lora->rank,
                     (long long)t->model->lora->matrices, t->model->lora->fresh ? "" : ", as the model has it");
@@ -111,6 +78,10 @@ static tr_status fit_memory(tr_trainer *t)
             fprintf(stderr, "%s: %.2f GiB for the copy from which checkpoints are written beside the training\n",
                     c->train.offload & TR_OFFLOAD_MOMENTS ? "in a file" : "memory",
                     (double)tr_snapshot_bytes(&t->model->params) / gib);
+        }
+        if (t->pack.pairs > 1) {
+            fprintf(stderr, "up to %lld rows of one clip are packed, %lld tokens behind what their prompts share\n",
+                    (long long)t->pack.pairs, (long long)t->limits.response_tokens);
         }
         if (t->limits.decode_groups) {
             fprintf(stderr, "%lld prompts share a decode batch\n", (long long)t->limits.decode_groups);
@@ -165,81 +136,58 @@ static tr_status make_models(tr_trainer *t)
 
 static tr_status make_networks(tr_trainer *t)
 {
-    uint64_t feature_bytes = (uint64_t)(t->limits.patches / 4) * (uint64_t)t->model->config.hidden * sizeof(float);
-    uint64_t step_bytes = feature_bytes * (uint64_t)t->prompts, spare = t->vision_trains ? 0 : machine_bytes() / 16;
+    const tr_config *c = t->config;
+    tr_plan_bytes plan;
+    tr_plan_step(c, &t->limits, &t->model->config, t->reference != NULL, has_own_reference(t),
+                 tr_plan_machine_bytes(), &plan);
     tr_status status = tr_network_create(t->model, &t->limits, &t->network, t->err);
-    status = status ? status : tr_features_create(step_bytes + spare, &t->features, t->err);
+    status = status ? status : tr_features_create(plan.features + plan.kept, &t->features, t->err);
     if (t->reference == t->model) {
         t->reference_network = t->network;
     } else if (!status && t->reference) {
-        tr_network_limits limits = t->limits;
-        limits.patches = t->vision_trains ? limits.patches : 0;
-        limits.train_text = limits.train_vision = false;
-        limits.decode_rows = limits.decode_groups = limits.decode_tokens = 0;
+        tr_network_limits limits;
+        tr_plan_reference_limits(c, &t->limits, &limits);
         status = tr_network_create(t->reference, &limits, &t->reference_network, t->err);
         if (!status && t->vision_trains) {
-            status = tr_features_create(step_bytes + machine_bytes() / 16, &t->reference_features, t->err);
+            status =
+                tr_features_create(plan.reference_features + plan.reference_kept, &t->reference_features, t->err);
         }
     }
-    if (!status && t->config->algorithm == TR_ALGORITHM_GRPO) {
-        status = tr_rollout_create(t->network, &t->limits, t->model, t->prompts, t->group,
-                                   t->config->rollout.max_tokens, &t->rollout, t->err);
+    if (!status && c->algorithm == TR_ALGORITHM_GRPO) {
+        status = tr_rollout_create(t->network, &t->limits, t->model, t->prompts, t->group, c->rollout.max_tokens,
+                                   &t->rollout, t->err);
     }
     return status;
 }
 
+/* The pieces of the plan: what a step works in. */
 static tr_status make_buffers(tr_trainer *t)
 {
-    size_t prompts = (size_t)t->prompts, all = prompts * (size_t)t->group, tokens = (size_t)t->limits.targets;
-    t->samples = tr_calloc(prompts, sizeof *t->samples);
-    t->groups = tr_calloc(prompts, sizeof *t->groups);
-    t->asked = tr_calloc(prompts, sizeof *t->asked);
-    t->answered = tr_calloc(prompts, sizeof *t->answered);
-    t->leaders = tr_calloc(prompts, sizeof *t->leaders);
-    t->rewards = tr_calloc(all, sizeof *t->rewards);
-    t->advantages = tr_calloc(all, sizeof *t->advantages);
-    t->scores = tr_calloc(all, sizeof *t->scores);
-    t->texts = tr_calloc(all, sizeof *t->texts);
-    t->signs = tr_calloc(all, sizeof *t->signs);
-    t->penalties = tr_calloc(all, sizeof *t->penalties);
-    t->masked = tr_calloc(all, sizeof *t->masked);
-    t->reference_logp = tr_calloc(t->reference ? prompts * tokens : 0, sizeof *t->reference_logp);
-    t->logp = tr_calloc(tokens, sizeof *t->logp);
-    t->entropy = tr_calloc(tokens, sizeof *t->entropy);
-    t->dlogp = tr_calloc(tokens, sizeof *t->dlogp);
-    t->dentropy = tr_calloc(tokens, sizeof *t->dentropy);
-    size_t visual = t->vision_trains ? (size_t)(t->limits.patches / 4) : 0;
-    t->dfeatures = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->dfeatures);
-    t->kept_features = tr_calloc_aligned(visual * (size_t)t->model->config.hidden, sizeof *t->kept_features);
-    bool ok = t->samples && t->groups && t->asked && t->answered && t->leaders && t->rewards && t->advantages &&
-              t->scores && t->texts && t->signs && t->penalties && t->masked && t->reference_logp && t->logp &&
-              t->entropy && t->dlogp && t->dentropy && t->dfeatures && t->kept_features;
-    return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the working memory of a step");
+    tr_plan_piece pieces[TR_PLAN_PIECES];
+    const size_t count =
+        tr_plan_pieces(t->config, &t->limits, t->reference != NULL, t->model->config.hidden, pieces);
+    for (size_t i = 0; i < count; i++) {
+        void *made = (pieces[i].aligned ? tr_calloc_aligned : tr_calloc)(pieces[i].count, pieces[i].size);
+        if (!made) {
+            return tr_fail(t->err, TR_MEMORY, NULL,
+                           "out of memory for the working memory of a step (%zu times %zu bytes)", pieces[i].count,
+                           pieces[i].size);
+        }
+        memcpy((char *)t + pieces[i].place, &made, sizeof made);
+    }
+    return TR_OK;
 }
 
-/* What only GRPO needs: its responses, and room to make advantages in. */
-static tr_status make_collection(tr_trainer *t)
+/* Releases them, made or not. */
+static void free_buffers(tr_trainer *t)
 {
-    const tr_config *c = t->config;
-    if (c->algorithm != TR_ALGORITHM_GRPO) {
-        return TR_OK;
+    tr_plan_piece pieces[TR_PLAN_PIECES];
+    const size_t count = tr_plan_pieces(t->config, &t->limits, false, 0, pieces);
+    for (size_t i = 0; i < count; i++) {
+        void *made;
+        memcpy(&made, (char *)t + pieces[i].place, sizeof made);
+        free(made);
     }
-    size_t prompts = (size_t)t->prompts, all = prompts * (size_t)t->group, tokens = (size_t)t->limits.targets;
-    bool by_token = c->grpo.advantage == TR_ADVANTAGE_BATCH;
-    size_t scratch = by_token ? prompts * tokens : all + (size_t)t->group * (TR_SCORE_PARTS + 1);
-    t->kept_ids = tr_calloc(prompts * tokens, sizeof *t->kept_ids);
-    t->kept_logp = tr_calloc(prompts * tokens, sizeof *t->kept_logp);
-    t->kept_lengths = tr_calloc(all, sizeof *t->kept_lengths);
-    t->kept_stopped = tr_calloc(all, sizeof *t->kept_stopped);
-    t->places = tr_calloc(prompts, sizeof *t->places);
-    t->asked_rows = tr_calloc(prompts * (size_t)(1 + c->grpo.dynamic_rounds), sizeof *t->asked_rows);
-    t->round_asked = tr_calloc(prompts, sizeof *t->round_asked);
-    t->round_answered = tr_calloc(prompts, sizeof *t->round_answered);
-    t->token_advantages = by_token ? tr_calloc(prompts * tokens, sizeof *t->token_advantages) : NULL;
-    t->scratch = tr_calloc(scratch, sizeof *t->scratch);
-    bool ok = t->kept_ids && t->kept_logp && t->kept_lengths && t->kept_stopped && t->places && t->asked_rows &&
-              t->round_asked && t->round_answered && t->scratch && (t->token_advantages || !by_token);
-    return ok ? TR_OK : tr_fail(t->err, TR_MEMORY, NULL, "out of memory for the responses of a step");
 }
 
 static void fill_settings(tr_trainer *t)
@@ -285,8 +233,7 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     t->prompts = config->grpo.prompts_per_step;
     t->group = config->algorithm == TR_ALGORITHM_GRPO ? config->rollout.group : 1;
     t->sampled = t->group - (config->algorithm == TR_ALGORITHM_GRPO && config->grpo.off_policy);
-    t->vision_trains =
-        (config->train.freeze & (TR_FREEZE_VISION | TR_FREEZE_MERGER)) != (TR_FREEZE_VISION | TR_FREEZE_MERGER);
+    t->vision_trains = tr_plan_trains_vision(config);
     t->model_dir = tr_strdup(model_dir);
     if (!t->model_dir) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory");
@@ -318,7 +265,6 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     TR_TRY(fit_memory(t));
     TR_TRY(make_networks(t));
     TR_TRY(make_buffers(t));
-    TR_TRY(make_collection(t));
     fill_settings(t);
 done:
     return status;
@@ -330,19 +276,11 @@ void tr_trainer_free(tr_trainer *t)
     if (t->samples && t->scores && t->texts) {
         tr_trainer_clear(t);
     }
-    void *made[] = {t->penalties,  t->masked,      t->token_advantages, t->scratch,
-                    t->kept_ids,   t->kept_logp,   t->kept_lengths,     t->places,
-                    t->asked_rows, t->round_asked, t->round_answered,   t->kept_stopped};
-    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
-        free(made[i]);
+    if (t->config) {
+        free_buffers(t);
     }
-    void *owned[] = {t->samples,        t->groups,     t->asked,         t->answered, t->leaders,
-                     t->rewards,        t->advantages, t->scores,        t->texts,    t->logp,
-                     t->reference_logp, t->entropy,    t->dlogp,         t->dentropy, t->dfeatures,
-                     t->kept_features,  t->model_dir,  t->tokenizer_dir, t->signs};
-    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
-        free(owned[i]);
-    }
+    free(t->model_dir);
+    free(t->tokenizer_dir);
     tr_events_close(&t->events, NULL);
     if (t->metrics) {
         fclose(t->metrics);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "train/origin.h"
+#include "train/plan.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -28,9 +29,7 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
     tr_source_options options = {
         .model = model,
         .tokenizer = tokenizer,
-        .video = {config->video.fps, config->video.min_frames, config->video.max_frames, config->video.total_pixels,
-                  config->video.min_pixels, config->video.cache, config->video.cache_bytes, config->video.decoders,
-                  config->video.ahead_bytes},
+        .video = tr_plan_video(config),
         .entries = eval ? config->eval : config->data,
         .entry_count = eval ? config->eval_count : config->data_count,
         .targets = eval ? config->train.eval_loss_every > 0

@@ -143,6 +143,22 @@ static void test_plan(void **state)
         "model plan '%s' 'train.freeze=[vision, merger]' grpo.kl=0 --grid 4,8,8 --response 32 --json", path));
     assert_true(integer(frozen, "bytes", "total") < integer(run_plan, "bytes", "total"));
     assert_int_equal(integer(frozen, "bytes", "reference_weights"), 0);
+    /* eight pairs of one clip in a group take their questions and targets; eight groups of one take one target each
+     */
+    const char *const sft = "algorithm=sft train.steps=1 --text 20 --target 40 --grid 4,8,8 --json";
+    json_t *packed = program_json(tr_format("model plan '%s' %s", path, sft));
+    json_t *apart = program_json(tr_format("model plan '%s' sft.share_clip=false %s", path, sft));
+    assert_true(integer(packed, "bytes", "working") > integer(apart, "bytes", "working"));
+    /* a target of 400 tokens beside sampled ones of 32 */
+    const char *const truth = "--response 32 --grid 4,8,8 --json";
+    json_t *off = program_json(tr_format("model plan '%s' grpo.preset=tempsamp-r1 --target 400 %s", path, truth));
+    assert_true(integer(off, "bytes", "working") > integer(run_plan, "bytes", "working"));
+    assert_true(integer(off, "bytes", "responses") > integer(run_plan, "bytes", "responses"));
+    program_expect(tr_format("model plan '%s' --rows --grid 4,8,8", path), 2, "", "--rows reads");
+    program_expect(tr_format("model plan '%s' --rows", path), 1, "", "");
+    json_decref(off);
+    json_decref(apart);
+    json_decref(packed);
     json_decref(frozen);
     json_decref(run_plan);
     json_decref(one);

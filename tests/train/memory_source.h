@@ -31,6 +31,7 @@ typedef struct memory_rows {
     uint64_t shared[ROWS];
     int64_t loads, stop_at; /* raises `stop` at that load; 0: never */
     bool good_targets;      /* targets earn the largest reward */
+    int64_t longest_target; /* tokens that the source says a target may have; 0: TARGET */
     bool scored;            /* the rows have these scores */
     double scores[ROWS];
     int stop_algorithm; /* only in stages of that algorithm; -1: in all */
@@ -175,6 +176,10 @@ static inline tr_status memory_open(void *context, const tr_config *config, cons
                             .banned = m->banned,
                             .shared = m->shared,
                             .limits = {4 * VISUAL, 16, PROMPT, TARGET, 2 + TARGET}};
+    if (m->longest_target) {
+        m->source.limits.target_tokens = m->longest_target;
+        m->source.limits.pair_tokens = 2 + m->longest_target;
+    }
     m->source.scores = m->scored ? m->scores : NULL;
     *source = &m->source;
     rows_open = m;
