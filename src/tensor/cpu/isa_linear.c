@@ -32,10 +32,11 @@ LANES_INLINE void add_bias(float *y, const float *bias, int64_t out, int64_t row
     }
 }
 
-/* `rows` rows against panels [p, next) at the slice k0 of the depth [c0, c1) whose copies a holds; b is for widened
- * weights. */
+/* `rows` rows against panels [p, next) at the slice [k0, k0 + depth) of the part [c0, c1) whose copies a holds; b
+ * is for widened weights. */
 LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix *w, int64_t rows, int64_t p,
-                                int64_t next, int64_t k0, int64_t c0, int64_t c1, const float *a, float *b)
+                                int64_t next, int64_t k0, int64_t depth, int64_t c0, int64_t c1, const float *a,
+                                float *b)
 {
     const int64_t in = w->in, size = weight_size(dtype), first = (p * in + k0) * TR_PANEL;
     const char *weights = (const char *)w->panels + first * size;
@@ -45,7 +46,7 @@ LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix 
               .a = a,
               .b = weights,
               .b_step = in * TR_PANEL,
-              .depth = tr_min_i64(c1 - k0, DEPTH),
+              .depth = depth,
               .used = (int)tr_min_i64(w->out - (next - 1) * TR_PANEL, TR_PANEL),
               .fresh = k0 == 0};
     if (rows <= ROWS) {
@@ -55,11 +56,11 @@ LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix 
         return;
     }
     /* the slice that follows: of the same panels, or the first one of the next */
-    t.ahead = weights + (k0 + DEPTH < c1 ? DEPTH : (next - p) * in - (k0 - c0)) * TR_PANEL * size;
+    t.ahead = weights + (k0 + depth < c1 ? depth : (next - p) * in - (k0 - c0)) * TR_PANEL * size;
     t.ahead_step = in * TR_PANEL * size;
     if (dtype != TR_F32) {
         for (int64_t i = 0; i < next - p; i++) {
-            widen_slice(b + i * DEPTH * TR_PANEL, w->panels, dtype, first + i * in * TR_PANEL, t.depth);
+            widen_slice(b + i * DEPTH * TR_PANEL, w->panels, dtype, first + i * in * TR_PANEL, depth);
         }
         t.b = b;
         t.b_step = DEPTH * TR_PANEL;
@@ -68,8 +69,9 @@ LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix 
 }
 
 /* With few rows, as in decoding, all depth is copied at once and a panel is read from end to end; with a full block
- * one slice at a time. */
-LANES_INLINE void forward_share(const tr_dtype dtype, float *y, const float *x, const tr_matrix *w, const share *s)
+ * one slice at a time. The bias is added to outputs that were just finished, while a cache still holds them. */
+LANES_INLINE void forward_share(const tr_dtype dtype, float *y, const float *x, const tr_matrix *w,
+                                const float *bias, const share *s)
 {
     _Alignas(64) float a[BLOCK * STRIDE], b[PANELS * DEPTH * TR_PANEL];
     const int64_t in = w->in, block = block_size(s->bottom - s->top);
@@ -85,8 +87,11 @@ LANES_INLINE void forward_share(const tr_dtype dtype, float *y, const float *x, 
             for (int64_t p = s->first, next; p < s->last; p = next) {
                 next = p + (s->last - p >= width ? width : 1);
                 for (int64_t k0 = c0; k0 < c1; k0 += DEPTH) {
-                    forward_slice(dtype, y + m * w->out, w, rows, p, next, k0, c0, c1,
+                    forward_slice(dtype, y + m * w->out, w, rows, p, next, k0, tr_min_i64(c1 - k0, DEPTH), c0, c1,
                                   a + (k0 - c0) / DEPTH * rows * STRIDE, b);
+                }
+                if (bias && c1 == in) {
+                    add_bias(y + m * w->out, bias, w->out, rows, p, next);
                 }
             }
         }
@@ -95,9 +100,10 @@ LANES_INLINE void forward_share(const tr_dtype dtype, float *y, const float *x, 
 
 /* Each stored form is a function of its own, so that compilers see one at a time. */
 #define FORWARD(name, dtype)                                                                                       \
-    static __attribute__((noinline)) void name(float *y, const float *x, const tr_matrix *w, const share *s)       \
+    static __attribute__((noinline)) void name(float *y, const float *x, const tr_matrix *w, const float *bias,    \
+                                               const share *s)                                                     \
     {                                                                                                              \
-        forward_share(dtype, y, x, w, s);                                                                          \
+        forward_share(dtype, y, x, w, bias, s);                                                                    \
     }
 FORWARD(forward_f32, TR_F32)
 #if !defined(TR_ISA_avx512bf16)
@@ -121,16 +127,16 @@ static void forward_part(void *context, int self, int threads)
     if (w->dtype == TR_BF16) {
 #if defined(TR_ISA_avx512bf16)
         forward_pairs(j->y, j->x, w, &s);
+        if (j->bias) {
+            add_bias(j->y + s.top * w->out, j->bias, w->out, s.bottom - s.top, s.first, s.last);
+        }
 #else
-        forward_bf16(j->y, j->x, w, &s);
+        forward_bf16(j->y, j->x, w, j->bias, &s);
 #endif
     } else if (w->dtype == TR_F16) {
-        forward_f16(j->y, j->x, w, &s);
+        forward_f16(j->y, j->x, w, j->bias, &s);
     } else {
-        forward_f32(j->y, j->x, w, &s);
-    }
-    if (j->bias) {
-        add_bias(j->y + s.top * w->out, j->bias, w->out, s.bottom - s.top, s.first, s.last);
+        forward_f32(j->y, j->x, w, j->bias, &s);
     }
 }
 

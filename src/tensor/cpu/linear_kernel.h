@@ -368,8 +368,10 @@ LANES_INLINE void transpose_slice(float *b, const tr_matrix *w, const tr_dtype d
     }
 }
 
-/* The part of C that a thread computes: panels [first, last) of rows [top, bottom). Threads divide the panels among
- * themselves, and the rows too where that leaves the busiest one less to do. */
+/* The part of C that a thread computes: panels [first, last) of rows [top, bottom). Threads divide the panels, the
+ * rows, or both: whichever leaves the busiest one the least time for a step of the depth, in which it multiplies
+ * its tiles and fetches a value for each of its rows and columns (about two of those take as long as one product of
+ * lanes). */
 typedef struct share {
     int64_t first, last, top, bottom;
 } share;
@@ -379,9 +381,11 @@ static inline share share_of(int64_t rows, int64_t panels, int64_t self, int64_t
     const int64_t groups = (panels + PANELS - 1) / PANELS, tiles = (rows + ROWS - 1) / ROWS;
     int64_t across = threads, least = INT64_MAX;
     for (int64_t a = threads; a > 0; a--) {
-        const int64_t down = threads / a, work = ((groups + a - 1) / a) * ((tiles + down - 1) / down);
-        if (threads % a == 0 && work < least) {
-            least = work;
+        const int64_t down = threads / a, wide = (groups + a - 1) / a * PANELS,
+                      high = (tiles + down - 1) / down * ROWS;
+        const int64_t cost = 2 * wide * high + wide * TR_PANEL + high;
+        if (threads % a == 0 && cost < least) {
+            least = cost;
             across = a;
         }
     }
