@@ -31,14 +31,19 @@ LANES_INLINE int64_t padded(int64_t n)
     return (n + 15) / 16 * 16;
 }
 
-/* c[rows][panels * 16] (+)= a[rows][depth] b, b[k][16] of panel p at b + p * panel_step + k * depth_step. */
+/* c[rows][panels * 16] (+)= a b: a[i][k] at a + i * row_step + k * depth_step, b[k][16] of panel p at
+ * b + p * panel_step + k * depth_step. */
+typedef struct left_operand {
+    const float *p;
+    int64_t row_step, depth_step;
+} left_operand;
 typedef struct operand {
     const float *p;
     int64_t depth_step, panel_step;
 } operand;
 
-LANES_INLINE void product_block(float *c, int64_t ldc, const float *a, int64_t lda, operand b, int64_t depth,
-                                const int rows, const int panels, const bool add)
+LANES_INLINE void product_block(float *c, int64_t ldc, left_operand a, operand b, int64_t depth, const int rows,
+                                const int panels, const bool add)
 {
     lanes sum[PRODUCT_ROWS][PRODUCT_PANELS];
 #pragma GCC unroll 8
@@ -56,7 +61,7 @@ LANES_INLINE void product_block(float *c, int64_t ldc, const float *a, int64_t l
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            lanes left = lanes_set(a[r * lda + k]);
+            lanes left = lanes_set(a.p[r * a.row_step + k * a.depth_step]);
 #pragma GCC unroll 4
             for (int p = 0; p < panels; p++) {
                 sum[r][p] = lanes_fma(left, right[p], sum[r][p]);
@@ -72,57 +77,67 @@ LANES_INLINE void product_block(float *c, int64_t ldc, const float *a, int64_t l
     }
 }
 
-LANES_INLINE void product_rows(float *c, int64_t ldc, const float *a, int64_t lda, operand b, int64_t depth,
-                               int rows, const int panels, const bool add)
+LANES_INLINE void product_rows(float *c, int64_t ldc, left_operand a, operand b, int64_t depth, int rows,
+                               const int panels, const bool add)
 {
-    for (; rows >= PRODUCT_ROWS; rows -= PRODUCT_ROWS, c += PRODUCT_ROWS * ldc, a += PRODUCT_ROWS * lda) {
-        product_block(c, ldc, a, lda, b, depth, PRODUCT_ROWS, panels, add);
+    for (; rows >= PRODUCT_ROWS; rows -= PRODUCT_ROWS, c += PRODUCT_ROWS * ldc, a.p += PRODUCT_ROWS * a.row_step) {
+        product_block(c, ldc, a, b, depth, PRODUCT_ROWS, panels, add);
     }
     switch (rows) {
     case 5:
-        product_block(c, ldc, a, lda, b, depth, 5, panels, add);
+        product_block(c, ldc, a, b, depth, 5, panels, add);
         break;
     case 4:
-        product_block(c, ldc, a, lda, b, depth, 4, panels, add);
+        product_block(c, ldc, a, b, depth, 4, panels, add);
         break;
     case 3:
-        product_block(c, ldc, a, lda, b, depth, 3, panels, add);
+        product_block(c, ldc, a, b, depth, 3, panels, add);
         break;
     case 2:
-        product_block(c, ldc, a, lda, b, depth, 2, panels, add);
+        product_block(c, ldc, a, b, depth, 2, panels, add);
         break;
     case 1:
-        product_block(c, ldc, a, lda, b, depth, 1, panels, add);
+        product_block(c, ldc, a, b, depth, 1, panels, add);
         break;
     default:
         break;
     }
 }
 
-static inline __attribute__((unused)) void product_add(float *c, int64_t ldc, const float *a, int64_t lda,
-                                                       operand b, int64_t depth, int rows, int panels)
+static inline __attribute__((unused)) void product_add(float *c, int64_t ldc, left_operand a, operand b,
+                                                       int64_t depth, int rows, int panels)
 {
     for (; panels >= PRODUCT_PANELS; panels -= PRODUCT_PANELS) {
-        product_rows(c, ldc, a, lda, b, depth, rows, PRODUCT_PANELS, true);
+        product_rows(c, ldc, a, b, depth, rows, PRODUCT_PANELS, true);
         c += 16 * PRODUCT_PANELS;
         b.p += PRODUCT_PANELS * b.panel_step;
     }
     for (; panels > 0; panels--, c += 16, b.p += b.panel_step) {
-        product_rows(c, ldc, a, lda, b, depth, rows, 1, true);
+        product_rows(c, ldc, a, b, depth, rows, 1, true);
     }
 }
 
-static inline __attribute__((unused)) void product_set(float *c, int64_t ldc, const float *a, int64_t lda,
-                                                       operand b, int64_t depth, int rows, int panels)
+static inline __attribute__((unused)) void product_set(float *c, int64_t ldc, left_operand a, operand b,
+                                                       int64_t depth, int rows, int panels)
 {
     for (; panels >= PRODUCT_PANELS; panels -= PRODUCT_PANELS) {
-        product_rows(c, ldc, a, lda, b, depth, rows, PRODUCT_PANELS, false);
+        product_rows(c, ldc, a, b, depth, rows, PRODUCT_PANELS, false);
         c += 16 * PRODUCT_PANELS;
         b.p += PRODUCT_PANELS * b.panel_step;
     }
     for (; panels > 0; panels--, c += 16, b.p += b.panel_step) {
-        product_rows(c, ldc, a, lda, b, depth, rows, 1, false);
+        product_rows(c, ldc, a, b, depth, rows, 1, false);
     }
+}
+
+/* Rows whose depth lies side by side, and the same read the other way: row i of the product is column i. */
+LANES_INLINE left_operand along_rows(const float *p, int64_t stride)
+{
+    return (left_operand){p, stride, 1};
+}
+LANES_INLINE left_operand along_columns(const float *p, int64_t stride)
+{
+    return (left_operand){p, 1, stride};
 }
 
 /* The operand of keys [16-token panels of [head_dim][16]] and of rows padded to whole lanes. */
@@ -243,16 +258,16 @@ static inline void block_span(block *b, int r0, int r1, const float *k, const fl
     for (int64_t key = 0; key < most; key += KEY_TILE) {
         int64_t keys = tr_min_i64(KEY_TILE, most - key);
         int groups = (int)((keys + 15) / 16);
-        product_set(b->score + r0 * KEY_TILE, KEY_TILE, b->q + r0 * hd, hd, panels_of(k + key * hd, hd), hd,
-                    r1 - r0, groups);
+        product_set(b->score + r0 * KEY_TILE, KEY_TILE, along_rows(b->q + r0 * hd, hd), panels_of(k + key * hd, hd),
+                    hd, r1 - r0, groups);
         block_softmax(b, r0, r1, key, groups);
         const float *rows = v + key * hd;
         if (width != hd) {
             copy_rows(copy, width, rows, hd, keys, hd);
             rows = copy;
         }
-        product_add(b->o + r0 * width, width, b->score + r0 * KEY_TILE, KEY_TILE, rows_of(rows, width), keys,
-                    r1 - r0, (int)(width / 16));
+        product_add(b->o + r0 * width, width, along_rows(b->score + r0 * KEY_TILE, KEY_TILE), rows_of(rows, width),
+                    keys, r1 - r0, (int)(width / 16));
     }
 }
 

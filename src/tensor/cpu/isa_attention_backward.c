@@ -1,9 +1,12 @@
 /* isa_attention_backward.c: gradients of attention over segments and packed groups.
  *
  * With P = exp(scale q k^T - lse), D = sum(do o): dV = P^T do, dS = P (do v^T - D) scale, dQ = dS k, dK = dS^T q. P
- * is recomputed twice: once for dQ, with blocks of query rows as tasks, once for dK and dV, with key tiles as tasks
- * and the queries in order, so that no sum depends on the threads. A prompt key collects from the prompt's later
- * rows and from every response. work: k, v as panels [kv_heads]; q, do as panels [heads]; D [heads][rows]. */
+ * and dS are computed tile by tile. Where there is a kv head, or a head of a segment, for every thread, one thread
+ * walks all its key tiles in order and takes the three products from the same P and dS. Where there is not, P is
+ * computed twice: once for dQ, with blocks of query rows as tasks, once for dK and dV, with key tiles as tasks.
+ * Both ways every dQ element runs along the keys and every dK, dV element along the queries, in order, so that no
+ * bit depends on the threads. A prompt key collects from the prompt's later rows and from every response. work: k,
+ * v as panels [kv_heads]; q, do as panels [heads]; dQ [heads][rows][width]; D [heads][rows]. */
 #include "tensor/cpu/attention.h"
 
 enum { QUERY_BLOCK = 64 }; /* queries of one step of the dK, dV pass: part of no contract, but of the sums' order */
@@ -13,6 +16,7 @@ typedef struct gradient {
     const float *dout, *lse, *q, *k, *v;
     float *dq, *dk, *dv;
     float *k_panels, *v_panels, *q_panels, *dout_panels; /* [head][slots][head_dim] */
+    float *dq_sums;                                      /* [heads][rows][width] */
     float *d;                                            /* [heads][rows] */
 } gradient;
 
@@ -79,13 +83,15 @@ static void query_span(query_rows *b, const gradient *g, int64_t kv_head, int64_
     for (int64_t key = 0; key < most; key += KEY_TILE) {
         int64_t keys = tr_min_i64(KEY_TILE, most - key);
         int groups = (int)((keys + 15) / 16);
-        product_set(b->score, KEY_TILE, b->q, hd, panels_of(g->k_panels + at + key * hd, hd), hd, b->rows, groups);
-        product_set(b->slope, KEY_TILE, b->dout, hd, panels_of(g->v_panels + at + key * hd, hd), hd, b->rows,
-                    groups);
+        product_set(b->score, KEY_TILE, along_rows(b->q, hd), panels_of(g->k_panels + at + key * hd, hd), hd,
+                    b->rows, groups);
+        product_set(b->slope, KEY_TILE, along_rows(b->dout, hd), panels_of(g->v_panels + at + key * hd, hd), hd,
+                    b->rows, groups);
         query_slopes(b, g, key, groups);
         copy_rows(b->keys, width, g->k + (span_start(t, s) + key) * t->kv_stride + kv_head * hd, t->kv_stride, keys,
                   hd);
-        product_add(b->dq, width, b->slope, KEY_TILE, rows_of(b->keys, width), keys, b->rows, (int)(width / 16));
+        product_add(b->dq, width, along_rows(b->slope, KEY_TILE), rows_of(b->keys, width), keys, b->rows,
+                    (int)(width / 16));
     }
 }
 
@@ -157,8 +163,8 @@ static void key_slopes(key_rows *b, const gradient *g, int64_t head, int64_t sta
     }
 }
 
-/* Adds the queries of span `from`, one head. */
-static void key_span(key_rows *b, const gradient *g, int64_t head, int64_t from, bool causal)
+/* Adds the queries of span `from`, one head; their dQ collects from these keys too if `queries`. */
+static void key_span(key_rows *b, const gradient *g, int64_t head, int64_t from, bool causal, bool queries)
 {
     const tokens *t = g->t;
     int64_t hd = t->shape->head_dim, width = padded(hd), n = span_rows(t, from), start = span_start(t, from);
@@ -166,19 +172,25 @@ static void key_span(key_rows *b, const gradient *g, int64_t head, int64_t from,
     for (int64_t i = causal ? b->first_key / QUERY_BLOCK * QUERY_BLOCK : 0; i < n; i += QUERY_BLOCK) {
         int64_t count = tr_min_i64(QUERY_BLOCK, n - i);
         int groups = (int)((count + 15) / 16), panels = (int)(width / 16);
-        product_set(b->score, QUERY_BLOCK, b->k, width, panels_of(g->q_panels + at + i * hd, hd), hd, b->keys,
-                    groups);
-        product_set(b->slope, QUERY_BLOCK, b->v, width, panels_of(g->dout_panels + at + i * hd, hd), hd, b->keys,
-                    groups);
+        product_set(b->score, QUERY_BLOCK, along_rows(b->k, width), panels_of(g->q_panels + at + i * hd, hd), hd,
+                    b->keys, groups);
+        product_set(b->slope, QUERY_BLOCK, along_rows(b->v, width), panels_of(g->dout_panels + at + i * hd, hd), hd,
+                    b->keys, groups);
         key_slopes(b, g, head, start, i, count, causal);
         copy_rows(b->rows, width, g->dout + (start + i) * t->o_stride + head * hd, t->o_stride, count, hd);
-        product_add(b->dv, width, b->score, QUERY_BLOCK, rows_of(b->rows, width), count, b->keys, panels);
+        product_add(b->dv, width, along_rows(b->score, QUERY_BLOCK), rows_of(b->rows, width), count, b->keys,
+                    panels);
         copy_rows(b->rows, width, g->q + (start + i) * t->q_stride + head * hd, t->q_stride, count, hd);
-        product_add(b->dk, width, b->slope, QUERY_BLOCK, rows_of(b->rows, width), count, b->keys, panels);
+        product_add(b->dk, width, along_rows(b->slope, QUERY_BLOCK), rows_of(b->rows, width), count, b->keys,
+                    panels);
+        if (queries) {
+            product_add(g->dq_sums + (head * t->rows + start + i) * width, width,
+                        along_columns(b->slope, QUERY_BLOCK), rows_of(b->k, width), b->keys, (int)count, panels);
+        }
     }
 }
 
-static void key_block(const gradient *g, int64_t kv_head, int64_t s, int64_t first)
+static void key_block(const gradient *g, int64_t kv_head, int64_t s, int64_t first, bool queries)
 {
     const tokens *t = g->t;
     int64_t hd = t->shape->head_dim, width = padded(hd), group = t->shape->heads / t->shape->kv_heads;
@@ -191,15 +203,80 @@ static void key_block(const gradient *g, int64_t kv_head, int64_t s, int64_t fir
     memset(b.dk, 0, (size_t)(b.keys * width) * sizeof *b.dk);
     memset(b.dv, 0, (size_t)(b.keys * width) * sizeof *b.dv);
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
-        key_span(&b, g, head, s, t->layout != NULL);
+        key_span(&b, g, head, s, t->layout != NULL, queries);
         for (int64_t from = 1; t->layout && s == 0 && from < t->spans; from++) {
-            key_span(&b, g, head, from, false);
+            key_span(&b, g, head, from, false, queries);
         }
     }
     for (int i = 0; i < b.keys; i++) {
         for (int64_t d = 0; d < hd; d++) {
             g->dk[at + i * t->kv_stride + d] += b.dk[i * width + d];
             g->dv[at + i * t->kv_stride + d] += b.dv[i * width + d];
+        }
+    }
+}
+
+/* ---- all three: the key tiles of spans [from, to) of a kv head, in order ---- */
+
+static void head_spans(const gradient *g, int64_t kv_head, int64_t from, int64_t to)
+{
+    const tokens *t = g->t;
+    const int64_t hd = t->shape->head_dim, width = padded(hd), group = t->shape->heads / t->shape->kv_heads;
+    const int64_t start = span_start(t, from), rows = span_start(t, to) - start;
+    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+        memset(g->dq_sums + (head * t->rows + start) * width, 0, (size_t)(rows * width) * sizeof *g->dq_sums);
+    }
+    for (int64_t s = from; s < to; s++) {
+        for (int64_t first = 0; first < span_rows(t, s); first += KEY_TILE) {
+            key_block(g, kv_head, s, first, true);
+        }
+    }
+    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+        for (int64_t i = start; i < start + rows; i++) {
+            const float *sum = g->dq_sums + (head * t->rows + i) * width;
+            float *out = g->dq + i * t->q_stride + head * hd;
+            for (int64_t d = 0; d < hd; d++) {
+                out[d] += sum[d];
+            }
+        }
+    }
+}
+
+/* Whether kv heads times sets of spans keep all threads at work. */
+static bool enough_tasks(int64_t tasks, bool fork)
+{
+    const int64_t threads = fork ? omp_get_max_threads() : 1;
+    return tasks % threads == 0 || tasks >= 4 * threads;
+}
+
+static void backward_by_heads(const gradient *g, int64_t sets, bool fork)
+{
+    const int64_t spans = g->t->spans / sets;
+#pragma omp parallel for schedule(dynamic) if (fork)
+    for (int64_t task = 0; task < g->t->shape->kv_heads * sets; task++) {
+        head_spans(g, task / sets, task % sets * spans, (task % sets + 1) * spans);
+    }
+}
+
+static void backward_by_tiles(const gradient *g, int64_t longest, bool fork)
+{
+    const tokens *t = g->t;
+    const int64_t kv_heads = t->shape->kv_heads, group = t->shape->heads / kv_heads;
+    const int64_t blocks = (longest * group + ROW_BLOCK - 1) / ROW_BLOCK;
+#pragma omp parallel for schedule(dynamic) if (fork)
+    for (int64_t task = kv_heads * t->spans * blocks - 1; task >= 0; task--) {
+        int64_t first = task % blocks * ROW_BLOCK, s = task / blocks % t->spans, head = task / blocks / t->spans;
+        if (first < span_rows(t, s) * group) {
+            query_block(g, head, s, first);
+        }
+    }
+    const int64_t tiles =
+        (longest + KEY_TILE - 1) / KEY_TILE; /* early prompt tiles collect most: they come first */
+#pragma omp parallel for schedule(dynamic) if (fork)
+    for (int64_t task = 0; task < kv_heads * t->spans * tiles; task++) {
+        int64_t first = task % tiles * KEY_TILE, s = task / tiles % t->spans, head = task / tiles / t->spans;
+        if (first < span_rows(t, s)) {
+            key_block(g, head, s, first, false);
         }
     }
 }
@@ -213,29 +290,20 @@ static void backward(gradient *g, const float *o, float *work)
     g->v_panels = g->k_panels + kv_heads * one;
     g->q_panels = g->v_panels + kv_heads * one;
     g->dout_panels = g->q_panels + heads * one;
-    g->d = g->dout_panels + heads * one;
-    bool fork = tr_worth(3 * cost);
+    g->dq_sums = g->dout_panels + heads * one;
+    g->d = g->dq_sums + heads * t->rows * padded(t->shape->head_dim);
+    const bool fork = tr_worth(3 * cost);
 #pragma omp parallel for schedule(static) collapse(2) if (fork)
     for (int64_t head = 0; head < heads; head++) {
         for (int64_t s = 0; s < t->spans; s++) {
             prepare_head(g, o, head, s);
         }
     }
-    int64_t group = heads / kv_heads, blocks = (longest * group + ROW_BLOCK - 1) / ROW_BLOCK;
-#pragma omp parallel for schedule(dynamic) if (fork)
-    for (int64_t task = kv_heads * t->spans * blocks - 1; task >= 0; task--) {
-        int64_t first = task % blocks * ROW_BLOCK, s = task / blocks % t->spans, head = task / blocks / t->spans;
-        if (first < span_rows(t, s) * group) {
-            query_block(g, head, s, first);
-        }
-    }
-    int64_t tiles = (longest + KEY_TILE - 1) / KEY_TILE; /* early prompt tiles collect most: they come first */
-#pragma omp parallel for schedule(dynamic) if (fork)
-    for (int64_t task = 0; task < kv_heads * t->spans * tiles; task++) {
-        int64_t first = task % tiles * KEY_TILE, s = task / tiles % t->spans, head = task / tiles / t->spans;
-        if (first < span_rows(t, s)) {
-            key_block(g, head, s, first);
-        }
+    const int64_t sets = t->layout ? 1 : t->spans; /* of spans that share no keys: a segment; all of a group */
+    if (enough_tasks(kv_heads * sets, fork)) {
+        backward_by_heads(g, sets, fork);
+    } else {
+        backward_by_tiles(g, longest, fork);
     }
 }
 
