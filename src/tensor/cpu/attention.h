@@ -11,6 +11,7 @@
 #include "base/math.h"
 #include "tensor/cpu/lanes_math.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/transpose.h"
 #include "tensor/cpu/variant.h"
 
 enum {
@@ -163,16 +164,21 @@ LANES_INLINE void copy_rows(float *out, int64_t width, const float *rows, int64_
 }
 
 /* out[ceil(n/16)][head_dim][16] = the transpose of n rows at a stride; missing tokens are zero. */
-LANES_INLINE void pack_panels(float *out, const float *rows, int64_t stride, int64_t n, int64_t head_dim)
+static inline __attribute__((unused)) void pack_panels(float *out, const float *rows, int64_t stride, int64_t n,
+                                                       int64_t head_dim)
 {
     for (int64_t t = 0; t < n; t += 16, out += head_dim * 16) {
-        int64_t here = tr_min_i64(16, n - t);
-        for (int64_t d = 0; d < head_dim; d++) {
-            for (int64_t j = 0; j < here; j++) {
-                out[d * 16 + j] = rows[(t + j) * stride + d];
+        for (int64_t d = 0; d < head_dim; d += 16) {
+            const int wide = (int)tr_min_i64(16, head_dim - d);
+            lanes square[16];
+            float turned[16 * 16];
+            for (int64_t j = 0; j < 16; j++) {
+                const float *row = rows + (t + j) * stride + d;
+                square[j] = t + j >= n ? lanes_zero() : wide == 16 ? lanes_load(row) : lanes_load_n(row, wide);
             }
-            for (int64_t j = here; j < 16; j++) {
-                out[d * 16 + j] = 0.0f;
+            transpose(wide == 16 ? out + d * 16 : turned, square);
+            if (wide < 16) {
+                memcpy(out + d * 16, turned, (size_t)wide * 16 * sizeof *out);
             }
         }
     }
@@ -240,7 +246,8 @@ static inline void block_softmax(block *b, int r0, int r1, int64_t first_key, in
             total = lanes_add(total, p);
         }
         lanes_store(b->sum + r * 16, lanes_fma(lanes_load(b->sum + r * 16), decay, total));
-        for (int64_t d = 0; d < b->width; d += 16) {
+        for (int64_t d = 0; d < b->width && b->decay[r] != 1.0f;
+             d += 16) { /* 1: the largest stayed, as it mostly does */
             lanes_store(o + d, lanes_mul(lanes_load(o + d), decay));
         }
     }

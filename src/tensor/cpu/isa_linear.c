@@ -47,17 +47,17 @@ LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix 
               .b = weights,
               .b_step = in * TR_PANEL,
               .depth = depth,
+              .ahead_depth = TR_PANEL * size,
+              .ahead_step = in * TR_PANEL * size,
               .used = (int)tr_min_i64(w->out - (next - 1) * TR_PANEL, TR_PANEL),
               .fresh = k0 == 0};
     if (rows <= ROWS) {
         t.ahead = weights + AHEAD / (next - p);
-        t.ahead_step = in * TR_PANEL * size;
         few_run(rows, next - p, dtype, &t);
         return;
     }
     /* the slice that follows: of the same panels, or the first one of the next */
     t.ahead = weights + (k0 + depth < c1 ? depth : (next - p) * in - (k0 - c0)) * TR_PANEL * size;
-    t.ahead_step = in * TR_PANEL * size;
     if (dtype != TR_F32) {
         for (int64_t i = 0; i < next - p; i++) {
             widen_slice(b + i * DEPTH * TR_PANEL, w->panels, dtype, first + i * in * TR_PANEL, depth);
@@ -251,7 +251,9 @@ static void weight_share(float *dw, float *dbias, const float *dy, const float *
                               .b = b,
                               .b_step = DEPTH * TR_PANEL,
                               .depth = depth,
-                              .ahead = (const char *)b,
+                              .ahead = (const char *)(dy + m0 * out + (p + panels) * TR_PANEL),
+                              .ahead_depth = out * (int64_t)sizeof *dy,
+                              .ahead_step = TR_PANEL * (int64_t)sizeof *dy,
                               .used = TR_PANEL};
                     block_run(rows, panels, TALL, t);
                 }

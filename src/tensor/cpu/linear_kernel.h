@@ -9,17 +9,10 @@
 
 #include "tensor/cpu/lanes.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/transpose.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* The short loops over registers are unrolled. A build with sanitizers keeps them as loops: it would compile for
- * minutes. */
-#if defined(__SANITIZE_ADDRESS__)
-enum { UNROLL = 1 };
-#else
-enum { UNROLL = 16 };
-#endif
 
 /* The tile fills the registers: ROWS * PANELS accumulators, PANELS weights, one broadcast. */
 #if defined(TR_ISA_avx512)
@@ -47,8 +40,8 @@ typedef struct tile {
     const void *b; /* panels b_step elements apart, each [depth][16] */
     int64_t b_step;
     int64_t depth;
-    const char *ahead; /* bytes to fetch meanwhile, one line per depth and panel, ahead_step apart */
-    int64_t ahead_step;
+    const char *ahead; /* what to fetch meanwhile: a line for each depth and panel, so many bytes apart */
+    int64_t ahead_depth, ahead_step;
     int used;   /* lanes of the last panel that exist */
     bool fresh; /* sums start at zero, not at what c holds */
 } tile;
@@ -91,7 +84,7 @@ LANES_INLINE void tile_run(const int rows, const int panels, const form layout, 
 #pragma GCC unroll UNROLL
         for (int p = 0; p < panels; p++) {
             w[p] = load_weight(t->b, dtype, p * t->b_step + k * TR_PANEL);
-            __builtin_prefetch(t->ahead + p * t->ahead_step + k * TR_PANEL * weight_size(dtype));
+            __builtin_prefetch(t->ahead + p * t->ahead_step + k * t->ahead_depth);
         }
 #pragma GCC unroll UNROLL
         for (int i = 0; i < rows; i++) {
@@ -204,8 +197,10 @@ static inline void block_run(int64_t rows, int64_t panels, form layout, tile t)
                                   : panels == 1  ? tall_one
                                                  : tall_full;
     const char *next = t.ahead;
+    const int64_t next_depth = t.ahead_depth;
     const float *first = t.c;
     t.ahead = t.b;
+    t.ahead_depth = 0;
     for (int64_t i = 0; i < rows;) {
         int64_t left = rows - i, take = tr_min_i64(left, ROWS);
         if (layout == FLAT && left > ROWS &&
@@ -221,6 +216,7 @@ static inline void block_run(int64_t rows, int64_t panels, form layout, tile t)
         t.a += layout == FLAT ? take * STRIDE : ROWS * DEPTH;
         t.c += take * t.ldc;
         t.ahead = i == 0 ? next : t.b;
+        t.ahead_depth = i == 0 ? next_depth : 0;
         i += take;
     }
 }
@@ -272,84 +268,6 @@ LANES_INLINE void widen_slice(float *b, const void *panels, const tr_dtype dtype
         lanes_store(b + k * TR_PANEL, load_weight(panels, dtype, first + k * TR_PANEL));
     }
 }
-
-/* to[j][i] = from[i][j], 16 by 16 */
-#if defined(TR_ISA_avx512)
-LANES_INLINE void transpose(float *to, const lanes from[TR_PANEL])
-{
-    __m512 a[16], b[16];
-#pragma GCC unroll UNROLL
-    for (int i = 0; i < 16; i += 2) { /* pairs of rows: elements of both side by side */
-        a[i] = _mm512_unpacklo_ps(from[i], from[i + 1]);
-        a[i + 1] = _mm512_unpackhi_ps(from[i], from[i + 1]);
-    }
-#pragma GCC unroll UNROLL
-    for (int i = 0; i < 16; i += 4) { /* fours: b[i + q] holds column 4 l + q of rows i..i+3 in quarter l */
-        b[i] = _mm512_shuffle_ps(a[i], a[i + 2], 0x44);
-        b[i + 1] = _mm512_shuffle_ps(a[i], a[i + 2], 0xee);
-        b[i + 2] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0x44);
-        b[i + 3] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0xee);
-    }
-#pragma GCC unroll UNROLL
-    for (int q = 0; q < 4; q++) { /* quarters to their rows */
-        __m512 even_low = _mm512_shuffle_f32x4(b[q], b[q + 4], 0x88),
-               odd_low = _mm512_shuffle_f32x4(b[q], b[q + 4], 0xdd);
-        __m512 even_high = _mm512_shuffle_f32x4(b[q + 8], b[q + 12], 0x88),
-               odd_high = _mm512_shuffle_f32x4(b[q + 8], b[q + 12], 0xdd);
-        _mm512_storeu_ps(to + (q + 0) * 16, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
-        _mm512_storeu_ps(to + (q + 4) * 16, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
-        _mm512_storeu_ps(to + (q + 8) * 16, _mm512_shuffle_f32x4(even_low, even_high, 0xdd));
-        _mm512_storeu_ps(to + (q + 12) * 16, _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd));
-    }
-}
-#elif defined(TR_ISA_avx2)
-/* Eight rows of eight; to's rows are 16 apart. */
-LANES_INLINE void transpose8(float *to, const __m256 from[8])
-{
-    __m256 a[8], b[8];
-#pragma GCC unroll UNROLL
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm256_unpacklo_ps(from[i], from[i + 1]);
-        a[i + 1] = _mm256_unpackhi_ps(from[i], from[i + 1]);
-    }
-#pragma GCC unroll UNROLL
-    for (int i = 0; i < 8; i += 4) {
-        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
-        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
-        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
-        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
-    }
-#pragma GCC unroll UNROLL
-    for (int q = 0; q < 4; q++) {
-        _mm256_storeu_ps(to + q * 16, _mm256_permute2f128_ps(b[q], b[q + 4], 0x20));
-        _mm256_storeu_ps(to + (q + 4) * 16, _mm256_permute2f128_ps(b[q], b[q + 4], 0x31));
-    }
-}
-
-LANES_INLINE void transpose(float *to, const lanes from[TR_PANEL])
-{
-#pragma GCC unroll UNROLL
-    for (int half = 0; half < 2; half++) {
-        __m256 left[8], right[8];
-#pragma GCC unroll UNROLL
-        for (int i = 0; i < 8; i++) {
-            left[i] = from[8 * half + i].a;
-            right[i] = from[8 * half + i].b;
-        }
-        transpose8(to + 8 * half, left);
-        transpose8(to + 8 * 16 + 8 * half, right);
-    }
-}
-#else
-LANES_INLINE void transpose(float *to, const lanes from[TR_PANEL])
-{
-    for (int i = 0; i < TR_PANEL; i++) {
-        for (int j = 0; j < TR_PANEL; j++) {
-            to[j * TR_PANEL + i] = from[i].f[j];
-        }
-    }
-}
-#endif
 
 /* b[n][i] = W[n0 + n, k0 + i] for count outputs (n0 a multiple of 16); inputs beyond `in` are zero. */
 LANES_INLINE void transpose_slice(float *b, const tr_matrix *w, const tr_dtype dtype, int64_t n0, int64_t count,
