@@ -7,7 +7,6 @@
 
 #include "base/file.h"
 #include "base/thread.h"
-#include "tensor/cuda/cuda.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,44 +29,47 @@ static bool wanted(const tr_bench_request *r, const char *phase)
     return false;
 }
 
-/* Log-probs of every response's token at `index`, from its row of logits (`shared`: all from the prompt's). */
-static void record(tr_bench_work *w, int64_t index, bool shared)
+/* Log-probs of the token at `index` of the responses [first, first + count), each from its row of logits, or all
+ * from the prompt's (`shared`). All groups have the same responses. */
+static void record(tr_bench_work *w, int64_t index, int64_t first, int64_t count, bool shared)
 {
     const tr_model *model = w->model;
-    for (int64_t g = 0; g < w->r->group; g++) {
-        int64_t at = g * w->r->response + index;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t row = first + i, at = row * w->r->response + index;
+        const int32_t *id = &w->responses[row % w->r->group * w->r->response + index];
         model->host_ops->logsoftmax_forward(&w->recorded[at], NULL, NULL,
-                                            w->logits + (shared ? 0 : g * model->config.vocab), &w->responses[at],
-                                            1, model->config.vocab, 1.0f);
+                                            w->logits + (shared ? 0 : i * model->config.vocab), id, 1,
+                                            model->config.vocab, 1.0f);
     }
 }
 
-/* Prefill, then every response one token at a time. */
-static tr_status decode(tr_bench_work *w, double *prefill_s, tr_bench_times *steps, double *decode_s, tr_error *err)
+/* Prefill of every group's prompt, then every response one token at a time. */
+static tr_status decode(tr_bench_work *w, int64_t groups, double *prefill_s, tr_bench_times *steps,
+                        double *decode_s, tr_error *err)
 {
     const tr_bench_request *r = w->r;
+    const int64_t rows = groups * r->group;
     tr_group prompt = tr_bench_prompt_of(w);
-    int32_t *tokens;
+    int32_t *tokens = tr_calloc((size_t)rows, sizeof *tokens);
     double start = tr_time_s();
-    tr_status status = tr_network_prefill(w->network, 0, &prompt, w->logits, err);
-    if (status) {
-        return status;
+    tr_status status;
+    if (!tokens) {
+        return tr_fail(err, TR_MEMORY, NULL, "no memory for %lld tokens", (long long)rows);
     }
-    record(w, 0, true);
+    for (int64_t slot = 0; slot < groups; slot++) {
+        TR_TRY(tr_network_prefill(w->network, slot, &prompt, w->logits, err));
+        record(w, 0, slot * r->group, r->group, true);
+    }
     double after = tr_time_s();
     *prefill_s = after - start;
-    tokens = tr_calloc((size_t)r->group, sizeof *tokens);
-    if (!tokens) {
-        return tr_fail(err, TR_MEMORY, NULL, "no memory for %lld tokens", (long long)r->group);
-    }
     for (int64_t i = 0; i + 1 < r->response; i++) {
         double before = tr_time_s();
-        for (int64_t g = 0; g < r->group; g++) {
-            tokens[g] = w->responses[g * r->response + i];
-            w->index[g] = i;
+        for (int64_t row = 0; row < rows; row++) {
+            tokens[row] = w->responses[row % r->group * r->response + i];
+            w->index[row] = i;
         }
-        TR_TRY(tr_network_decode(w->network, w->streams, w->slots, w->index, tokens, r->group, w->logits, err));
-        record(w, i + 1, false);
+        TR_TRY(tr_network_decode(w->network, w->streams, w->slots, w->index, tokens, rows, w->logits, err));
+        record(w, i + 1, 0, rows, false);
         tr_bench_note(steps, tr_time_s() - before);
     }
     *decode_s = tr_time_s() - after;
@@ -112,6 +114,7 @@ static tr_status update(tr_bench_work *w, bool with_vision, const float *old, co
     w->grad_norm = tr_optimiser_norm(w->model);
     tr_optimiser_step(&w->optimiser, w->model, 1e-6, w->grad_norm);
     tr_model_zero_gradients(w->model);
+    TR_TRY(w->model->ops->memory->check(err)); /* a GPU is waited for */
     t->optimizer = tr_time_s() - end;
 done:
     return status;
@@ -151,7 +154,6 @@ static tr_status phase_prefill(tr_bench_work *w, json_t *out, tr_error *err)
         }
     }
     json_object_set_new(out, "seconds", tr_bench_summary(&t));
-    json_object_set_new(out, "tokens_per_s", json_real((double)w->group.prompt / tr_bench_median(&t)));
     json_object_set_new(out, "with_vision_seconds", tr_bench_summary(&whole));
 done:
     return status;
@@ -164,16 +166,16 @@ static tr_status phase_decode(tr_bench_work *w, json_t *out, tr_error *err)
     TR_TRY(tr_bench_vision(w, w->network, false, err));
     int64_t rounds = w->r->repeats > 1 ? w->r->repeats - 1 : 1;
     for (int64_t i = 0; i < rounds; i++) {
-        double before, during = 0;
-        TR_TRY(decode(w, &before, &steps, &during, err));
+        double before = 0, during = 0;
+        TR_TRY(decode(w, w->r->groups, &before, &steps, &during, err));
         tr_bench_note(&prefill, before);
         tr_bench_note(&all, during);
     }
-    json_object_set_new(out, "shared",
-                        json_pack("{s:o, s:o, s:o, s:f}", "prefill_seconds", tr_bench_summary(&prefill),
-                                  "decode_seconds", tr_bench_summary(&all), "step_seconds",
-                                  tr_bench_summary(&steps), "tokens_per_s",
-                                  steps.count ? (double)w->r->group / tr_bench_median(&steps) : 0.0));
+    json_object_set_new(
+        out, "shared",
+        json_pack("{s:o, s:o, s:o, s:f}", "prefill_seconds", tr_bench_summary(&prefill), "decode_seconds",
+                  tr_bench_summary(&all), "step_seconds", tr_bench_summary(&steps), "tokens_per_s",
+                  steps.count ? (double)(w->r->groups * w->r->group) / tr_bench_median(&steps) : 0.0));
 done:
     return status;
 }
@@ -229,7 +231,7 @@ static tr_status one_step(tr_bench_work *w, double part[PARTS], tr_bench_times *
     start = tr_time_s();
     TR_TRY(tr_bench_vision(w, w->network, true, err));
     part[VISION] = tr_time_s() - start;
-    TR_TRY(decode(w, &part[PREFILL], steps, &part[DECODE], err));
+    TR_TRY(decode(w, 1, &part[PREFILL], steps, &part[DECODE], err));
     part[ROLLOUT] = tr_time_s() - start;
     TR_TRY(update(w, false, w->recorded, w->expected, &u, err));
     part[FORWARD] = u.forward;
@@ -267,6 +269,9 @@ static tr_status phase_step(tr_bench_work *w, json_t *out, tr_error *err)
     json_object_set_new(out, "sequences_measured", json_integer(w->r->group));
     json_object_set_new(out, "logprob_gap", json_real(w->gap));
     json_object_set_new(out, "grad_norm", json_real(w->grad_norm));
+    if (w->r->digest) {
+        json_object_set_new(out, "digest", tr_bench_digest(w));
+    }
 done:
     return status;
 }
@@ -280,10 +285,10 @@ static const struct phase {
 
 /* ---- the whole ---- */
 
-static tr_status make_networks(tr_bench_work *w, const struct phase *phase, tr_error *err)
+static tr_status make_networks(tr_bench_work *w, const struct phase *phase, json_t *out, tr_error *err)
 {
-    tr_network_limits limits = tr_bench_limits_of(w, phase->train, true),
-                      forward = tr_bench_limits_of(w, false, false);
+    tr_network_limits limits = tr_bench_limits_of(w, phase->train, phase->run == phase_decode ? w->r->groups : 1),
+                      forward = tr_bench_limits_of(w, false, 0);
     bool step = phase->run == phase_step;
     tr_status status;
     tr_bench_free_networks(w);
@@ -294,6 +299,8 @@ static tr_status make_networks(tr_bench_work *w, const struct phase *phase, tr_e
         }
         TR_TRY(tr_network_create(w->reference, &forward, &w->reference_network, err));
     }
+    const double planned = tr_bench_planned_bytes(w, &limits, step ? &forward : NULL);
+    json_object_set_new(out, "planned_gib", planned > 0 ? json_real(planned / 0x1p30) : json_null());
 done:
     return status;
 }
@@ -309,15 +316,14 @@ static tr_status bench(const tr_bench_request *r, json_t *out, tr_error *err)
     TR_TRY(tr_bench_load(&w, false, err));
     json_object_set_new(out, "load_seconds", json_real(tr_time_s() - start));
     json_object_set_new(out, "isa", json_string(w.model->ops->name));
-    if (!w.model->ops->memory->host) {
-        double product, copied;
-        tr_error why = {0};
-        json_t *ceiling = tr_cuda_ceiling(&product, &copied, &why)
-                              ? json_pack("{s:s}", "missing", why.message)
-                              : json_pack("{s:f, s:f}", "product_tflops", product, "copy_gb_per_s", copied);
-        json_object_set_new(out, "ceiling", ceiling);
+    const bool away = !w.model->ops->memory->host;
+    if (away) {
+        json_object_set_new(out, "ceiling", tr_bench_measure_ceiling(&w));
     }
     TR_TRY(tr_bench_make_inputs(&w, err));
+    tr_bench_operations operations;
+    tr_bench_count_operations(&w, &operations);
+    json_object_set_new(out, "flop", tr_bench_operations_json(&w, &operations));
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         const struct phase *phase = &phases[i];
         if (!wanted(r, phase->name)) {
@@ -331,12 +337,15 @@ static tr_status bench(const tr_bench_request *r, json_t *out, tr_error *err)
         tr_bench_reset_peak();
         json_t *result = json_object();
         json_object_set_new(results, phase->name, result);
-        TR_TRY(make_networks(&w, phase, err));
+        TR_TRY(make_networks(&w, phase, result, err));
         TR_TRY(phase->run(&w, result, err));
         json_object_set_new(result, "peak_rss_gib", json_real(tr_bench_peak_gib()));
-        char *text = json_dumps(result, JSON_COMPACT | JSON_REAL_PRECISION(5));
-        fprintf(stderr, "%s %s\n", phase->name, text ? text : "");
-        free(text);
+        json_t *device = away ? tr_bench_device_gib() : NULL; /* all that the phase took is still there */
+        if (device) {
+            json_object_set_new(result, "peak_gpu_gib", device);
+        }
+        tr_bench_add_rates(&w, phase->name, result);
+        tr_bench_say(phase->name, result);
     }
     json_object_set(out, "phases", results);
 done:
@@ -371,6 +380,7 @@ static void describe(const tr_bench_request *r, json_t *out)
     json_object_set_new(out, "grid", json_pack("[i, i, i]", r->thw[0][0], r->thw[0][1], r->thw[0][2]));
     json_object_set_new(out, "text", json_integer(r->text));
     json_object_set_new(out, "G", json_integer(r->group));
+    json_object_set_new(out, "groups", json_integer(r->groups));
     json_object_set_new(out, "R", json_integer(r->response));
     json_object_set_new(out, "seed", json_integer(r->seed));
     json_object_set_new(out, "recompute", json_string(r->recompute));
@@ -386,6 +396,7 @@ static int run(int argc, char **argv)
                           .recompute = "none",
                           .text = 64,
                           .group = 8,
+                          .groups = 1,
                           .response = 64,
                           .repeats = 3,
                           .seed = 1};
@@ -415,6 +426,13 @@ static int run(int argc, char **argv)
          .min = 1,
          .max = 4096,
          .help = "Responses (default 8)."},
+        {.name = "groups",
+         .kind = TR_OPTION_INT,
+         .value = &r.groups,
+         .argument = "N",
+         .min = 1,
+         .max = 1024,
+         .help = "Groups that the decode phase decodes together, each with a prompt of its own (default 1)."},
         {.name = "response",
          .kind = TR_OPTION_INT,
          .value = &r.response,
@@ -466,6 +484,16 @@ static int run(int argc, char **argv)
          .value = &r.isa,
          .argument = "NAME",
          .help = "Kernels: scalar, avx2, avx512 or reference (default: $TEMPR1_ISA, else the widest)."},
+        {.name = "digest",
+         .kind = TR_OPTION_FLAG,
+         .value = &r.digest,
+         .help =
+             "Adds phases.step.digest, a hash of log-probs, gradient norm and all weights after the steps: equal "
+             "runs give equal digests."},
+        {.name = "json",
+         .kind = TR_OPTION_FLAG,
+         .value = &r.json,
+         .help = "Accepted for scripts: the result on stdout is JSON in any case."},
         {.name = "cold",
          .kind = TR_OPTION_FLAG,
          .value = &r.cold,
@@ -507,6 +535,12 @@ const tr_command tr_command_bench = {
         "Noise pixels, random tokens and forced response lengths; prints one JSON object with the peer's key names "
         "(phases.vision.seconds.median, phases.decode.shared.step_seconds.median, phases.step.parts, ...). "
         "phases.step.logprob_gap is the largest difference between the log-probs of decoding and of the training "
-        "forward: 0.\n\n"
+        "forward: 0. gflops counts what this program computes for the packed group, peer_gflops what the peer's "
+        "form "
+        "(every response a sequence of its own) computes for the same result; on a GPU ceiling holds what a large "
+        "bf16 product and a large copy reach in this process, and ceiling_share, bandwidth_share the parts of it. "
+        "planned_gib and peak_gpu_gib or peak_rss_gib are memory by plan and in use. A readable line per phase "
+        "goes "
+        "to stderr.\n\n"
         "Example: tempr1 bench --model xs --grid 16,16,24 --text 64 --group 8 --response 64",
     .run = run};

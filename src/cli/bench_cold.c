@@ -29,7 +29,7 @@ tr_status tr_bench_cold_child(const tr_bench_request *r, json_t *out, tr_error *
     json_object_set_new(out, "model_loaded", json_real(wall_s() - start));
     TR_TRY(tr_bench_make_inputs(&w, err));
     json_object_set_new(out, "inputs", json_real(wall_s() - start));
-    tr_network_limits limits = tr_bench_limits_of(&w, false, true);
+    tr_network_limits limits = tr_bench_limits_of(&w, false, 1);
     limits.decode_rows = 1; /* one prompt, no responses */
     limits.decode_tokens = 1;
     limits.responses = limits.response_tokens = 0;

@@ -94,8 +94,11 @@ static tr_status make_prompt(tr_bench_work *w, tr_error *err)
     }
     for (int64_t i = 0; i < r->group; i++) {
         w->lengths[i] = r->response;
+    }
+    for (int64_t i = 0; i < r->groups * r->group;
+         i++) { /* all groups are this one again, with caches of their own */
         w->streams[i] = i;
-        w->slots[i] = 0;
+        w->slots[i] = i / r->group;
     }
     const double seconds = 1.0;
     return tr_positions(c, w->ids, visual + r->text, r->thw, 1, &seconds, w->positions, NULL, err);
@@ -113,23 +116,23 @@ tr_status tr_bench_make_inputs(tr_bench_work *w, tr_error *err)
     const tr_bench_request *r = w->r;
     const tr_model_config *c = &w->model->config;
     int64_t patches = (int64_t)r->thw[0][0] * r->thw[0][1] * r->thw[0][2], prompt = patches / 4 + r->text;
-    int64_t tokens = r->group * r->response;
+    int64_t tokens = r->group * r->response, rows = r->groups * r->group;
     bool failed = false;
     w->pixels = room(&failed, patches, PATCH * sizeof(float));
     w->features = room(&failed, patches / 4 * c->hidden, sizeof(float));
     w->dfeatures = room(&failed, patches / 4 * c->hidden, sizeof(float));
-    w->logits = room(&failed, r->group * c->vocab, sizeof(float));
+    w->logits = room(&failed, rows * c->vocab, sizeof(float));
     w->logp = room(&failed, tokens, sizeof(float));
-    w->recorded = room(&failed, tokens, sizeof(float));
+    w->recorded = room(&failed, r->groups * tokens, sizeof(float));
     w->expected = room(&failed, tokens, sizeof(float));
     w->dlogp = room(&failed, tokens, sizeof(float));
     w->ids = room(&failed, prompt, sizeof(int32_t));
     w->positions = room(&failed, 3 * prompt, sizeof(int32_t));
     w->responses = room(&failed, tokens, sizeof(int32_t));
     w->lengths = room(&failed, r->group, sizeof(int64_t));
-    w->slots = room(&failed, r->group, sizeof(int64_t));
-    w->streams = room(&failed, r->group, sizeof(int64_t));
-    w->index = room(&failed, r->group, sizeof(int64_t));
+    w->slots = room(&failed, rows, sizeof(int64_t));
+    w->streams = room(&failed, rows, sizeof(int64_t));
+    w->index = room(&failed, rows, sizeof(int64_t));
     if (failed) {
         return tr_fail(err, TR_MEMORY, NULL, "no memory for the inputs of %lld patches", (long long)patches);
     }
@@ -150,7 +153,7 @@ tr_status tr_bench_make_inputs(tr_bench_work *w, tr_error *err)
     return make_prompt(w, err);
 }
 
-tr_network_limits tr_bench_limits_of(const tr_bench_work *w, bool train, bool decode)
+tr_network_limits tr_bench_limits_of(const tr_bench_work *w, bool train, int64_t decode_groups)
 {
     const tr_bench_request *r = w->r;
     tr_network_limits l = {.patches = w->visual.rows,
@@ -163,9 +166,9 @@ tr_network_limits tr_bench_limits_of(const tr_bench_work *w, bool train, bool de
                            .train_text = train,
                            .train_vision = train,
                            .recompute = !strcmp(r->recompute, "layer") ? TR_RECOMPUTE_LAYER : TR_RECOMPUTE_NONE};
-    if (decode) {
-        l.decode_rows = r->group;
-        l.decode_groups = 1;
+    if (decode_groups) {
+        l.decode_rows = decode_groups * r->group;
+        l.decode_groups = decode_groups;
         l.decode_tokens = r->response;
     }
     return l;

@@ -13,7 +13,10 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { STEPS = 24, SAVE_EVERY = 3 };
+#ifndef SURVIVE_STEPS
+#define SURVIVE_STEPS 24
+#endif
+enum { STEPS = SURVIVE_STEPS, SAVE_EVERY = 3 };
 
 static char run_model[512], run_corpus[512];
 static char run_config[512];

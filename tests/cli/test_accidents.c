@@ -288,30 +288,6 @@ static void test_saving_by_minutes_and_without_a_copy(void **state)
     same_runs("whole", "offload");
 }
 
-/* The copy of tensors that the host cannot read in place, over the emulated GPU of tests/cuda. */
-static void test_a_device_is_saved_beside_the_training(void **state)
-{
-    (void)state;
-    const char *more = "device=cuda train.freeze=[vision]";
-    if (is_sanitized()) {
-        skip_test("the emulated device takes minutes under a sanitizer; the release build runs this");
-    }
-    char *wait = tr_format("%s train.save_mode=wait", more), *resume = tr_format("%s --resume", more);
-    run_program = TEMPR1_EMULATED;
-    run_whole("device", more);
-    run_whole("device-wait", wait); /* no copy: written from the device itself */
-    same_runs("device", "device-wait");
-    pid_t pid = run_start("device-killed", more);
-    await_steps("device-killed", pid, 10);
-    kill(pid, SIGKILL);
-    run_wait(pid);
-    run_whole("device-killed", resume);
-    same_runs("device", "device-killed");
-    run_program = TEMPR1_PROGRAM;
-    free(wait);
-    free(resume);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,7 +300,6 @@ int main(void)
         cmocka_unit_test(test_a_changed_start_is_told),
         cmocka_unit_test(test_the_best_is_kept),
         cmocka_unit_test(test_saving_by_minutes_and_without_a_copy),
-        cmocka_unit_test(test_a_device_is_saved_beside_the_training),
     };
     return cmocka_run_group_tests(tests, make, NULL);
 }

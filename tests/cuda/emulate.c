@@ -292,8 +292,8 @@ tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *er
     return TR_OK;
 }
 
-tr_status tr_cuda_ceiling(double *product_tflops, double *copy_gb_per_s, tr_error *err)
+tr_status tr_cuda_ceiling(tr_cuda_ceilings *ceilings, tr_error *err)
 {
-    *product_tflops = *copy_gb_per_s = 0;
+    memset(ceilings, 0, sizeof *ceilings);
     return tr_fail(err, TR_UNSUPPORTED, "device", "%s", "an emulated device has no speed");
 }

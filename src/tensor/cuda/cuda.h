@@ -26,8 +26,12 @@ tr_status tr_ops_cuda(int index, tr_dtype dtype, const tr_ops **ops, tr_error *e
 /* Bytes of device memory that are free and that there are. */
 tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *err);
 
-/* What the opened GPU reaches in one large bf16 product and in one large copy (bytes read and written). */
-tr_status tr_cuda_ceiling(double *product_tflops, double *copy_gb_per_s, tr_error *err);
+/* What the opened GPU reaches in one large bf16 product, in one large copy (bytes read and written), and in reading
+ * alone (the optimiser's sum of squares). */
+typedef struct tr_cuda_ceilings {
+    double product_tflops, copy_gb_per_s, read_gb_per_s;
+} tr_cuda_ceilings;
+tr_status tr_cuda_ceiling(tr_cuda_ceilings *ceilings, tr_error *err);
 
 /* exact (the default): a row's bits do not depend on the rows beside it. Otherwise products may take the fastest
  * algorithm for each number of rows, with k split: decoding and training may then differ a little. */

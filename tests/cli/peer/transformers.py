@@ -1,0 +1,1 @@
+"""Is there, which is all that bench/cuda_table.py asks."""
