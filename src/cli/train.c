@@ -65,6 +65,7 @@ static tr_status fill_text(tr_error *err)
              "the current step with a checkpoint, a second Ctrl-C at once.\n"
              "  tempr1 train run.yaml\n"
              "  tempr1 train run.yaml grpo.kl=0 train.steps=100 out=runs/no-kl\n"
+             "  tempr1 train run.yaml 'stages=[{algorithm: sft}, {algorithm: grpo}]' stages.0.optim.lr=1e-5\n"
              "  tempr1 train run.yaml --resume\n"
              "  tempr1 train --from-temporal-r1 examples/grpo_example.yaml data.train_files=tvg.yaml "
              "model=DIR out=runs/tvg\n\n%s",

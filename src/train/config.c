@@ -19,8 +19,9 @@ typedef struct reader {
     const char *name;    /* of the file */
     char *folder, *here; /* absolute: of the file, and the current directory */
     const tr_yaml_places *places;
-    int stage;          /* -1: the file has no stages */
-    json_t *overridden; /* {"grpo.kl": true}: what the command line gave */
+    int stage;           /* -1: the file has no stages */
+    json_t *overridden;  /* {"grpo.kl": true}: what the command line gave */
+    const json_t *given; /* the stage as the command line gave it with the whole list of stages; else NULL */
     tr_error *err;
 } reader;
 
@@ -31,6 +32,15 @@ static bool is_overridden(const reader *r, const char *key)
 {
     const char *given;
     json_t *value;
+    const json_t *inside = r->given;
+    char name[256], *rest = name;
+    snprintf(name, sizeof name, "%s", key);
+    while (json_is_object(inside) && rest) { /* down to what the stage says itself: a value, or a list */
+        inside = json_object_get(inside, strsep(&rest, "."));
+    }
+    if (r->given && inside) {
+        return true;
+    }
     json_object_foreach(r->overridden, given, value)
     {
         size_t a = strlen(given), b = strlen(key);
@@ -636,11 +646,14 @@ static tr_status add_stage(reader *r, json_t *root, json_t *stages, size_t index
     tr_status status = merged ? TR_OK : tr_fail(r->err, TR_MEMORY, r->name, "out of memory");
     tr_config *config = &set->stages[index];
     r->stage = stages ? (int)index : -1;
+    r->given = json_object_get(r->overridden, "stages") ? stage : NULL;
     json_object_del(merged, "stages");
     if (!status && stages && !json_is_object(stage)) {
-        status =
-            tr_fail(r->err, TR_FORMAT, r->name, "stages.%zu must be a mapping such as {algorithm: sft}, found %s",
-                    index, tr_json_type_name(stage));
+        char name[64], where[512];
+        snprintf(name, sizeof name, "stages.%zu", index);
+        r->stage = -1;
+        status = tr_fail(r->err, TR_FORMAT, place(r, name, where, sizeof where),
+                         "%s must be a mapping such as {algorithm: sft}, found %s", name, tr_json_type_name(stage));
     }
     if (!status) {
         json_t *copy = stages ? json_deep_copy(stage) : NULL;
@@ -684,10 +697,13 @@ static tr_status read_all(reader *r, json_t *root, const char *const *overrides,
     }
     tr_status status = tr_config_override(root, overrides, override_count, true, r->overridden, r->err);
     json_t *stages = json_object_get(root, "stages");
+    stages = json_is_null(stages) ? NULL : stages; /* stages=null: one run, as without them */
     if (!status && stages && (!json_is_array(stages) || !json_array_size(stages))) {
         char where[512];
-        status = tr_fail(r->err, TR_FORMAT, place(r, "stages", where, sizeof where),
-                         "stages must be a list of mappings, found %s", tr_json_type_name(stages));
+        status =
+            tr_fail(r->err, TR_FORMAT, place(r, "stages", where, sizeof where),
+                    "stages must be a list of mappings such as [ {algorithm: sft}, {algorithm: grpo} ], found %s",
+                    json_is_array(stages) ? "an empty list" : tr_json_type_name(stages));
     }
     size_t count = stages ? json_array_size(stages) : 1;
     if (!status && !(set->stages = tr_calloc(count, sizeof *set->stages))) {

@@ -58,8 +58,8 @@ const char *tr_key_type(const tr_key *key);
 /* The i-th name of choices "a|b|c" into out; false behind the last. */
 bool tr_key_choice(const tr_key *key, int i, char *out, size_t size);
 
-/* config_override.c: lays "a.b=value" texts over root; in_stages: only those that start with "stages.", else only
- * the others. Notes the keys in `overridden`. */
+/* config_override.c: lays "a.b=value" texts over root; in_stages: only `stages` and what is below it, else only the
+ * others. Notes the keys in `overridden`. */
 tr_status tr_config_override(json_t *root, const char *const *texts, size_t count, bool in_stages,
                              json_t *overridden, tr_error *err);
 /* Values of `over` replace those of `base`; mappings are joined. */

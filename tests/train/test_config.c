@@ -270,6 +270,34 @@ static void test_stages(void **state)
     tr_config_set_free(&set);
 }
 
+/* The list itself, then a key of one of its stages; what is in the list is of the command line. */
+static void test_stages_of_the_command_line(void **state)
+{
+    (void)state;
+    const char file[] = "model: /m\nout: o\ndata: [ {rows: r} ]\nstages: [ {algorithm: sft}, {}, {} ]\n";
+    const char *const overrides[] = {"stages=[{algorithm: sft, model: m2}, {grpo: {kl: 0.5}}]",
+                                     "stages.1.grpo.kl=0.25",
+                                     "stages.0={algorithm: sft, train: {steps: 4}, tokenizer: t}"};
+    const char *const bad[] = {"stages=[{algorithm: sft}, {grpo: {kl: -1}}]"}, *const none[] = {"stages=null"};
+    tr_config_set set;
+    tr_error err;
+    assert_int_equal(parse(file, overrides, 3, &set, &err), TR_OK);
+    assert_int_equal(set.count, 2);
+    assert_int_equal(set.stages[0].algorithm, TR_ALGORITHM_SFT);
+    assert_int_equal(set.stages[0].train.steps, 4);
+    assert_string_equal(set.stages[0].model, "/m");       /* of the file: the whole stage was replaced */
+    assert_null(strstr(set.stages[0].tokenizer, "/c/x")); /* relative to the current directory */
+    assert_true(set.stages[1].grpo.kl == 0.25);
+    tr_config_set_free(&set);
+    assert_int_equal(parse(file, bad, 1, &set, &err), TR_FORMAT);
+    assert_string_equal(err.where, "command line");
+    assert_non_null(strstr(err.message, "grpo.kl must be a number"));
+    assert_int_equal(parse(file, none, 1, &set, &err), TR_OK);
+    assert_int_equal(set.count, 1);
+    assert_string_equal(set.stages[0].out, "/c/x/o");
+    tr_config_set_free(&set);
+}
+
 /* Each bad text, and what the place and the message must hold. */
 static const struct {
     const char *extra, *override, *where, *message;
@@ -326,6 +354,17 @@ static const struct {
     {"train: {eval_every: 5}\n", NULL, "run.yaml:4", "needs rows to evaluate on"},
     {"video: {min_frames: 500}\n", NULL, "run.yaml:4", "larger than video.max_frames"},
     {"device: gpu\n", NULL, "run.yaml:4", "device must be one of auto|cpu|cuda|"},
+    {"", "stages.0.train.steps=1", "command line",
+     "the configuration has no stages; give them first, such as stages="},
+    {"stages: [ {algorithm: sft} ]\n", "stages.2.train.steps=1", "command line",
+     "stages is a list of 1, whose entries are numbered from 0 to 0"},
+    {"", "data.1.weight=2", "command line", "'data.1.weight' cannot be set: data is a list of 1"},
+    {"", "data.x=2", "command line", "data is a list of 1"},
+    {"", "model.x=2", "command line", "'model.x' cannot be set: model is a string"},
+    {"", "stages=5", "command line", "stages must be a list of mappings such as"},
+    {"", "stages=[]", "command line", "found an empty list"},
+    {"", "stages=[3]", "command line", "stages.0 must be a mapping"},
+    {"", "stages=[{algorithm: sft", "command line", "the value of 'stages'"},
     {"stages: []\n", NULL, "run.yaml:4", "stages must be a list of mappings"},
     {"eval: [ {rows: x, video: y} ]\n", NULL, "run.yaml:4", "unknown key 'eval.0.video' (did you mean 'videos'?)"},
     {"eval: [ {videos: y} ]\n", NULL, "run.yaml:4", "'eval.0.rows' is needed"},
@@ -335,8 +374,8 @@ static const struct {
     {"", "grpo.kll=1", "command line", "did you mean 'grpo.kl'?"},
     {"", "grpo.kl", "command line", "not of the form key=value"},
     {"", "grpo.kl=-1", "command line", "grpo.kl must be a number from 0"},
-    {"", "data.7.rows=x", "command line", "there is no such place"},
-    {"", "model.name=x", "command line", "there is no such place"},
+    {"", "data.7.rows=x", "command line", "data is a list of 1"},
+    {"", "model.name=x", "command line", "is a list of 1"},
 };
 
 static void test_refusals_name_place_and_key(void **state)
@@ -440,6 +479,7 @@ int main(void)
         cmocka_unit_test(test_every_preset_is_taken),
         cmocka_unit_test(test_a_prompt_is_a_name_or_a_file),
         cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_stages_of_the_command_line),
         cmocka_unit_test(test_refusals_name_place_and_key),
         cmocka_unit_test(test_needed_keys_and_empty_files),
         cmocka_unit_test(test_the_documentation_is_the_table),
