@@ -160,8 +160,7 @@ static tr_status draw_panel(const panel *p, const char *task, size_t column, siz
     TR_TRY(tr_buffer_printf(out, err,
                             "<g transform=\"translate(%zu %zu)\">\n<text x=\"%d\" y=\"20\" class=\"title\">",
                             column * WIDTH, HEAD + row * HEIGHT, LEFT));
-    TR_TRY(tr_buffer_printf(out, err, "%s: %s (%zu of %zu rows kept)</text>\n", task, p->title, p->kept_rows,
-                            p->rows));
+    TR_TRY(tr_buffer_printf(out, err, "%s: %s (%zu of %zu kept)</text>\n", task, p->title, p->kept_rows, p->rows));
     for (size_t b = 0; b < BINS && p->most; b++) {
         TR_TRY(draw_bar(p, b, 0, p->kept[b], "kept", out, err));
         TR_TRY(draw_bar(p, b, p->kept[b], p->dropped[b], "dropped", out, err));
@@ -203,7 +202,7 @@ tr_status tr_select_svg(const tr_select_score *scores, const tr_select_options *
     TR_TRY(
         tr_buffer_printf(out, err,
                          "<text x=\"%d\" y=\"24\" class=\"title\" style=\"font-size:15px\">%zu of %zu rows kept by "
-                         "the rule %s</text>\n",
+                         "the rule %s: rows by the answers' score</text>\n",
                          LEFT, c->kept, c->rows, tr_select_rule_name(o->rule)));
     TR_TRY(tr_buffer_printf(
         out, err,
@@ -213,10 +212,8 @@ tr_status tr_select_svg(const tr_select_score *scores, const tr_select_options *
         LEFT, LEFT + 18, LEFT + 70, LEFT + 88));
     for (int t = 0; t < TR_TASK_COUNT; t++) {
         bool qa = t == TR_TASK_QA, tal = t == TR_TASK_TAL;
-        panel means = {.title = qa    ? "share of right answers"
-                                : tal ? "mean mF1 of the answers"
-                                      : "mean IoU of the answers"};
-        panel stds = {.title = "standard deviation of the answers"};
+        panel means = {.title = qa ? "share right" : tal ? "mean mF1" : "mean IoU"};
+        panel stds = {.title = "standard deviation"};
         if (present[t]) {
             fill_panel(scores, c, t, false, &means);
             fill_panel(scores, c, t, true, &stds);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 760, LEFT = 230, RIGHT = 150, LINE = 22, HEAD = 78, FOOT = 40 };
+enum { WIDTH = 860, LEFT = 230, RIGHT = 220, LINE = 22, HEAD = 98, FOOT = 40 };
 
 typedef struct picture {
     double range; /* the axis goes from -range to range */
@@ -87,6 +87,13 @@ static tr_status each_task(picture *p, const json_t *report)
     return status;
 }
 
+/* The next of 0.02, 0.04, 0.1, 0.2, 0.4, 1, ...: half of it is a plain number too. */
+static double plain_range(double range)
+{
+    double unit = pow(10, floor(log10(range)));
+    return range <= unit ? unit : range <= 2 * unit ? 2 * unit : range <= 4 * unit ? 4 * unit : 10 * unit;
+}
+
 static tr_status draw_axis(const picture *p, double bottom)
 {
     tr_status status = TR_OK;
@@ -108,6 +115,7 @@ tr_status tr_compare_svg(const json_t *report, tr_buffer *out, tr_error *err)
     tr_status status;
     TR_TRY(each_task(&p, report));
     double bottom = HEAD + LINE * (double)p.line;
+    p.range = plain_range(p.range);
     p.out = out;
     p.line = 0;
     TR_TRY(tr_buffer_printf(
@@ -131,6 +139,8 @@ tr_status tr_compare_svg(const json_t *report, tr_buffer *out, tr_error *err)
     status = names ? add_text(&p, 16, 60, "start", "value", names) : tr_fail(err, TR_MEMORY, NULL, "out of memory");
     free(names);
     TR_TRY(status);
+    TR_TRY(add_text(&p, 16, 78, "start", "value",
+                    "green: B is higher, red: A is higher, by more than chance; grey: 0 lies in the interval"));
     TR_TRY(draw_axis(&p, bottom));
     TR_TRY(each_task(&p, report));
     TR_TRY(tr_buffer_add_text(out, "</svg>\n", err));

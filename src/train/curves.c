@@ -1,5 +1,7 @@
-/* curves.c: draws RUN/curves.svg from RUN/metrics.jsonl: reward, its parts, loss, KL, entropy, lengths, format, the
- * watch, learning rate over the steps; and, where a run has several tasks, the same for each of them. */
+/* curves.c: draws RUN/curves.svg from RUN/metrics.jsonl: reward, its parts, loss, KL, entropy, lengths, format,
+ * groups, the watch, learning rate, seconds, memory over the steps; and, where a run has several tasks, the same
+ * for each of them. Panels that only warn (rows left out, clipped ratios, a gap) are there when they have something
+ * to say. */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -122,7 +124,9 @@ static size_t inner_keys(const table *t, const char *outer, char keys[SERIES][KE
 
 typedef struct panel {
     char title[2 * KEY], names[SERIES][KEY], paths[SERIES][2 * KEY];
-    bool share; /* of the step's responses */
+    bool share;  /* of the step's responses */
+    bool alarm;  /* drawn only where something is not 0 */
+    double unit; /* values are divided by it */
     size_t count;
 } panel;
 
@@ -138,7 +142,7 @@ static panel *add_panel(page *p, const char *title)
         return NULL;
     }
     panel *made = &p->panels[p->count++];
-    memset(made, 0, sizeof *made);
+    *made = (panel){.unit = 1};
     snprintf(made->title, sizeof made->title, "%s", title);
     return made;
 }
@@ -177,17 +181,29 @@ static void add_per_task(page *p, const char *title, const char *key, char tasks
 
 static const struct {
     const char *title, *lines; /* "name=path ..." */
+    bool alarm;
+    double unit;
 } plan[] = {
-    {"reward", "reward=reward"},
-    {"deviation of rewards within a group", "std=reward_std"},
-    {"format and understanding (share)", "format=format_rate understood=parsed_rate truncated=truncated_rate"},
-    {"response length (tokens)", "mean=response_length min=response_length_min max=response_length_max"},
-    {"loss", "loss=loss held-out=eval/loss"},
-    {"KL to the start", "kl=kl"},
-    {"entropy (nats)", "entropy=entropy"},
-    {"gradient norm", "norm=grad_norm"},
-    {"learning rate", "lr=lr"},
-    {"groups with equal rewards", "groups=zero_variance_groups"}};
+    {"reward", "reward=reward", false, 1},
+    {"deviation of rewards within a group", "std=reward_std", false, 1},
+    {"format and understanding (share)", "format=format_rate understood=parsed_rate truncated=truncated_rate",
+     false, 1},
+    {"response length (tokens)", "mean=response_length min=response_length_min max=response_length_max", false, 1},
+    {"loss", "loss=loss held-out=eval/loss", false, 1},
+    {"KL to the start", "kl=kl", false, 1},
+    {"entropy (nats)", "entropy=entropy", false, 1},
+    {"gradient norm", "norm=grad_norm", false, 1},
+    {"learning rate", "lr=lr", false, 1},
+    {"groups with equal rewards; replaced by others", "equal=zero_variance_groups replaced=resampled_groups", false,
+     1},
+    {"clipped and truncated ratios (share)", "clipped=clip_fraction truncated=truncated_ratios", true, 1},
+    {"largest importance ratio", "ratio=ratio_max", false, 1},
+    {"prompt tokens of a step", "all=prompt_tokens shared=shared_tokens", false, 1},
+    {"sampled against recomputed log-probs: must be 0", "gap=logprob_gap", true, 1},
+    {"left out: by the filter; broken rows, steps so far",
+     "filtered=filtered_rows rows=skipped_rows steps=skipped_steps", true, 1},
+    {"tokens of responses per second", "tokens=tokens_per_second", false, 1},
+    {"resident memory at most (GiB)", "memory=peak_rss_bytes", false, 1 << 30}};
 
 static const struct {
     const char *title, *key;
@@ -206,6 +222,10 @@ static void add_planned(page *p)
         char lines[3 * KEY], *rest = lines;
         panel *made = add_panel(p, plan[i].title);
         snprintf(lines, sizeof lines, "%s", plan[i].lines);
+        if (made) {
+            made->alarm = plan[i].alarm;
+            made->unit = plan[i].unit;
+        }
         for (char *line; (line = strsep(&rest, " "));) {
             char *path = strchr(line, '=');
             *path = 0;
@@ -214,20 +234,23 @@ static void add_planned(page *p)
     }
 }
 
-/* The mean reward of each task that train.eval_every measured. */
-static void add_evaluation(page *p, const table *t)
+/* A number of each task that train.eval_every measured: the first of `names` (ends with NULL) that the task has. */
+static void add_evaluation(page *p, const table *t, const char *title, const char *const *names)
 {
-    char keys[SERIES][KEY], path[2 * KEY];
+    char keys[SERIES][KEY], path[2 * KEY], label[KEY];
     size_t count = inner_keys(t, "eval", keys);
-    panel *made = add_panel(p, "evaluation: reward by task");
+    panel *made = add_panel(p, title);
     for (size_t k = 0; k < count; k++) {
         bool found = false;
-        snprintf(path, sizeof path, "eval/%.50s/reward", keys[k]);
-        for (size_t i = 0; i < t->count; i++) {
-            found = found || isfinite(number_at(t->rows[i], path));
+        for (size_t n = 0; !found && names[n]; n++) {
+            snprintf(path, sizeof path, "eval/%.50s/%s", keys[k], names[n]);
+            for (size_t i = 0; i < t->count; i++) {
+                found = found || isfinite(number_at(t->rows[i], path));
+            }
+            snprintf(label, sizeof label, "%.30s%s%s", keys[k], names[1] ? " " : "", names[1] ? names[n] : "");
         }
         if (found) {
-            add_line(made, keys[k], path);
+            add_line(made, label, path);
         }
     }
 }
@@ -235,10 +258,14 @@ static void add_evaluation(page *p, const table *t)
 static void lay_out(page *p, const table *t)
 {
     char tasks[SERIES][KEY], path[2 * KEY], title[2 * KEY];
+    static const char *const reward[] = {"reward", NULL};
+    static const char *const official[] = {"accuracy", "mf1", "miou", NULL}; /* the first that a task has */
     size_t count = inner_keys(t, "tasks", tasks);
     add_planned(p);
-    add_evaluation(p, t);
+    add_evaluation(p, t, "evaluation: reward by task", reward);
+    add_evaluation(p, t, "evaluation: the task's own number", official);
     add_inner(add_panel(p, "parts of the reward"), t, "parts");
+    add_inner(add_panel(p, "seconds of a step"), t, "seconds");
     panel *watch = add_panel(p, "watch over reward hacking (share of responses)");
     add_inner(watch, t, "watch");
     if (watch) {
@@ -262,7 +289,7 @@ static double *points_of(const table *t, const panel *p, size_t line, size_t *co
     size_t n = 0;
     for (size_t i = 0; points && i < t->count; i++) {
         double all = p->share ? number_at(t->rows[i], "watch/responses") : 1;
-        double value = number_at(t->rows[i], p->paths[line]) / all;
+        double value = number_at(t->rows[i], p->paths[line]) / all / p->unit;
         if (isfinite(value)) {
             points[n] = t->steps[i];
             points[t->count + n++] = value;
@@ -288,7 +315,9 @@ static tr_status draw(const table *t, const page *p, const char *out, tr_error *
             double *points = points_of(t, from, s, &count);
             series[i * SERIES + s] = (tr_plot_series){from->names[s], points, points + t->count, count};
             ok = points != NULL;
-            points_in_all += count;
+            for (size_t k = 0; ok && k < count; k++) {
+                points_in_all += !from->alarm || points[t->count + k] != 0;
+            }
         }
         panels[shown] = (tr_plot_panel){from->title, "step", series + i * SERIES, from->count, t->count / 20};
         shown += points_in_all > 0;

@@ -277,7 +277,7 @@ static void test_report_and_picture(void **state)
     assert_true(fabs(json_number_value(json_object_get(json_object_get(tg, "mean"), "kept")) - 0.5) < 1e-12);
     assert_true(json_is_null(json_object_get(report, "asked")));
     assert_int_equal(tr_select_svg(scores, &o, &choice, &svg, &err), TR_OK);
-    assert_non_null(strstr(svg.data, "tg: mean IoU of the answers (1 of 2 rows kept)"));
+    assert_non_null(strstr(svg.data, "tg: mean IoU (1 of 2 kept)"));
     assert_non_null(strstr(svg.data, "class=\"dropped\" x="));
     assert_non_null(strstr(svg.data, "</svg>"));
     tr_buffer_free(&svg);

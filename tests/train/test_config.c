@@ -375,7 +375,7 @@ static const struct {
     {"", "grpo.kl", "command line", "not of the form key=value"},
     {"", "grpo.kl=-1", "command line", "grpo.kl must be a number from 0"},
     {"", "data.7.rows=x", "command line", "data is a list of 1"},
-    {"", "model.name=x", "command line", "is a list of 1"},
+    {"", "model.name=x", "command line", "model is a string, not a list or a mapping"},
 };
 
 static void test_refusals_name_place_and_key(void **state)
