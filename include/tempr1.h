@@ -228,8 +228,7 @@ tempr1_status tempr1_tokenizer_load(const char *directory, tempr1_tokenizer **to
 void tempr1_tokenizer_free(tempr1_tokenizer *tokenizer);
 
 /* Text to ids. special 0: special tokens in the text (<|im_end|>, ...) stay plain text, as texts of users must.
- * *ids
- * (*count of them) is freed by tempr1_free. */
+ * *ids (*count of them) is freed by tempr1_free. */
 tempr1_status tempr1_tokenizer_encode(const tempr1_tokenizer *tokenizer, const char *text, size_t length,
                                       int special, int32_t **ids, size_t *count, tempr1_error *error);
 /* Ids to text; what is not UTF-8 becomes U+FFFD. keep_special 0 leaves special tokens out. *text is NUL-terminated
@@ -250,8 +249,7 @@ typedef struct tempr1_model tempr1_model;
 typedef struct tempr1_model_options {
     const char *tokenizer; /* directory; NULL: the checkpoint's */
     const char *dtype;     /* "f32" or "bf16" for weights stored in f32; NULL: f32 */
-    const char
-        *isa; /* "scalar", "avx2", "avx512", "reference"; NULL: the widest there is; no result depends on it */
+    const char *isa;       /* "scalar", "avx2", ...; NULL: the widest there is. No result depends on it */
     const char *cache;                                        /* folder for decoded clips; NULL: none */
     double fps;                                               /* frames taken a second; 0: 2 */
     int64_t min_frames, max_frames, total_pixels, min_pixels; /* 0: 4, 448, 2809856, 12544 */

@@ -25,7 +25,9 @@ tr_status tr_spill_open(tr_spill *spill, const char *folder, size_t bytes, tr_er
     int failed = file < 0 ? errno : 0;
     if (!failed) {
         unlink(path);
-        failed = posix_fallocate(file, 0, (off_t)(bytes ? bytes : PAGE));
+        do { /* a signal may end it early (a window that changes its size): what it reserved stays reserved */
+            failed = posix_fallocate(file, 0, (off_t)(bytes ? bytes : PAGE));
+        } while (failed == EINTR);
     }
     free(path);
     void *block = MAP_FAILED;

@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <omp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -83,9 +84,16 @@ static void *member(void *argument)
     return NULL;
 }
 
-/* Members up to count - 1; fewer when the system gives no more. */
+/* Members up to count - 1; fewer when the system gives no more. Signals are for the callers' threads: a member that
+ * took one would leave a caller asleep in its system call. */
 static void recruit(int count)
 {
+    sigset_t all, before;
+    if (team.started >= count - 1) {
+        return;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (team.started < count - 1 && team.started < MEMBERS) {
         pthread_t thread;
         pthread_attr_t attributes;
@@ -95,10 +103,11 @@ static void recruit(int count)
         int failed = pthread_create(&thread, &attributes, member, (void *)(uintptr_t)name);
         pthread_attr_destroy(&attributes);
         if (failed) {
-            return;
+            break;
         }
         team.started++;
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void wait_for_members(void)

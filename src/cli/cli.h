@@ -60,6 +60,12 @@ int tr_cli_fail(const tr_command *command, const tr_error *err);
 /* Prints a usage error with a pointer to --help; returns TR_EXIT_USAGE. */
 int tr_cli_usage(const tr_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Help of options that several commands have: --out where a checkpoint is written, --device, --isa. */
+#define TR_NEW_CHECKPOINT_HELP                                                                                     \
+    "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."
+#define TR_DEVICE_HELP "Where the network is computed; a GPU only when it is named (default auto)."
+#define TR_ISA_HELP "Kernels: scalar, avx2, avx512 or reference (default: $TEMPR1_ISA, else the widest)."
+
 /* Moves a tr_progress (context) that counts megabytes: what the writers of checkpoints tell. */
 void tr_cli_show_bytes(void *context, uint64_t bytes, uint64_t total);
 

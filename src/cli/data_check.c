@@ -89,21 +89,15 @@ static int run(int argc, char **argv)
     o.jobs = tr_threads_count();
     const tr_option options[] = {
         {"videos", TR_OPTION_TEXT, &o.videos, "DIR",
-         "The folder in front of each row's video. Without it no video is "
-         "opened.",
-         0, 0, false},
+         "The folder in front of each row's video. Without it no video is opened.", 0, 0, false},
         {"quick", TR_OPTION_FLAG, &o.quick, NULL,
-         "Decode only the first two seconds of each video; all packets are "
-         "counted all the same.",
-         0, 0, false},
+         "Decode only the first two seconds of each video; all packets are counted all the same.", 0, 0, false},
         {"out", TR_OPTION_TEXT, &out, "DIR",
          "Write check.json, check.txt, check.svg, positions.svg and quarantine.txt (videos that are "
          "missing or broken, one a line) there.",
          0, 0, false},
         {"tolerance", TR_OPTION_DOUBLE, &o.tolerance_s, "S",
-         "By how many seconds times may differ from the container's. "
-         "Default 0.5.",
-         0, 3600, false},
+         "By how many seconds times may differ from the container's. Default 0.5.", 0, 3600, false},
         {"jobs", TR_OPTION_INT, &o.jobs, "N", "Videos decoded at a time. Default: the machine's cores.", 1, 256,
          false},
         {"time-limit", TR_OPTION_DOUBLE, &o.time_limit_s, "S",

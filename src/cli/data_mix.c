@@ -63,13 +63,10 @@ static int run(int argc, char **argv)
     const tr_option options[] = {
         {"out", TR_OPTION_TEXT, &o.out, "FILE", "The rows to write; the manifest stands beside them.", 0, 0, true},
         {"manifest", TR_OPTION_TEXT, &o.manifest, "FILE",
-         "Hold specification, sources and rows against this manifest "
-         "instead of the one beside the rows.",
-         0, 0, false},
+         "Hold specification, sources and rows against this manifest instead of the one beside the rows.", 0, 0,
+         false},
         {"accept-changes", TR_OPTION_FLAG, &o.accept_changes, NULL,
-         "Make the mix although something differs from the "
-         "manifest.",
-         0, 0, false},
+         "Make the mix although something differs from the manifest.", 0, 0, false},
         {"check", TR_OPTION_FLAG, &o.check, NULL, "Only compare with the manifest; write nothing.", 0, 0, false},
         {"seed", TR_OPTION_INT, &seed, "N", "Use this seed instead of the specification's.", 0, 9e15, false},
         {"json", TR_OPTION_FLAG, &as_json, NULL, "Print the manifest as one JSON object.", 0, 0, false},

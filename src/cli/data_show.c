@@ -172,9 +172,7 @@ static int run(int argc, char **argv)
     const tr_option options[] = {
         {"out", TR_OPTION_TEXT, &c.out, "DIR", "The folder for index.html and strips/.", 0, 0, true},
         {"videos", TR_OPTION_TEXT, &c.videos, "DIR",
-         "The folder in front of each row's video. Default: the folder of the "
-         "rows.",
-         0, 0, false},
+         "The folder in front of each row's video. Default: the folder of the rows.", 0, 0, false},
         {"id", TR_OPTION_LIST, &c.ids, "ID", "Only the row with this id; may be given several times.", 0, 0, false},
         {"task", TR_OPTION_TEXT, &c.task, "TASK", "Only rows of this task.", 0, 0, false},
         {"first", TR_OPTION_INT, &c.first, "N", "At most so many rows, from the first on. Default 100; 0: all.", 0,

@@ -32,9 +32,7 @@ static int run(int argc, char **argv)
     const tr_option options[] = {
         {"out", TR_OPTION_TEXT, &out, "DIR", "The folder to write.", 0, 0, true},
         {"tasks", TR_OPTION_TEXT, &o.tasks, "LIST",
-         "Tasks to write rows for, separated by commas: tg, dtg, vhd, gvqa, "
-         "tal, qa. Default tg.",
-         0, 0, false},
+         "Tasks to write rows for, separated by commas: tg, dtg, vhd, gvqa, tal, qa. Default tg.", 0, 0, false},
         {"seed", TR_OPTION_INT, &seed, "N", "Seed of all scenes. Default 1.", 0, 0, false},
         {"train", TR_OPTION_INT, &o.clips[0], "N", "Clips of the split train. Default 400.", 0, 1e6, false},
         {"tune", TR_OPTION_INT, &o.clips[1], "N", "Clips of the split tune. Default 40.", 0, 1e6, false},
@@ -58,9 +56,7 @@ static int run(int argc, char **argv)
          "Background noise, standard deviation in grey levels. Default 6.", 0, 60, false},
         {"overlap", TR_OPTION_FLAG, &o.overlap, NULL, "Events may overlap in time.", 0, 0, false},
         {"distinct-colours", TR_OPTION_FLAG, &o.distinct_colours, NULL,
-         "No two events of a clip share a colour (at most 6 "
-         "events).",
-         0, 0, false},
+         "No two events of a clip share a colour (at most 6 events).", 0, 0, false},
         {"no-clock", TR_OPTION_FLAG, &no_clock, NULL, "Leave out the bar that grows with time.", 0, 0, false},
         {0},
     };

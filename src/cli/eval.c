@@ -198,8 +198,7 @@ static int run_eval(int argc, char **argv)
         {"scheme", TR_OPTION_TEXT, &s.scheme, "NAME", "Reward scheme. Default tempr1.", 0, 0, false},
         {"parser", TR_OPTION_TEXT, &s.parser, "NAME",
          "How answers are read for the metrics: scheme (as the reward reads them, the default), tolerant (also "
-         "without "
-         "<answer>), or as a published evaluation does: temporal-r1, mvbench, video-mme, tempcompass.",
+         "without <answer>), or as a published evaluation does: temporal-r1, mvbench, video-mme, tempcompass.",
          0, 0, false},
         {"samples", TR_OPTION_INT, &s.samples, "K",
          "Answers a row, at --temperature above 0: metrics are means over them, and the best of them. Default 1.",

@@ -183,14 +183,11 @@ static int run(int argc, char **argv)
          "the truth; not needed where the predictions carry it (lmms-eval, tempcompass).", 0, 0, false},
         {"format", TR_OPTION_TEXT, &format, "NAME",
          "rows, qvhighlights, activitynet, timechat, timechat-dense, lmms-eval, vtimellm, tempcompass or next-gqa. "
-         "Default: what "
-         "the "
-         "keys of the files say.",
+         "Default: what the keys of the files say.",
          0, 0, false},
         {"temporal-r1", TR_OPTION_FLAG, &compat, NULL,
          "read free-text answers to tg as Temporal-R1's evaluation does (every \"to\" is a dash, reversed pairs "
-         "are "
-         "swapped).",
+         "are swapped).",
          0, 0, false},
         {"resamples", TR_OPTION_INT, &resamples, "N", "bootstrap resamples; 0: no intervals. Default 2000.", 0, 1e6,
          false},

@@ -169,8 +169,7 @@ const tr_command tr_command_model_info = {
     .arguments = "DIR [--check] [--json]",
     .summary = "what a checkpoint holds; --check verifies every tensor",
     .text = "Prints shapes, parameter counts, dtypes, bytes and files of a checkpoint directory. Names, shapes and "
-            "data "
-            "ranges of all tensors are always checked against config.json; --check also reads every value. Of an "
-            "adapter folder: its base, rank, targets and tensors.\n\n"
+            "data ranges of all tensors are always checked against config.json; --check also reads every value. Of "
+            "an adapter folder: its base, rank, targets and tensors.\n\n"
             "Example: tempr1 model info Qwen2.5-VL-3B-Instruct --check",
     .run = run};

@@ -88,111 +88,103 @@ done:
     return status;
 }
 
-static int run(int argc, char **argv)
+typedef struct request {
+    const char *preset, *out, *dtype;
+    const char *tokenizer, *samples; /* a folder to copy from, or a file to make one from; NULL: neither */
+    int64_t seed;
+    bool json;
+} request;
+
+static tr_status print_made(const request *r, const tr_params *params, tr_error *err)
 {
-    const char *preset = NULL, *out = NULL, *dtype_name = "bf16", *tokenizer = NULL, *samples = NULL;
+    int64_t elements = 0;
+    for (int i = 0; i < params->count; i++) {
+        elements += tr_param_count(&params->items[i]);
+    }
+    if (!r->json) {
+        printf("%s: %s, %d tensors, %lld parameters, %s, seed %lld\n", r->out, r->preset, params->count,
+               (long long)elements, r->dtype, (long long)r->seed);
+        return TR_OK;
+    }
+    json_t *object =
+        json_pack("{s:s, s:s, s:I, s:s, s:I, s:i}", "out", r->out, "preset", r->preset, "seed", (json_int_t)r->seed,
+                  "dtype", r->dtype, "parameters", (json_int_t)elements, "tensors", params->count);
+    tr_status status = tr_cli_print_json(object, err);
+    json_decref(object);
+    return status;
+}
+
+static tr_status init(const request *r, tr_error *err)
+{
     char *made = NULL;
-    int64_t seed = 1;
-    bool json = false;
-    const tr_option options[] = {
-        {.name = "preset",
-         .kind = TR_OPTION_TEXT,
-         .value = &preset,
-         .argument = "NAME",
-         .required = true,
-         .help =
-             "The shape: tiny, nano, xs, s, m, qwen2.5-vl-3b, qwen2.5-vl-7b, qwen2.5-vl-32b or qwen2.5-vl-72b."},
-        {.name = "out",
-         .kind = TR_OPTION_TEXT,
-         .value = &out,
-         .argument = "DIR",
-         .required = true,
-         .help =
-             "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."},
-        {.name = "seed",
-         .kind = TR_OPTION_INT,
-         .value = &seed,
-         .argument = "N",
-         .max = 9e18,
-         .help = "Seed of the weights; default 1. The same seed gives the same bytes on every machine."},
-        {.name = "dtype",
-         .kind = TR_OPTION_TEXT,
-         .value = &dtype_name,
-         .argument = "bf16|f32",
-         .help = "How weights are stored; default bf16."},
-        {.name = "tokenizer",
-         .kind = TR_OPTION_TEXT,
-         .value = &tokenizer,
-         .argument = "DIR",
-         .help = "Copies the tokenizer files of this directory beside the weights; the shape takes its special "
-                 "ids, and "
-                 "more rows of embeddings when it has more tokens than the preset."},
-        {.name = "tokenizer-from",
-         .kind = TR_OPTION_TEXT,
-         .value = &samples,
-         .argument = "FILE",
-         .help =
-             "Makes a small tokenizer instead, in which every word of this file's lines is one token: for models "
-             "that are trained from nothing."},
-        {.name = "json", .kind = TR_OPTION_FLAG, .value = &json, .help = "Prints one JSON object."},
-        {0}};
-    char **positional;
-    int count, exit = tr_cli_parse(&tr_command_model_init, options, argc, argv, 0, 0, &positional, &count);
-    if (exit >= 0) {
-        return exit;
-    }
-    const bool bf16 = !strcmp(dtype_name, "bf16");
-    if (!bf16 && strcmp(dtype_name, "f32") != 0) {
-        return tr_cli_usage(&tr_command_model_init, "--dtype must be bf16 or f32, not '%s'", dtype_name);
-    }
-    if (tokenizer && samples) {
-        return tr_cli_usage(&tr_command_model_init, "give either --tokenizer or --tokenizer-from");
-    }
+    const char *tokenizer = r->tokenizer;
+    const uint64_t key = (uint64_t)r->seed;
     tr_model_config config;
     tr_params params = {0};
     tr_progress bar;
-    tr_error err = {0};
     tr_status status;
-    const uint64_t key = (uint64_t)seed;
-    int64_t elements = 0;
-    TR_TRY(tr_model_config_preset(preset, &config, &err));
-    if (samples) {
-        if (!(made = tr_format("%s.tokenizer", out))) {
-            status = tr_fail(&err, TR_MEMORY, out, "out of memory");
+    TR_TRY(tr_model_config_preset(r->preset, &config, err));
+    if (r->samples) {
+        if (!(made = tr_format("%s.tokenizer", r->out))) {
+            status = tr_fail(err, TR_MEMORY, r->out, "out of memory");
             goto done;
         }
-        TR_TRY(train_tokenizer(samples, made, &err));
+        TR_TRY(train_tokenizer(r->samples, made, err));
         tokenizer = made;
         config.vocab = 0; /* the tokenizer says how many rows */
     }
     if (tokenizer) {
-        TR_TRY(adopt_tokenizer(tokenizer, &config, &err));
+        TR_TRY(adopt_tokenizer(tokenizer, &config, err));
     }
-    TR_TRY(tr_params_build(&config, &params, &err));
-    for (int i = 0; i < params.count; i++) {
-        elements += tr_param_count(&params.items[i]);
-    }
+    TR_TRY(tr_params_build(&config, &params, err));
     tr_progress_begin(&bar, "writing weights (MB)", 0);
-    status = tr_checkpoint_write(out, &config, &params, bf16 ? TR_BF16 : TR_F32, 0, tokenizer, tr_rows_random, &key,
-                                 tr_cli_show_bytes, &bar, &err);
+    status = tr_checkpoint_write(r->out, &config, &params, strcmp(r->dtype, "f32") ? TR_BF16 : TR_F32, 0, tokenizer,
+                                 tr_rows_random, &key, tr_cli_show_bytes, &bar, err);
     tr_progress_end(&bar, NULL);
-    if (!status && json) {
-        json_t *object =
-            json_pack("{s:s, s:s, s:I, s:s, s:I, s:i}", "out", out, "preset", preset, "seed", (json_int_t)seed,
-                      "dtype", dtype_name, "parameters", (json_int_t)elements, "tensors", params.count);
-        status = tr_cli_print_json(object, &err);
-        json_decref(object);
-    } else if (!status) {
-        printf("%s: %s, %d tensors, %lld parameters, %s, seed %lld\n", out, preset, params.count,
-               (long long)elements, dtype_name, (long long)seed);
-    }
+    status = status ? status : print_made(r, &params, err);
 done:
     if (made) {
         tr_directory_remove(made, NULL);
         free(made);
     }
     tr_params_free(&params);
-    return status ? tr_cli_fail(&tr_command_model_init, &err) : TR_EXIT_DONE;
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    request r = {.dtype = "bf16", .seed = 1};
+    const tr_option options[] = {
+        {"preset", TR_OPTION_TEXT, &r.preset, "NAME",
+         "The shape: tiny, nano, xs, s, m, qwen2.5-vl-3b, qwen2.5-vl-7b, qwen2.5-vl-32b or qwen2.5-vl-72b.", 0, 0,
+         true},
+        {"out", TR_OPTION_TEXT, &r.out, "DIR", TR_NEW_CHECKPOINT_HELP, 0, 0, true},
+        {"seed", TR_OPTION_INT, &r.seed, "N",
+         "Seed of the weights; default 1. The same seed gives the same bytes on every machine.", 0, 9e18, false},
+        {"dtype", TR_OPTION_TEXT, &r.dtype, "bf16|f32", "How weights are stored; default bf16.", 0, 0, false},
+        {"tokenizer", TR_OPTION_TEXT, &r.tokenizer, "DIR",
+         "Copies the tokenizer files of this directory beside the weights; the shape takes its special ids, and "
+         "more rows of embeddings when it has more tokens than the preset.",
+         0, 0, false},
+        {"tokenizer-from", TR_OPTION_TEXT, &r.samples, "FILE",
+         "Makes a small tokenizer instead, in which every word of this file's lines is one token: for models that "
+         "are trained from nothing.",
+         0, 0, false},
+        {"json", TR_OPTION_FLAG, &r.json, NULL, "Prints one JSON object.", 0, 0, false},
+        {0}};
+    char **positional;
+    int count, exit = tr_cli_parse(&tr_command_model_init, options, argc, argv, 0, 0, &positional, &count);
+    if (exit >= 0) {
+        return exit;
+    }
+    if (strcmp(r.dtype, "bf16") != 0 && strcmp(r.dtype, "f32") != 0) {
+        return tr_cli_usage(&tr_command_model_init, "--dtype must be bf16 or f32, not '%s'", r.dtype);
+    }
+    if (r.tokenizer && r.samples) {
+        return tr_cli_usage(&tr_command_model_init, "give either --tokenizer or --tokenizer-from");
+    }
+    tr_error err = {0};
+    return init(&r, &err) ? tr_cli_fail(&tr_command_model_init, &err) : TR_EXIT_DONE;
 }
 
 const tr_command tr_command_model_init = {

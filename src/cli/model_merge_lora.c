@@ -39,24 +39,12 @@ static int run(int argc, char **argv)
     const char *out = NULL, *dtype = NULL, *tokenizer = NULL;
     bool json = false;
     const tr_option options[] = {
-        {.name = "out",
-         .kind = TR_OPTION_TEXT,
-         .value = &out,
-         .argument = "DIR",
-         .required = true,
-         .help =
-             "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."},
-        {.name = "dtype",
-         .kind = TR_OPTION_TEXT,
-         .value = &dtype,
-         .argument = "f32|bf16",
-         .help = "Of the merged weights. Default: bf16 when the base is stored so, else f32."},
-        {.name = "tokenizer",
-         .kind = TR_OPTION_TEXT,
-         .value = &tokenizer,
-         .argument = "DIR",
-         .help = "Whose tokenizer files are copied. Default: the adapter's, else the base's."},
-        {.name = "json", .kind = TR_OPTION_FLAG, .value = &json, .help = "Prints one JSON object."},
+        {"out", TR_OPTION_TEXT, &out, "DIR", TR_NEW_CHECKPOINT_HELP, 0, 0, true},
+        {"dtype", TR_OPTION_TEXT, &dtype, "f32|bf16",
+         "Of the merged weights. Default: bf16 when the base is stored so, else f32.", 0, 0, false},
+        {"tokenizer", TR_OPTION_TEXT, &tokenizer, "DIR",
+         "Whose tokenizer files are copied. Default: the adapter's, else the base's.", 0, 0, false},
+        {"json", TR_OPTION_FLAG, &json, NULL, "Prints one JSON object.", 0, 0, false},
         {0}};
     char **positional;
     int count, exit = tr_cli_parse(&tr_command_model_merge_lora, options, argc, argv, 2, 2, &positional, &count);

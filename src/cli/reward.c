@@ -164,16 +164,13 @@ static int run(int argc, char **argv)
          0, 0, false},
         {"matching", TR_OPTION_TEXT, &o.matching, "WORD",
          "how the tal part \"match\" pairs intervals: monotone (the dynamic programme) or naive (i-th with i-th, "
-         "the "
-         "paper's ablation). Default: monotone.",
+         "the paper's ablation). Default: monotone.",
          0, 0, false},
         {"keep-going", TR_OPTION_FLAG, &o.keep_going, NULL,
          "a bad row gives {\"reward\": null, ..., \"error\"} and a message; without it the first one ends the run.",
          0, 0, false},
         {"json", TR_OPTION_FLAG, &o.json, NULL,
-         "one JSON object per row: the only form there is, so this changes "
-         "nothing.",
-         0, 0, false},
+         "one JSON object per row: the only form there is, so this changes nothing.", 0, 0, false},
         {0}};
     char **positional;
     int count;

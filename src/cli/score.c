@@ -174,14 +174,9 @@ static int run(int argc, char **argv)
     settings s = {.videos = "", .prompt = "no-think", .temperature = 1};
     tr_session_defaults(&s.session);
     const tr_option options[] = {
-        {"model", TR_OPTION_TEXT, &s.session.model, "DIR",
-         "The checkpoint, a Hugging Face directory, or an adapter folder, which names its base.", 0, 0, true},
-        {"adapter", TR_OPTION_TEXT, &s.session.adapter, "DIR", TR_ADAPTER_HELP, 0, 0, false},
         {"input", TR_OPTION_TEXT, &s.input, "ROWS", "The rows (JSON Lines); - is standard input.", 0, 0, true},
         {"videos", TR_OPTION_TEXT, &s.videos, "DIR", "Folder of the rows' videos. Default: as the rows say.", 0, 0,
          false},
-        {"tokenizer", TR_OPTION_TEXT, &s.session.tokenizer, "DIR",
-         "Where the tokenizer's files are. Default: the model's.", 0, 0, false},
         {"prompt", TR_OPTION_TEXT, &s.prompt, "NAME",
          "Prompt set for corpus rows: think, no-think, ... or a YAML file. Default no-think.", 0, 0, false},
         {"temperature", TR_OPTION_DOUBLE, &s.temperature, "T",
@@ -194,30 +189,9 @@ static int run(int argc, char **argv)
          false},
         {"keep-going", TR_OPTION_FLAG, &s.keep_going, NULL,
          "A bad row gives {\"ids\": null, ..., \"error\"} and a message, and the exit status 1 comes at the end; "
-         "without "
-         "it the first one ends the run.",
+         "without it the first one ends the run.",
          0, 0, false},
-        {"dtype", TR_OPTION_TEXT, &s.session.dtype, "f32|bf16",
-         "Of f32-stored weights in memory. Default f32; weights stored in 16 bits stay as they are.", 0, 0, false},
-        {"isa", TR_OPTION_TEXT, &s.session.isa, "NAME",
-         "Kernels: scalar, avx2, avx512 or reference. Default: the widest that this CPU has; results do not depend "
-         "on "
-         "it.",
-         0, 0, false},
-        {"threads", TR_OPTION_INT, &s.session.threads, "N", "Threads. Default: the machine's cores.", 1, 1024,
-         false},
-        {"fps", TR_OPTION_DOUBLE, &s.session.fps, "X", "Frames taken a second. Default 2.", 0.01, 120, false},
-        {"min-frames", TR_OPTION_INT, &s.session.min_frames, "N", "Fewest frames of a clip. Default 4.", 2, 100000,
-         false},
-        {"max-frames", TR_OPTION_INT, &s.session.max_frames, "N", "Most frames of a clip. Default 448.", 2, 100000,
-         false},
-        {"total-pixels", TR_OPTION_INT, &s.session.total_pixels, "N", "Pixel budget of a clip. Default 2809856.",
-         784, 1e12, false},
-        {"min-pixels", TR_OPTION_INT, &s.session.min_pixels, "N", "Fewest pixels of a frame. Default 12544.", 784,
-         1e9, false},
-        {"cache", TR_OPTION_TEXT, &s.session.cache, "DIR", "Keep decoded clips here. Default: nowhere.", 0, 0,
-         false},
-        {"quiet", TR_OPTION_FLAG, &s.session.quiet, NULL, "No progress bar.", 0, 0, false},
+        TR_SESSION_MODEL_OPTIONS(s.session),
         {"json", TR_OPTION_FLAG, &s.session.json, NULL,
          "One JSON object per response: the only form there is, so this changes nothing.", 0, 0, false},
         {0},

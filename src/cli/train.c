@@ -56,19 +56,17 @@ static tr_status fill_text(tr_error *err)
     tr_buffer keys = {0};
     tr_status status = tr_config_help(&keys, err);
     snprintf(text, sizeof text,
-             "Runs the configuration, one line per step on stderr, and prints "
-             "the last checkpoint on stdout (with --json "
-             "one object: stages with out, steps, checkpoint, seconds and the "
-             "last step's numbers). The run's folder "
-             "'out' gets config.yaml, metrics.jsonl, rollouts.jsonl, "
-             "checkpoints/step-N, curves.svg. Ctrl-C ends after "
-             "the current step with a checkpoint, a second Ctrl-C at once.\n"
+             "Runs the configuration, one line per step on stderr, and prints the last checkpoint on stdout (with "
+             "--json one object: stages with out, steps, checkpoint, seconds and the last step's numbers). The "
+             "run's folder 'out' gets config.yaml, metrics.jsonl, rollouts.jsonl, checkpoints/step-N, curves.svg. "
+             "Ctrl-C ends after the current step with a checkpoint, a second Ctrl-C at once.\n"
              "  tempr1 train run.yaml\n"
              "  tempr1 train run.yaml grpo.kl=0 train.steps=100 out=runs/no-kl\n"
              "  tempr1 train run.yaml 'stages=[{algorithm: sft}, {algorithm: grpo}]' stages.0.optim.lr=1e-5\n"
              "  tempr1 train run.yaml --resume\n"
-             "  tempr1 train --from-temporal-r1 examples/grpo_example.yaml data.train_files=tvg.yaml "
-             "model=DIR out=runs/tvg\n\n%s",
+             "  tempr1 train --from-temporal-r1 examples/grpo_example.yaml data.train_files=tvg.yaml model=DIR "
+             "out=runs/tvg\n\n"
+             "%s",
              tr_buffer_text(&keys));
     tr_buffer_free(&keys);
     return status;
@@ -124,8 +122,7 @@ static int run(int argc, char **argv)
         {.name = "resume",
          .kind = TR_OPTION_FLAG,
          .value = &resume,
-         .help = "go on from the newest complete checkpoint of the run in 'out'; "
-                 "without one, start"},
+         .help = "go on from the newest complete checkpoint of the run in 'out'; without one, start"},
         {.name = "accept-changes",
          .kind = TR_OPTION_FLAG,
          .value = &accept,
@@ -133,8 +130,7 @@ static int run(int argc, char **argv)
         {.name = "strict",
          .kind = TR_OPTION_FLAG,
          .value = &strict,
-         .help = "stop at the first step whose loss or gradient is not finite; "
-                 "the default skips and counts it"},
+         .help = "stop at the first step whose loss or gradient is not finite; the default skips and counts it"},
         {.name = "quiet", .kind = TR_OPTION_FLAG, .value = &quiet, .help = "no line per step and no bars"},
         {.name = "from-temporal-r1",
          .kind = TR_OPTION_TEXT,

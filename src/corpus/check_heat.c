@@ -72,8 +72,8 @@ static tr_status add_square(const json_t *one, double left, tr_buffer *out, tr_e
                 TR_TRY(tr_buffer_printf(
                     out, err,
                     "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#1f6fb4\" "
-                    "fill-opacity=\"%.3f\"><title>starts at %d to %d %%, ends at %d to %d %%: %.0f "
-                    "(%.2f %%)</title></rect>\n",
+                    "fill-opacity=\"%.3f\"><title>starts at %d to %d %%, ends at %d to %d %%: %.0f (%.2f "
+                    "%%)</title></rect>\n",
                     left + i * size, TOP + SIDE - (j + 1) * size, size, size, sqrt(count / most), 5 * i, 5 * i + 5,
                     5 * j, 5 * j + 5, count, 100 * count / total));
             }

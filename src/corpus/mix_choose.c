@@ -141,8 +141,7 @@ static tr_status share_sources(mix_state *mix, tr_error *err)
     }
     if (!status && spec->total >= 0 && open < 0) {
         status = tr_fail(err, TR_INVALID, spec->path,
-                         "the sources without a weight alone give %lld rows, more than the "
-                         "total of %lld",
+                         "the sources without a weight alone give %lld rows, more than the total of %lld",
                          (long long)(spec->total - open), (long long)spec->total);
     }
     if (!status && spec->total >= 0) {

@@ -68,8 +68,8 @@ static tr_status check_keys(const reader *r, const char *path, json_t *object, c
                            near                ? ""
                            : keys == task_keys ? "weight, count and per_video"
                            : keys == top_keys  ? "seed, total, per_video and sources"
-                                               : "name, rows, videos, exclude, split, tasks, "
-                                                 "weight, count, per_video and repeat");
+                                               : "name, rows, videos, exclude, split, tasks, weight, count, "
+                                                 "per_video and repeat");
         }
     }
     return TR_OK;

@@ -147,8 +147,8 @@ static tr_status draw_bar(const panel *p, size_t bin, size_t from, size_t count,
     }
     return tr_buffer_printf(
         out, err,
-        "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"><title>%.3f to "
-        "%.3f: %zu rows %s</title></rect>\n",
+        "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"><title>%.3f to %.3f: %zu rows "
+        "%s</title></rect>\n",
         class, LEFT + width * (double)bin + 0.5, bottom - height, width - 1, height, p->range * (double)bin / BINS,
         p->range * (double)(bin + 1) / BINS, count, class);
 }
@@ -192,12 +192,11 @@ tr_status tr_select_svg(const tr_select_score *scores, const tr_select_options *
     size_t height = HEAD + rows * HEIGHT;
     TR_TRY(tr_buffer_printf(
         out, err,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %zu\" width=\"%d\" "
-        "height=\"%zu\">\n<style>text{font:"
-        "12px "
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %zu\" width=\"%d\" height=\"%zu\">\n"
+        "<style>text{font:12px "
         "sans-serif;fill:#222}.title{font-weight:bold}.tick{fill:#555;font-size:11px}.kept{fill:#1f6fb4}.dropped{"
-        "fill:#c9d3dc}.axis{fill:none;stroke:#555}</style>\n<rect width=\"100%%\" height=\"100%%\" "
-        "fill=\"#fff\"/>\n",
+        "fill:#c9d3dc}.axis{fill:none;stroke:#555}</style>\n"
+        "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
         2 * WIDTH, height, 2 * WIDTH, height));
     TR_TRY(
         tr_buffer_printf(out, err,
@@ -206,9 +205,9 @@ tr_status tr_select_svg(const tr_select_score *scores, const tr_select_options *
                          LEFT, c->kept, c->rows, tr_select_rule_name(o->rule)));
     TR_TRY(tr_buffer_printf(
         out, err,
-        "<rect class=\"kept\" x=\"%d\" y=\"38\" width=\"12\" height=\"12\"/><text x=\"%d\" y=\"48\">"
-        "kept</text><rect class=\"dropped\" x=\"%d\" y=\"38\" width=\"12\" height=\"12\"/><text "
-        "x=\"%d\" y=\"48\">dropped</text>\n",
+        "<rect class=\"kept\" x=\"%d\" y=\"38\" width=\"12\" height=\"12\"/><text x=\"%d\" "
+        "y=\"48\">kept</text><rect class=\"dropped\" x=\"%d\" y=\"38\" width=\"12\" height=\"12\"/><text x=\"%d\" "
+        "y=\"48\">dropped</text>\n",
         LEFT, LEFT + 18, LEFT + 70, LEFT + 88));
     for (int t = 0; t < TR_TASK_COUNT; t++) {
         bool qa = t == TR_TASK_QA, tal = t == TR_TASK_TAL;

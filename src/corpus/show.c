@@ -436,12 +436,11 @@ tr_status tr_show_strip(const tr_row *row, const tr_show_options *options, tr_bu
                         tr_error *err)
 {
     static const char *const style =
-        "text{font-family:sans-serif;font-size:13px;fill:#222}.id{font-weight:600}.small,.option{fill:#555}"
-        ".question{font-style:italic}.right{fill:#1c7a33;font-weight:600}.wrong{fill:#b8323a}"
-        ".tick{font-size:11px;fill:#555;text-anchor:middle}.first{text-anchor:start}.label{font-size:11px;fill:#"
-        "333}"
-        ".left{text-anchor:end}.in{text-anchor:middle;fill:#fff}path{fill:none}.axis{stroke:#666}"
-        ".leader{stroke:#bbb}.truth{fill:#2a8f3c}.answer{fill:#d1650f}.saliency{fill:#7a55b0}";
+        "text{font-family:sans-serif;font-size:13px;fill:#222}.id{font-weight:600}.small,.option{fill:#555}."
+        "question{font-style:italic}.right{fill:#1c7a33;font-weight:600}.wrong{fill:#b8323a}.tick{font-size:11px;"
+        "fill:#555;text-anchor:middle}.first{text-anchor:start}.label{font-size:11px;fill:#333}.left{text-anchor:"
+        "end}.in{text-anchor:middle;fill:#fff}path{fill:none}.axis{stroke:#666}.leader{stroke:#bbb}.truth{fill:#"
+        "2a8f3c}.answer{fill:#d1650f}.saliency{fill:#7a55b0}";
     tr_error why = {0};
     tr_clip *clip = NULL;
     char text[320] = "";

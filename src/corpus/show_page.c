@@ -34,12 +34,11 @@ static tr_status begin_page(const char *title, size_t count, tr_buffer *page, tr
         "header{position:sticky;top:0;background:#fff;padding:.5em 0}</style></head>\n<body><header><b>"));
     TR_TRY(tr_buffer_add_escaped(page, title, err));
     TR_TRY(tr_buffer_printf(page, err,
-                            "</b>: %zu rows, truths green, answers orange, saliency violet \n<select "
-                            "id=\"task\"><option value=\"\">all tasks"
-                            "</option><option>tg</option><option>dtg</option><option>vhd</option><option>gvqa</"
-                            "option><option>tal</option>"
-                            "<option>qa</option></select> <input id=\"text\" placeholder=\"id or words\"> <span "
-                            "id=\"left\"></span></header>\n",
+                            "</b>: %zu rows, truths green, answers orange, saliency violet \n"
+                            "<select id=\"task\"><option value=\"\">all "
+                            "tasks</option><option>tg</option><option>dtg</option><option>vhd</"
+                            "option><option>gvqa</option><option>tal</option><option>qa</option></select> "
+                            "<input id=\"text\" placeholder=\"id or words\"> <span id=\"left\"></span></header>\n",
                             count));
 done:
     return status;

@@ -1,8 +1,8 @@
 /* synth_rows.c: the rows of one synthetic scene, for every task.
  *
- *   tg    each name that is seen once: when is it there?        dtg   all such names of the clip, in scene order of
- * names vhd   a colour: every time something of it is there         tal   a name: each of its instances gvqa  which
- * form has the colour? with the evidence          qa    what comes first? */
+ *   tg    each name that is seen once: when is it there?    dtg   all such names of the clip, in scene order
+ *   vhd   a colour: every time something of it is there     tal   a name: each of its instances
+ *   gvqa  which form has the colour? with the evidence      qa    what comes first? */
 #include "corpus/synth_rows.h"
 
 #include <math.h>

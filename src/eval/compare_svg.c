@@ -120,15 +120,12 @@ tr_status tr_compare_svg(const json_t *report, tr_buffer *out, tr_error *err)
     p.line = 0;
     TR_TRY(tr_buffer_printf(
         out, err,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" "
-        "height=\"%.0f\">\n<style>text{"
-        "font:12px "
-        "sans-serif;fill:#222}.value{fill:#555;font-size:11px}.title{font-weight:bold;font-size:15px}line{"
-        "stroke-width:2}.up{stroke:#2a8f3c;fill:#2a8f3c}.down{stroke:#b8323a;fill:#b8323a}.none{stroke:#8a939b;"
-        "fill:"
-        "#8a939b}.grid{stroke:#e4e8ec;stroke-width:1}.zero{stroke:#555;stroke-width:1}</style>\n<rect "
-        "width=\"100%%\" "
-        "height=\"100%%\" fill=\"#fff\"/>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" height=\"%.0f\">\n"
+        "<style>text{font:12px "
+        "sans-serif;fill:#222}.value{fill:#555;font-size:11px}.title{font-weight:bold;font-size:15px}line{stroke-"
+        "width:2}.up{stroke:#2a8f3c;fill:#2a8f3c}.down{stroke:#b8323a;fill:#b8323a}.none{stroke:#8a939b;fill:#"
+        "8a939b}.grid{stroke:#e4e8ec;stroke-width:1}.zero{stroke:#555;stroke-width:1}</style>\n"
+        "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
         WIDTH, bottom + FOOT, WIDTH, bottom + FOOT));
     TR_TRY(add_text(&p, 16, 24, "start", "title", "B - A with paired 95 % intervals"));
     char *names = tr_format("A: %s", json_string_value(json_object_get(report, "a")));

@@ -5,9 +5,9 @@
  *   prompt     "prompt": TEXT (one user message), or "messages": [{"role", "content"}, ...] (a conversation without
  *              the answer), or the fields of a corpus row ("task", "query", ...), asked with a prompt set
  *   video      "video": FILE, "clip": [start, end] (seconds, optional). It stands before the text; in messages
- * where a part {"type": "video"} stands (such a part may name a "video" of its own), else before the text of the
- * first user message. A row without a video is text only response   "response": TEXT, "responses": [TEXT, ...] or
- * "response_ids": [ids] (or a list of such lists)
+ *              where a part {"type": "video"} stands (such a part may name a "video" of its own), else before the
+ *              text of the first user message. A row without a video is text only
+ *   response   "response": TEXT, "responses": [TEXT, ...] or "response_ids": [ids] (or a list of such lists)
  *
  * All responses of a row are one packed group, computed by the forward that training uses: what `ask` recorded
  * while it sampled comes out again, bit for bit. Never samples and never trains. Not thread safe. */

@@ -104,9 +104,7 @@ static tr_status read_rope(const places *p, tr_model_config *c, tr_error *err)
     const json_t *sections = json_object_get(rope, "mrope_section");
     if (!json_is_array(sections) || json_array_size(sections) != 3) {
         return tr_fail(err, TR_FORMAT, p->where,
-                       "%s.mrope_section must be a list of three integers: is this a "
-                       "Qwen2.5-VL checkpoint?",
-                       name);
+                       "%s.mrope_section must be a list of three integers: is this a Qwen2.5-VL checkpoint?", name);
     }
     for (size_t i = 0; i < 3; i++) {
         const json_t *item = json_array_get(sections, i);
@@ -175,8 +173,7 @@ static tr_status read_text(const places *p, tr_model_config *c, tr_error *err)
     TR_TRY(read_int(p, "head_dim", find_text(p, "head_dim"), &c->head_dim, err));
     if (c->head_dim != head_dim) {
         status = tr_fail(err, TR_UNSUPPORTED, p->where,
-                         "head_dim is %lld; only hidden_size / num_attention_heads "
-                         "(%lld) is supported",
+                         "head_dim is %lld; only hidden_size / num_attention_heads (%lld) is supported",
                          (long long)c->head_dim, (long long)head_dim);
     }
 done:
@@ -216,9 +213,7 @@ static tr_status read_vision(const json_t *vision, const places *p, tr_vision_co
     size_t most = sizeof v->full_blocks / sizeof *v->full_blocks;
     if (!json_is_array(full) || json_array_size(full) > most) {
         status = tr_fail(err, TR_FORMAT, p->where,
-                         "vision_config.fullatt_block_indexes must be a list of at most "
-                         "%zu integers",
-                         most);
+                         "vision_config.fullatt_block_indexes must be a list of at most %zu integers", most);
         goto done;
     }
     v->full_block_count = (int64_t)json_array_size(full);

@@ -132,8 +132,7 @@ static tr_status nothing(const tr_params *params, const json_t *targets, const c
     tr_status status =
         tr_fail(err, TR_NOT_FOUND, key,
                 "%s: %.200s matches no linear layer of the decoder of 'model'%s; names that exist: %s, ... (a list "
-                "matches ends "
-                "of names, a text must match a whole name)",
+                "matches ends of names, a text must match a whole name)",
                 key, pattern ? pattern : "the pattern",
                 others ? " (what it matches, the vision tower, embedding or head, cannot be adapted)" : "",
                 tr_buffer_text(&names));

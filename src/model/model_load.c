@@ -123,8 +123,8 @@ tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_conf
         status =
             i == params->head && !config->tied
                 ? tr_fail(err, TR_MISMATCH, dir,
-                          "tensor lm_head.weight is missing, but tie_word_embeddings is "
-                          "false in config.json: without it the model has no head")
+                          "tensor lm_head.weight is missing, but tie_word_embeddings is false in config.json: "
+                          "without it the model has no head")
                 : tr_fail(err, TR_MISMATCH, dir, "tensor %s is missing from the checkpoint", params->items[i].name);
         goto done;
     }

@@ -206,8 +206,8 @@ static tr_status check_target(const char *dir, tr_error *err)
     for (size_t i = 0; !status && i < count; i++) {
         if (!is_checkpoint_file(names[i])) {
             status = tr_fail(err, TR_INVALID, dir,
-                             "%s holds %.128s, which is not part of a checkpoint: it would be "
-                             "lost; choose another directory or move the file away",
+                             "%s holds %.128s, which is not part of a checkpoint: it would be lost; choose another "
+                             "directory or move the file away",
                              dir, names[i]);
         }
     }

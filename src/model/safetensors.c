@@ -151,9 +151,7 @@ static tr_status parse_header(const uint8_t *bytes, size_t size, const char *pat
     uint64_t length = 0;
     if (size < 8) {
         return tr_fail(err, TR_FORMAT, path,
-                       "the file has %zu bytes; a safetensors file begins with 8 bytes of "
-                       "header length",
-                       size);
+                       "the file has %zu bytes; a safetensors file begins with 8 bytes of header length", size);
     }
     for (int i = 7; i >= 0; i--) {
         length = length << 8 | bytes[i];
@@ -318,8 +316,7 @@ static tr_status map_shards(tr_safetensors *s, const char *dir, const json_t *ma
         tr_status status = TR_OK;
         if (!known && !tr_file_exists(path)) {
             status = tr_fail(err, TR_NOT_FOUND, index,
-                             "the index names the shard %.128s (for tensor %.128s), which "
-                             "does not exist in %.256s",
+                             "the index names the shard %.128s (for tensor %.128s), which does not exist in %.256s",
                              file, key, dir);
         } else if (!known) {
             status = map_file(s, path, err);
@@ -378,8 +375,8 @@ tr_status tr_safetensors_open_directory(tr_safetensors *tensors, const char *dir
     }
     if (!tr_file_exists(index)) {
         status = tr_fail(err, TR_NOT_FOUND, dir,
-                         "%s holds neither model.safetensors nor "
-                         "model.safetensors.index.json: it is not a checkpoint directory with safetensors",
+                         "%s holds neither model.safetensors nor model.safetensors.index.json: it is not a "
+                         "checkpoint directory with safetensors",
                          dir);
         goto done;
     }

@@ -105,8 +105,7 @@ tr_status tr_safetensors_writer_commit(tr_safetensors_writer *writer, tr_error *
 {
     if (writer->written != writer->expected) {
         tr_status status = tr_fail(err, TR_INVALID, writer->file.path,
-                                   "only %zu of the %zu bytes that the header "
-                                   "announces were written",
+                                   "only %zu of the %zu bytes that the header announces were written",
                                    writer->written, writer->expected);
         tr_safetensors_writer_abandon(writer);
         return status;

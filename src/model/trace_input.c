@@ -275,8 +275,7 @@ static tr_status read_positions(const source *s, tr_trace_row *row, int32_t *nex
         if (row->positions[i] != computed[i]) {
             status =
                 tr_fail(err, TR_MISMATCH, t->name,
-                        "axis %lld of token %lld is %d, but the grids and seconds per "
-                        "grid of the input give %d",
+                        "axis %lld of token %lld is %d, but the grids and seconds per grid of the input give %d",
                         (long long)(i / row->count), (long long)(i % row->count), row->positions[i], computed[i]);
             goto done;
         }
@@ -330,8 +329,8 @@ static tr_status read_responses(const source *s, int32_t next, tr_trace_row *row
         for (int64_t j = 0; j < row->lengths[r]; j++, at++) {
             if (positions[at] != next + j) {
                 status = tr_fail(err, TR_MISMATCH, t->name,
-                                 "token %lld of response %lld is at %d, expected %lld: "
-                                 "responses continue at the prompt's largest id + 1",
+                                 "token %lld of response %lld is at %d, expected %lld: responses continue at the "
+                                 "prompt's largest id + 1",
                                  (long long)j, (long long)r, positions[at], (long long)(next + j));
                 goto done;
             }

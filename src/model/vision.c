@@ -141,8 +141,7 @@ static tr_status check_work(const tr_network *n, tr_error *err)
     int64_t need = a > b ? a : b;
     if (need > n->vision.work_floats) {
         return tr_fail(err, TR_MEMORY, "vision",
-                       "attention needs %lld floats of working memory, %lld were planned; "
-                       "raise limits.patches",
+                       "attention needs %lld floats of working memory, %lld were planned; raise limits.patches",
                        (long long)need, (long long)n->vision.work_floats);
     }
     return TR_OK;

@@ -9,8 +9,7 @@ static tr_status check_grids(const int32_t (*grids)[3], int64_t count, int64_t m
         int64_t t = grids[i][0], h = grids[i][1], w = grids[i][2];
         if (t < 1 || h < merge || w < merge || h % merge || w % merge) {
             return tr_fail(err, TR_INVALID, "grid_thw",
-                           "grid %lld is (%lld, %lld, %lld): needs t >= 1 and sides that are "
-                           "multiples of %lld",
+                           "grid %lld is (%lld, %lld, %lld): needs t >= 1 and sides that are multiples of %lld",
                            (long long)i, (long long)t, (long long)h, (long long)w, (long long)merge);
         }
         total += t * h * w;

@@ -1,12 +1,12 @@
 /* advantage.h: what each response is worth.
  *
- *   group (GRPO)            A = (r - mean_g) / (std_g + eps)         std: sample (n - 1), population (n), none: no
- * division rloo                    A = r - mean of the others (/ (std of the others + eps), when a std is asked
- * for) reinforce++             A = (R_t - mean) / (std + eps)           over all tokens of the step, no groups
+ *   group (GRPO)            A = (r - mean_g) / (std_g + eps)         std: sample (n - 1), population (n), or none:
+ *                                                                    no division
+ *   rloo                    A = r - mean of the others               (/ (std of the others + eps), if a std is set)
+ *   reinforce++             A = (R_t - mean) / (std + eps)           over all tokens of the step, no groups
  *   reinforce++-baseline    A = (r - mean_g) / (std of those over the step + eps)
  *   ema                     A = (r - mean_g) / (sigma_task + eps)    sigma_task from moving moments
- *   gdpo                    A = B / (std of B over the step + eps),  B = sum over parts of w (p - mean_g) / (std_g
- * + eps)
+ *   gdpo                    A = B / (std of B over the step + eps)   B: sum of w (p - mean_g) / (std_g + eps)
  *
  * Whatever is compared within groups gives exactly 0 to a group whose rewards (for gdpo: parts) are all equal, by
  * comparing them: dividing rounding noise by eps would not give 0. That is also why the last two do not subtract

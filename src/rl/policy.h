@@ -6,8 +6,8 @@
  *   ratio sequence:  rho = exp(mean over i of logp - old), the same for all tokens of the response (GSPO)
  *   ratio constant:  f = -min(rho, 1 + high) A logp, with the factor held constant (CISPO)
  *   truncation:      rho is min(rho, limit) in all three, without gradient beyond: the importance weight of a
- * reused rollout is bounded also where the clipping bounds nothing (A < 0, the dual clip) loss = sum over tokens of
- * weight * (f + kl * KL - entropy * H)
+ *                    reused rollout is bounded also where the clipping bounds nothing (A < 0, the dual clip)
+ *   loss = sum over tokens of weight * (f + kl * KL - entropy * H)
  *
  * KL: k3 = exp(ref - logp) - (ref - logp) - 1, k1 = logp - ref, k2 = (logp - ref)^2 / 2. The weight follows from
  * the averaging: 1 / (N len_i), 1 / M or 1 / (N L), with N responses and M tokens of the whole step, L a constant

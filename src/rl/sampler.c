@@ -29,8 +29,7 @@ tr_status tr_sampling_check(const tr_sampling *s, const char *where, tr_error *e
     }
     if (s->top_k < 0 || s->max_tokens < 1) {
         return tr_fail(err, TR_INVALID, where,
-                       "top_k must be at least 0 (off) and max_tokens at least 1, found %lld "
-                       "and %lld",
+                       "top_k must be at least 0 (off) and max_tokens at least 1, found %lld and %lld",
                        (long long)s->top_k, (long long)s->max_tokens);
     }
     return TR_OK;

@@ -1,11 +1,11 @@
 /* events.h: TensorBoard event files: numbers over steps, in the form that TensorBoard reads.
  *
  * A file is a sequence of TFRecord frames: u64 length, u32 masked CRC-32C of those eight bytes, the bytes, u32
- * masked CRC-32C of the bytes; all little-endian. Each holds one Event message of protocol buffers: Event       1
- * wall_time (double)  2 step (varint)  3 file_version  5 summary  7 session_log Summary     1 value (repeated)
- * Value: 1 tag  2 simple_value (float)    SessionLog: 1 status (1: start) The two forms are small and fixed, and no
- * packaged C library writes them: hence this one. Files are FOLDER/events.out.tfevents.SECONDS.tempr1. Nothing is
- * read but files of that name. Not thread safe. */
+ * masked CRC-32C of the bytes; all little-endian. Each holds one Event message of protocol buffers:
+ *   Event     1 wall_time (double)  2 step (varint)  3 file_version  5 summary  7 session_log
+ *   Summary   1 value (repeated)    Value   1 tag  2 simple_value (float)    SessionLog   1 status (1: start)
+ * The two forms are small and fixed, and no packaged C library writes them: hence this one. Files are
+ * FOLDER/events.out.tfevents.SECONDS.tempr1. Nothing is read but files of that name. Not thread safe. */
 #ifndef TR_RUN_EVENTS_H
 #define TR_RUN_EVENTS_H
 

@@ -280,8 +280,8 @@ tr_status tr_evaluate(const json_t *pred, const json_t *truth, const tr_evaluate
     if (!known) {
         const char *near = tr_nearest(format, formats, sizeof formats / sizeof *formats);
         return tr_fail(err, TR_INVALID, NULL,
-                       "there is no format '%s'%s%s%s; the formats are rows, qvhighlights, "
-                       "activitynet, timechat, timechat-dense, lmms-eval, vtimellm, tempcompass and next-gqa",
+                       "there is no format '%s'%s%s%s; the formats are rows, qvhighlights, activitynet, timechat, "
+                       "timechat-dense, lmms-eval, vtimellm, tempcompass and next-gqa",
                        format, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     }
     bool own_truth = !strcmp(format, "lmms-eval") || !strcmp(format, "tempcompass");

@@ -51,8 +51,7 @@ static tr_status timechat(tr_evaluation *e, const json_t *pred, const json_t *tr
     if (!json_is_object(pred) || !json_is_array(list)) {
         json_decref(index);
         return tr_fail(err, TR_FORMAT, NULL,
-                       "timechat needs {\"annotations\": [...]} as truth and {id: {\"timestamp\"}} "
-                       "as predictions");
+                       "timechat needs {\"annotations\": [...]} as truth and {id: {\"timestamp\"}} as predictions");
     }
     json_array_foreach(list, i, item)
     {

@@ -412,8 +412,8 @@ tr_status tr_evaluate_activitynet(const json_t *pred, const json_t *truth, const
     *result = NULL;
     if (!json_is_object(database) || !json_is_object(results)) {
         status = tr_fail(err, TR_FORMAT, NULL,
-                         "needs {\"database\": {video: ...}} as truth and {\"results\": {video: ...}} "
-                         "as predictions");
+                         "needs {\"database\": {video: ...}} as truth and {\"results\": {video: ...}} as "
+                         "predictions");
     }
     json_object_foreach((json_t *)database, key, value)
     {
@@ -491,8 +491,8 @@ tr_status tr_evaluate_timechat_dense(const json_t *pred, const json_t *truth, js
     *result = NULL;
     if (!status && (!json_is_object(pred) || !(videos > 0))) {
         status = tr_fail(err, TR_FORMAT, NULL,
-                         "needs {\"annotations\": [{\"image_id\", \"segments\"}]} as truth and "
-                         "{video: [{\"timestamp\": [start, end]}]} as predictions");
+                         "needs {\"annotations\": [{\"image_id\", \"segments\"}]} as truth and {video: "
+                         "[{\"timestamp\": [start, end]}]} as predictions");
     }
     for (size_t i = 0; !status && i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);

@@ -99,9 +99,7 @@ static tr_status pair_up(tr_evaluation *e, const json_t *pred, const json_t *tru
         if (!key) {
             status = status ? status
                             : tr_fail(err, TR_FORMAT, e->options->pred_name,
-                                      "prediction %zu has no id, and no "
-                                      "video and query either",
-                                      i + 1);
+                                      "prediction %zu has no id, and no video and query either", i + 1);
             break;
         }
         const json_t *at = json_object_get(index, key);

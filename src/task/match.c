@@ -111,8 +111,8 @@ static tr_status check_costs(const double *cost, size_t rows, size_t columns, in
     for (size_t i = 0; i < rows * columns; i++) {
         if (isnan(cost[i]) || (isinf(cost[i]) && (cost[i] < 0) != !!maximise)) {
             return tr_fail(err, TR_NUMERIC, NULL,
-                           "the cost in row %zu, column %zu of an assignment is %g; a finite "
-                           "number or %s (forbidden) is expected",
+                           "the cost in row %zu, column %zu of an assignment is %g; a finite number or %s "
+                           "(forbidden) is expected",
                            i / columns, i % columns, cost[i], maximise ? "-inf" : "inf");
         }
     }
@@ -149,9 +149,8 @@ tr_status tr_match_assign(const double *cost, size_t rows, size_t columns, int m
     for (size_t worker = 1; worker <= a.workers; worker++) {
         if (!augment(&a, worker)) {
             return tr_fail(err, TR_INVALID, NULL,
-                           "no full assignment of %zu rows to %zu columns avoids the forbidden "
-                           "pairs",
-                           rows, columns);
+                           "no full assignment of %zu rows to %zu columns avoids the forbidden pairs", rows,
+                           columns);
         }
     }
     for (size_t job = 1; job <= a.jobs; job++) {

@@ -174,8 +174,8 @@ typedef struct tr_ops {
      * ignored: logp and entropy 0. */
     void (*logsoftmax_forward)(float *logp, float *entropy, float *lse, const float *logits, const int32_t *ids,
                                int64_t rows, int64_t vocab, float temperature);
-    /* logits <- d(loss)/d(logits), given d(loss)/d(logp) and d(loss)/d(entropy) (may be NULL) of each row, in place
-     */
+    /* logits <- d(loss)/d(logits) in place, given d(loss)/d(logp) and d(loss)/d(entropy) of each row, with lse and
+     * entropy from the forward. dentropy may be NULL, and then entropy may be, which is read for nothing else. */
     void (*logsoftmax_backward_set)(float *logits, const float *dlogp, const float *dentropy, const float *lse,
                                     const float *entropy, const int32_t *ids, int64_t rows, int64_t vocab,
                                     float temperature);

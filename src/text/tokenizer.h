@@ -6,10 +6,10 @@
  * place.
  *
  * What in a text may become an added token:
- *   special tokens (<|im_start|>, <|video_pad|>, ...; "special": true)   only where the caller passes special =
- * true other added tokens (<tool_call>, <|fim_prefix|>; "special": false)   always which is Hugging Face's
- * split_special_tokens = not special. So text from users, encoded with special = false, never opens a turn and
- * never pretends to be a video.
+ *   special tokens (<|im_start|>, <|video_pad|>, ...; "special": true)   only where the caller passes special = true
+ *   other added tokens (<tool_call>, <|fim_prefix|>; "special": false)   always
+ * which is Hugging Face's split_special_tokens = not special. So text from users, encoded with special = false,
+ * never opens a turn and never pretends to be a video.
  *
  * Thread safety: after loading, every function that takes a const tr_tokenizer may be called from many threads. */
 #ifndef TR_TEXT_TOKENIZER_H
@@ -77,8 +77,8 @@ const int32_t *tr_tokenizer_end_ids(const tr_tokenizer *tokenizer, size_t *count
 /* Appends, increasing, the ids below model_vocab that have no token: a model's padded rows. */
 tr_status tr_tokenizer_missing_ids(const tr_tokenizer *tokenizer, size_t model_vocab, tr_ids *ids, tr_error *err);
 /* Appends, increasing, the ids of the vision tokens (<|vision_start|>, <|vision_end|>, <|vision_pad|>,
- * <|image_pad|>,
- * <|video_pad|>) that this tokenizer has. */
+ * <|image_pad|>, <|video_pad|>)
+ * that this tokenizer has. */
 tr_status tr_tokenizer_vision_ids(const tr_tokenizer *tokenizer, tr_ids *ids, tr_error *err);
 /* Sets banned[id] = 1 for each of both kinds, and 0 for the others; banned has model_vocab entries. */
 void tr_tokenizer_bans(const tr_tokenizer *tokenizer, size_t model_vocab, uint8_t *banned);

@@ -23,10 +23,10 @@ static const char *type_of(const json_t *object)
 
 static tr_status refuse(const char *path, const char *what, const json_t *found, tr_error *err)
 {
-    return tr_fail(err, TR_UNSUPPORTED, path,
-                   "%s \"%.80s\" is not supported; this program reads byte-level BPE "
-                   "tokenizers of the Qwen2 family",
-                   what, type_of(found));
+    return tr_fail(
+        err, TR_UNSUPPORTED, path,
+        "%s \"%.80s\" is not supported; this program reads byte-level BPE tokenizers of the Qwen2 family", what,
+        type_of(found));
 }
 
 static tr_status read_normalizer(tr_tokenizer *t, const json_t *normalizer, const char *path, tr_error *err)

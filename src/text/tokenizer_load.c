@@ -326,8 +326,8 @@ static tr_status missing(const char *directory, tr_tokenizer_source source, bool
                    source == TR_TOKENIZER_JSON ? "has no tokenizer.json"
                    : source == TR_TOKENIZER_VOCAB_MERGES
                        ? "has no vocab.json and merges.txt"
-                       : "has no tokenizer: neither tokenizer.json nor vocab.json "
-                         "and merges.txt; name its directory with --tokenizer");
+                       : "has no tokenizer: neither tokenizer.json nor vocab.json and merges.txt; name its "
+                         "directory with --tokenizer");
 }
 
 tr_status tr_tokenizer_load_from(const char *directory, tr_tokenizer_source source, tr_tokenizer **tokenizer,

@@ -294,9 +294,8 @@ const char tr_qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"   /* English cont
                                 "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+" /* letters, with one other character before them */
                                 "|\\p{N}"                        /* digits one by one */
                                 "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" /* signs */
-                                "|\\s*[\\r\\n]+"
-                                "|\\s+(?!\\S)"
-                                "|\\s+";
+                                "|\\s*[\\r\\n"
+                                "]+|\\s+(?!\\S)|\\s+";
 
 /* PCRE2's \s is wider than the White_Space property that Hugging Face's engines use (U+180E), so it is spelled out.
  */

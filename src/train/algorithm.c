@@ -151,9 +151,8 @@ static tr_status read_tasks(tr_algorithm_state *state, json_t *tasks, const char
         tr_moments *m = json_array_size(list) == 3 ? tr_algorithm_state_moments(state, name) : NULL;
         if (!m || !json_is_integer(json_array_get(list, 2))) {
             return tr_fail(err, TR_FORMAT, where,
-                           "algorithm.tasks.%s must be [first, second, updates] of one of %d "
-                           "tasks",
-                           name, TR_ALGORITHM_TASKS);
+                           "algorithm.tasks.%s must be [first, second, updates] of one of %d tasks", name,
+                           TR_ALGORITHM_TASKS);
         }
         *m = (tr_moments){real_of(json_array_get(list, 0)), real_of(json_array_get(list, 1)),
                           json_integer_value(json_array_get(list, 2))};

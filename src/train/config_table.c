@@ -99,8 +99,7 @@ const tr_key tr_config_keys[] = {
      "[low, high]: kept are low < score <= high"},
     {"grpo.stop_window", TR_KEY_INT, AT(grpo.stop_window), "0", 0, 1000000, NULL,
      "TimeLens' early stop: steps of each of two windows whose mean reward and deviation in groups are compared; "
-     "0: "
-     "off"},
+     "0: off"},
     {"grpo.stop_change", TR_KEY_NUMBER, AT(grpo.stop_change), "0.01", 0, 1000, NULL,
      "both have changed by no more than this: the run ends"},
 
@@ -132,8 +131,7 @@ const tr_key tr_config_keys[] = {
      "parts that are not trained: [], [vision], [vision, merger], ...; null: none of them, with train.lora all"},
     {"train.offload", TR_KEY_PARTS, AT(train.offload), "[]", 0, 0, "moments|reference",
      "state kept in files of OUT instead of memory: [], [reference], [moments, reference]; the same bits, slower "
-     "by "
-     "the reading and writing"},
+     "by the reading and writing"},
     {"train.steps", TR_KEY_INT, AT(train.steps), "0", 0, 1e9, NULL, "steps in all; 0: as many as epochs gives"},
     {"train.epochs", TR_KEY_NUMBER, AT(train.epochs), "1", 0, 1e6, NULL, "passes over the rows when steps is 0"},
     {"train.seed", TR_KEY_INT, AT(train.seed), "1", 0, 9e15, NULL, "of the rows' order and of sampling"},
@@ -143,8 +141,7 @@ const tr_key tr_config_keys[] = {
      "a checkpoint also after the first step that ends so long after the last one; 0: by steps only"},
     {"train.save_mode", TR_KEY_CHOICE, AT(train.save_mode), "beside", 0, 0, "beside|wait",
      "written by a thread from a copy (12 bytes a trained number) while training goes on, or, without a copy, "
-     "while "
-     "training waits"},
+     "while training waits"},
     {"train.keep", TR_KEY_INT, AT(train.keep), "2", 1, 1e6, NULL, "newest checkpoints that are kept"},
     {"train.keep_best", TR_KEY_TEXT, AT(train.keep_best), "null", 0, 0, NULL,
      "a number of metrics.jsonl by its dotted name, such as reward or -eval.X (-: lower is better): the checkpoint "
@@ -183,8 +180,7 @@ const tr_key tr_data_keys[] = {
      "how often each row comes in an epoch: 1 once, 0.5 every second row, 2 twice"},
     {"reward", TR_KEY_NAME, ENTRY(reward), "tempr1", 0, 0, NULL,
      "reward scheme: tempr1, temporal-r1, time-r1, videochat-r1, museg, timelens, timelens2, omtg, or a YAML file "
-     "of "
-     "your own (docs/tasks.md)"},
+     "of your own (docs/tasks.md)"},
     {"prompt", TR_KEY_NAME, ENTRY(prompt), "think", 0, 0, NULL,
      "prompt set: think, no-think, temporal-r1, ..., or a YAML file of your own"},
 };

@@ -44,8 +44,8 @@ static tr_status check_changes(const tr_trainer *t, const json_t *state, const c
         fprintf(stderr, "the configuration, data or start differ from the checkpoint's:\n%s",
                 tr_buffer_text(&list));
         status = tr_fail(t->err, TR_MISMATCH, checkpoint,
-                         "the configuration, data or start differ from the checkpoint's (see above): "
-                         "undo the change, or give --accept-changes");
+                         "the configuration, data or start differ from the checkpoint's (see above): undo the "
+                         "change, or give --accept-changes");
     }
     tr_buffer_free(&list);
     return status;

@@ -199,8 +199,7 @@ tr_status tr_state_read(tr_model *model, const char *path, const json_t *sums, t
     }
     if (!status && expected != file.count) {
         status = tr_fail(err, TR_MISMATCH, path,
-                         "the state holds %zu tensors, the run trains %zu: it was written with "
-                         "other parts frozen",
+                         "the state holds %zu tensors, the run trains %zu: it was written with other parts frozen",
                          file.count, expected);
     }
     tr_safetensors_close(&file);

@@ -209,9 +209,7 @@ static tr_status read_entry(const json_t *item, const char *list_path, size_t i,
         if (strcmp(key, "json_path") != 0 && strcmp(key, "data_folder") != 0 &&
             strcmp(key, "sampling_strategy") != 0) {
             return tr_fail(err, TR_FORMAT, e->where,
-                           "unknown key '%s': there are json_path, data_folder and "
-                           "sampling_strategy",
-                           key);
+                           "unknown key '%s': there are json_path, data_folder and sampling_strategy", key);
         }
     }
     TR_TRY(tr_json_get_string(item, "json_path", true, e->where, &e->json_path, err));
@@ -279,8 +277,7 @@ tr_status tr_temporal_r1_rows(const char *list_path, const char *folder, const c
     const json_t *list = json_object_get(root, "datasets");
     if (!status && !json_array_size(list)) {
         status = tr_fail(err, TR_FORMAT, list_path,
-                         "expected `datasets:`, a list of {json_path, data_folder, "
-                         "sampling_strategy}, found %s",
+                         "expected `datasets:`, a list of {json_path, data_folder, sampling_strategy}, found %s",
                          list ? tr_json_type_name(list) : "none");
     }
     status = status ? status : tr_directory_make(folder, err);

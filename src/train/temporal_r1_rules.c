@@ -219,8 +219,8 @@ static tr_status global_batch(tr_r1_translation *t, const char *key, const json_
         return TR_OK;
     }
     snprintf(why, sizeof why,
-             "several updates on parts of one rollout (data.rollout_batch_size %g) do not exist here: "
-             "set both to the same number",
+             "several updates on parts of one rollout (data.rollout_batch_size %g) do not exist here: set both to "
+             "the same number",
              rollout);
     tr_r1_list(t, key, value, "refused", NULL, why);
     return TR_OK;
@@ -300,8 +300,7 @@ static tr_status output(tr_r1_translation *t, const char *key, const json_t *val
 static tr_status load_path(tr_r1_translation *t, const char *key, const json_t *value)
 {
     tr_r1_list(t, key, value, "refused", NULL,
-               "its shards are not read; merge them and give model=DIR, or --resume a run of "
-               "this program");
+               "its shards are not read; merge them and give model=DIR, or --resume a run of this program");
     return TR_OK;
 }
 

@@ -214,8 +214,8 @@ static tr_status one_step(tr_trainer *t, json_t **last)
                          report.reason);
     } else if (t->skipped_in_a_row >= SKIPS_IN_A_ROW) {
         status = tr_fail(t->err, TR_NUMERIC, NULL,
-                         "%d steps in a row made no update (%s): a lower optim.lr, or an "
-                         "earlier checkpoint, may help",
+                         "%d steps in a row made no update (%s): a lower optim.lr, or an earlier checkpoint, may "
+                         "help",
                          SKIPS_IN_A_ROW, report.reason);
     }
 done:
@@ -245,9 +245,8 @@ static tr_status steps(tr_trainer *t, json_t **last)
         status = one_step(t, last);
         if (!status && t->step < t->steps && t->options->stop && *t->options->stop) {
             status = tr_fail(t->err, TR_INTERRUPTED, t->config->out,
-                             "stopped after step %lld of %lld; --resume goes on "
-                             "from there",
-                             (long long)t->step, (long long)t->steps);
+                             "stopped after step %lld of %lld; --resume goes on from there", (long long)t->step,
+                             (long long)t->steps);
         }
     }
     return status;

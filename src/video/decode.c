@@ -174,9 +174,8 @@ static tr_status choose(decoder *d, int64_t total, tr_error *err)
     d->last = o->end_s > 0 ? (int64_t)fmin(floor(o->end_s * head->fps), (double)total - 1) : total - 1;
     if (d->last - d->first < 1) {
         return tr_fail(err, TR_INVALID, d->request->path,
-                       "the part from %g s to %g s has fewer than 2 of the clip's "
-                       "%lld frames (%g s)",
-                       o->start_s, o->end_s > 0 ? o->end_s : head->duration_s, (long long)total, head->duration_s);
+                       "the part from %g s to %g s has fewer than 2 of the clip's %lld frames (%g s)", o->start_s,
+                       o->end_s > 0 ? o->end_s : head->duration_s, (long long)total, head->duration_s);
     }
     TR_TRY(
         tr_video_frame_count(d->last - d->first + 1, head->fps, o->fps, o->min_frames, o->max_frames, &count, err));

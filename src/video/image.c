@@ -77,8 +77,7 @@ tr_status tr_image_jpeg(const uint8_t *rgb, int width, int height, int quality, 
     picture p = {0};
     if (width < 1 || height < 1 || width > 65500 || height > 65500 || quality < 1 || quality > 31) {
         return tr_fail(err, TR_INVALID, NULL,
-                       "a JPEG picture needs sides of 1 to 65500 and a quality of 1 to 31, found "
-                       "%dx%d and %d",
+                       "a JPEG picture needs sides of 1 to 65500 and a quality of 1 to 31, found %dx%d and %d",
                        width, height, quality);
     }
     tr_status status = TR_OK;
