@@ -13,24 +13,20 @@ build=${BUILD:-build}
 # A folder of its own: a compiler launcher of other builds is not for clang-tidy.
 cmake -G Ninja -Wno-dev -S . -B "$build/lint" -DCMAKE_BUILD_TYPE=Release >/dev/null || exit 1
 failed=0
+for file in $(git grep -lE '^#!/bin/sh' -- "$@"); do
+    sh -n "$file" || failed=1
+done
+for file in $(git grep -lE '^#!.*bash' -- "$@"); do
+    bash -n "$file" || failed=1
+done
+for file in $(git grep -lE '^#!.*python3' -- "$@"; git ls-files -- "$@" | grep '\.py$'); do
+    python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" || failed=1
+done
 files() { # pattern, folders
     pattern=$1
     shift
     git ls-files -- "$@" | grep -E "$pattern"
 }
-first_line() { head -n 1 "$1"; }
-for file in $(git ls-files -- "$@"); do
-    case $(first_line "$file" 2>/dev/null | tr -d '\000') in
-    '#!/bin/sh'*) sh -n "$file" || failed=1 ;;
-    '#!'*bash*) bash -n "$file" || failed=1 ;;
-    '#!'*python3*)
-        python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" || failed=1
-        ;;
-    esac
-done
-files '\.py$' "$@" | while read -r file; do
-    python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" || exit 1
-done || failed=1
 files '\.[ch]$' "$@" | xargs -r clang-format-14 --dry-run --Werror || failed=1
 files '^src/.*\.c$' "$@" | grep -v '/isa_' | xargs -r -P "${JOBS:-$(nproc)}" -n 1 clang-tidy-14 -p "$build/lint" --quiet \
     --extra-arg=-Wno-unknown-warning-option || # flags that only gcc knows

@@ -111,8 +111,7 @@ static void *call(void *argument)
 {
     tally *list = argument;
     for (int i = 0; i < JOBS; i++) {
-        tr_threads_set(1 +
-                       (i + 1) * (int)(trial + 3) % MOST); /* grows to the most and shrinks, each trial its way */
+        tr_threads_set(threads_of(i));
         tr_threads_run(note, &list[i]);
         list[i].over = true;
         disturb();
