@@ -6,7 +6,7 @@
  * place.
  *
  * What in a text may become an added token:
- *   special tokens (<|im_start|>, <|video_pad|>, ...; "special": true)   only where the caller passes special = true
+ *   special tokens (<|im_start|>, <|video_pad|>, ...; "special": true)   only where special = true is passed
  *   other added tokens (<tool_call>, <|fim_prefix|>; "special": false)   always
  * which is Hugging Face's split_special_tokens = not special. So text from users, encoded with special = false,
  * never opens a turn and never pretends to be a video.

@@ -2,7 +2,9 @@
  * operation and before a new member's first look, so that what is rare by chance happens here often.
  *
  * The team's source is compiled into this test with its atomic operations renamed. Each trial is a process of its
- * own, whose team begins without members; an alarm ends one that hangs. */
+ * own, whose team begins without members; an alarm ends one that hangs. Given a number, the program runs that trial
+ * alone, without a fork, which ThreadSanitizer needs: gcc -fsanitize=thread -fopenmp -D_GNU_SOURCE -Isrc -Itests
+ * tests/base/test_thread_schedule.c -lcmocka. */
 #include "support/shared.h"
 
 #include <pthread.h>
@@ -12,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -171,8 +174,12 @@ static void test_no_share_is_lost_doubled_or_late(void **state)
     assert_int_equal(bad, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) {
+        trial = (uint64_t)strtoull(argv[1], NULL, 10);
+        return run_trial();
+    }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_share_is_lost_doubled_or_late)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
