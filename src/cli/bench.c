@@ -423,7 +423,10 @@ static int run(int argc, char **argv)
          false},
         {"device", TR_OPTION_TEXT, &r.device, "auto|cpu|cuda:N", TR_DEVICE_HELP, 0, 0, false},
         {"isa", TR_OPTION_TEXT, &r.isa, "NAME", TR_ISA_HELP, 0, 0, false},
-        {"digest", TR_OPTION_FLAG, &r.digest, NULL, , 0, 0, false},
+        {"digest", TR_OPTION_FLAG, &r.digest, NULL,
+         "Adds phases.step.digest, a hash of log-probs, gradient norm and all weights after the steps: equal runs "
+         "give equal digests.",
+         0, 0, false},
         {"json", TR_OPTION_FLAG, &r.json, NULL, "Accepted for scripts: the result on stdout is JSON in any case.",
          0, 0, false},
         {"cold", TR_OPTION_FLAG, &r.cold, NULL,
