@@ -80,14 +80,48 @@ static void test_the_gap_is_zero(void **state)
     }
 }
 
+/* Weights and training state of two runs' checkpoints. */
+static void same_checkpoints(const char *a, const char *b, int step)
+{
+    static const char *const files[] = {"model.safetensors", "state.safetensors"};
+    for (int k = 0; k < 2; k++) {
+        tr_buffer bytes[2] = {0};
+        char path[128];
+        for (int i = 0; i < 2; i++) {
+            snprintf(path, sizeof path, "%s/checkpoints/step-%d/%s", i ? b : a, step, files[k]);
+            assert_int_equal(tr_file_read(scratch_path(path), 0, &bytes[i], NULL), TR_OK);
+        }
+        assert_int_equal(bytes[0].length, bytes[1].length);
+        assert_memory_equal(bytes[0].data, bytes[1].data, bytes[0].length);
+        tr_buffer_free(&bytes[0]);
+        tr_buffer_free(&bytes[1]);
+    }
+}
+
+static void test_a_step_twice_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    need_device();
+    static const char *const dtypes[] = {"f32", "bf16"};
+    for (int d = 0; d < 2; d++) {
+        char extra[512], out[2][32];
+        snprintf(extra, sizeof extra, "%strain: {dtype: %s, steps: 1, save_every: 1}\ndevice: cuda\n", GRPO,
+                 dtypes[d]);
+        for (int i = 0; i < 2; i++) {
+            reset_rows();
+            snprintf(out[i], sizeof out[i], "cuda-twice-%s-%d", dtypes[d], i);
+            must_run(out[i], extra, false, TR_OK);
+        }
+        same_checkpoints(out[0], out[1], 1);
+    }
+}
+
 static void test_resume_gives_the_same_bytes(void **state)
 {
     (void)state;
     need_device();
-    static const char *const runs[] = {"cuda-whole", "cuda-cut"}, *const files[] = {"model.safetensors",
-                                                                                    "state.safetensors"};
-    tr_buffer bytes[2][2] = {0};
-    char extra[512], path[128];
+    static const char *const runs[] = {"cuda-whole", "cuda-cut"};
+    char extra[512];
     snprintf(extra, sizeof extra, "%strain: {dtype: bf16, steps: 4, save_every: 2}\ndevice: cuda\n", GRPO);
     for (int i = 0; i < 2; i++) {
         reset_rows();
@@ -97,17 +131,8 @@ static void test_resume_gives_the_same_bytes(void **state)
         if (i) {
             must_run(runs[i], extra, true, TR_OK);
         }
-        for (int k = 0; k < 2; k++) {
-            snprintf(path, sizeof path, "%s/checkpoints/step-4/%s", runs[i], files[k]);
-            assert_int_equal(tr_file_read(scratch_path(path), 0, &bytes[i][k], NULL), TR_OK);
-        }
     }
-    for (int k = 0; k < 2; k++) {
-        assert_int_equal(bytes[0][k].length, bytes[1][k].length);
-        assert_memory_equal(bytes[0][k].data, bytes[1][k].data, bytes[0][k].length);
-        tr_buffer_free(&bytes[0][k]);
-        tr_buffer_free(&bytes[1][k]);
-    }
+    same_checkpoints(runs[0], runs[1], 4);
 }
 
 static void test_what_a_device_refuses(void **state)
@@ -127,6 +152,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_first_step_is_the_cpus),
         cmocka_unit_test(test_the_gap_is_zero),
+        cmocka_unit_test(test_a_step_twice_gives_the_same_bytes),
         cmocka_unit_test(test_resume_gives_the_same_bytes),
         cmocka_unit_test(test_what_a_device_refuses),
     };

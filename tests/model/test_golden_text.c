@@ -35,7 +35,7 @@ static void test_copies(void **state)
     json_object_foreach(json_object_get(g.json, "results"), name, what)
     {
         char key[128];
-        const tr_model_options options = {.dtype = TR_F32};
+        const tr_model_options options = {.dtype = TR_F32, .device = GOLDEN_DEVICE};
         tr_model *model = golden_model(name + strlen("logits/"), &options);
         golden_run(&g, model, false);
         const tr_safetensor *logits = tr_safetensors_find(&g.result, "out/logits");
@@ -62,16 +62,26 @@ static void tables(const char *name)
 {
     golden g;
     golden_read(&g, name);
-    const tr_model_options options = {.dtype = TR_F32};
+    const tr_model_options options = {.dtype = TR_F32, .device = GOLDEN_DEVICE};
     tr_model *model = golden_model(json_string_value(json_object_get(g.json, "checkpoint")), &options);
     const tr_model_config *c = &model->config;
     const tr_safetensor *given = tr_safetensors_find(&g.file, "in/position_ids");
     assert_non_null(given);
     int64_t rows = given->shape[1], half = c->head_dim / 2;
     int32_t *positions = golden_values(given, TR_I32);
-    float *both[2] = {tr_calloc((size_t)(rows * half), sizeof(float)),
-                      tr_calloc((size_t)(rows * half), sizeof(float))};
-    model->ops->rope_mrope_table(both[0], both[1], positions, rows, c->head_dim, c->mrope_sections, c->rope_theta);
+    const size_t bytes = (size_t)(rows * half) * sizeof(float);
+    float *both[2] = {malloc(bytes), malloc(bytes)};
+    void *there[2];
+    for (int i = 0; i < 2; i++) {
+        golden_ok(model->ops->memory->take(&there[i], bytes, true, &err_));
+    }
+    model->ops->rope_mrope_table(there[0], there[1], positions, rows, c->head_dim, c->mrope_sections,
+                                 c->rope_theta);
+    for (int i = 0; i < 2; i++) {
+        assert_non_null(both[i]);
+        model->ops->memory->read(both[i], there[i], bytes);
+        model->ops->memory->give(there[i]);
+    }
     for (int i = 0; i < 2; i++) {
         const char *key = i ? "sin" : "cos";
         const tr_safetensor *truth = tr_safetensors_find(&g.file, i ? "truth/sin" : "truth/cos");

@@ -8,11 +8,17 @@
 #include "support/shared.h"
 
 #include "model/trace.h"
+#include "tensor/cuda/cuda.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Where the cases are computed: NULL, the CPU, unless a test is compiled for a device (tests/CMakeLists.txt). */
+#ifndef GOLDEN_DEVICE
+#define GOLDEN_DEVICE NULL
+#endif
 
 typedef struct golden {
     const char *name;
@@ -34,7 +40,16 @@ typedef struct golden {
 static inline void golden_read(golden *g, const char *name)
 {
     char relative[160];
+    const char *device = GOLDEN_DEVICE;
+    tr_cuda_info info;
     memset(g, 0, sizeof *g);
+    if (device) {
+        tr_cuda_describe(&info);
+        if (info.missing) {
+            printf("SKIP: no GPU: %s\n", info.missing);
+            skip();
+        }
+    }
     g->name = name;
     snprintf(relative, sizeof relative, "golden/cases/%s.json", name);
     golden_ok(tr_json_read(need_shared(relative), &g->json, &err_));
@@ -278,7 +293,7 @@ static inline void golden_case(const char *name, bool backward)
 {
     golden g;
     golden_read(&g, name);
-    const tr_model_options options = {.dtype = TR_F32, .train = backward};
+    const tr_model_options options = {.dtype = TR_F32, .train = backward, .device = GOLDEN_DEVICE};
     tr_model *model = golden_model(json_string_value(json_object_get(g.json, "checkpoint")), &options);
     golden_run(&g, model, backward);
     int bad = golden_compare(&g);

@@ -18,11 +18,11 @@ static int compare(const void *a, const void *b)
 }
 
 /* One run. */
-static void launch(kind kind, float *c, uint16_t *a, uint16_t *b, double *sums)
+static void launch(kind what, float *c, uint16_t *a, uint16_t *b, double *sums)
 {
     const int64_t count = COPY_BYTES / (int64_t)sizeof(float);
     const squares_args squares = {.sum = sums, .x = c, .count = count};
-    switch (kind) {
+    switch (what) {
     case PRODUCT:
         tr_cuda_product_bf16(TR_CUDA_FORWARD, c, a, b, NULL, SIDE, SIDE, SIDE);
         break;
@@ -36,14 +36,14 @@ static void launch(kind kind, float *c, uint16_t *a, uint16_t *b, double *sums)
 }
 
 /* The median milliseconds of a kind; negative: failed. */
-static float median_ms(kind kind, float *c, uint16_t *a, uint16_t *b, double *sums)
+static float median_ms(kind what, float *c, uint16_t *a, uint16_t *b, double *sums)
 {
     cudaEvent_t begin = NULL, end = NULL;
     float ms[REPEATS] = {0};
     bool good = !cudaEventCreate(&begin) && !cudaEventCreate(&end);
     for (int i = -WARM; good && i < REPEATS; i++) {
         cudaEventRecord(begin, tr_gpu_stream());
-        launch(kind, c, a, b, sums);
+        launch(what, c, a, b, sums);
         cudaEventRecord(end, tr_gpu_stream());
         good = !cudaEventSynchronize(end) && !cudaEventElapsedTime(&ms[i < 0 ? 0 : i], begin, end);
     }
