@@ -4,6 +4,7 @@
  * full GRPO step (rollout, reference, update). Weights change in update and step, so those come last. */
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "cli/products.h"
 
 #include "base/file.h"
 #include "base/thread.h"
@@ -319,6 +320,7 @@ static tr_status bench(const tr_bench_request *r, json_t *out, tr_error *err)
     const bool away = !w.model->ops->memory->host;
     if (away) {
         json_object_set_new(out, "ceiling", tr_bench_measure_ceiling(&w));
+        json_object_set_new(out, "products", tr_cli_products());
     }
     TR_TRY(tr_bench_make_inputs(&w, err));
     tr_bench_operations operations;

@@ -1,6 +1,7 @@
 /* selftest.c: `tempr1 selftest`: does this build do what it must on this machine? The list of checks, the small
  * ones, and the table. */
 #include "cli/cli.h"
+#include "cli/products.h"
 #include "cli/selftest.h"
 
 #include "base/file.h"
@@ -230,6 +231,7 @@ static const struct {
 } checks[] = {
     {"cpu", check_cpu},
     {"cuda", check_cuda},
+    {"cuda products", tr_selftest_products},
     {"memory", check_memory},
     {"disk", check_disk},
     {"text", check_text},

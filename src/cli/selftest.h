@@ -12,7 +12,7 @@ typedef struct tr_selftest {
     const char *scratch; /* a folder of the test's own, removed at the end */
     const char *cache;   /* --cache, or a folder below scratch */
     const char *model;   /* --model, or NULL */
-    char detail[256];
+    char detail[1536];
 } tr_selftest;
 
 /* selftest_network.c */

@@ -610,6 +610,9 @@ static tr_status read_stage(const reader *r, json_t *root, tr_config *config)
                        : read_fallback(r, key->name, key, preset ? preset : key->fallback, config);
     }
     settle_freeze(config);
+    if (!status && !config->train.exact && tr_config_on_gpu(config) && !lookup(root, "grpo.truncate_ratio")) {
+        config->grpo.truncate_ratio = 2; /* sampling and training differ: their ratio is held */
+    }
     return status ? status : check_whole(r, config);
 }
 

@@ -85,6 +85,7 @@ typedef struct tr_config {
         int64_t steps, seed, save_every, keep, eval_every, eval_loss_every;
         double epochs, watch, save_minutes;
         int save_mode;   /* tr_save_mode */
+        bool exact;      /* a row's bits do not depend on the rows beside it; false: the fastest on a GPU */
         char *keep_best; /* dotted name of a number of metrics.jsonl, "-" in front: lower is better; NULL: none */
         tr_config_lora lora;
     } train;
@@ -105,6 +106,8 @@ tr_status tr_config_read(const char *path, const char *const *overrides, size_t 
 tr_status tr_config_parse(const char *text, size_t length, const char *name, const char *const *overrides,
                           size_t override_count, tr_config_set *set, tr_error *err);
 void tr_config_set_free(tr_config_set *set);
+
+bool tr_config_on_gpu(const tr_config *config); /* whether `device` names one */
 
 /* The resolved configuration as an object of the same form (owned by the caller), and as YAML text. */
 tr_status tr_config_to_json(const tr_config *config, json_t **out, tr_error *err);

@@ -125,6 +125,10 @@ const tr_key tr_config_keys[] = {
     {"train.arithmetic", TR_KEY_CHOICE, AT(train.arithmetic), "f32", 0, 0, "f32|bf16",
      "of products with bf16 weights: bf16 rounds activations too and is faster, but runs only on CPUs with AVX-512 "
      "BF16"},
+    {"train.exact", TR_KEY_BOOL, AT(train.exact), "true", 0, 0, NULL,
+     "on a GPU: sampling and training give the same log-probs bit for bit; false: the fastest product for each "
+     "number "
+     "of rows, with importance weights truncated at 2 (grpo.truncate_ratio); the CPU is always exact"},
     {"train.recompute", TR_KEY_CHOICE, AT(train.recompute), "layer", 0, 0, "none|layer",
      "whether a layer's activations are kept or computed again for the backward; the same bits"},
     {"train.freeze", TR_KEY_PARTS, AT(train.freeze), "null", 0, 0, "vision|merger|text",

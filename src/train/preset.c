@@ -84,6 +84,11 @@ const char *tr_config_preset_value(const tr_config *config, const char *key)
     return config->grpo.advantage == TR_ADVANTAGE_RLOO && !strcmp(key, "grpo.std") ? "none" : NULL;
 }
 
+bool tr_config_on_gpu(const tr_config *config)
+{
+    return config->device >= 2; /* after auto and cpu */
+}
+
 bool tr_config_contradiction(const tr_config *config, const char **first, char *why, size_t size)
 {
     const tr_advantage_kind advantage = (tr_advantage_kind)config->grpo.advantage;
@@ -129,6 +134,13 @@ bool tr_config_contradiction(const tr_config *config, const char **first, char *
                  "grpo.truncate_ratio: %g contradicts grpo.clip: it is below the upper bound 1 + %g, which could "
                  "never be reached",
                  config->grpo.truncate_ratio, config->grpo.clip[1]);
+    } else if (!config->train.exact && tr_config_on_gpu(config) && config->grpo.truncate_ratio == 0) {
+        *first = "grpo.truncate_ratio";
+        snprintf(
+            why, size,
+            "grpo.truncate_ratio: 0 contradicts train.exact: false: sampling and training then differ a little, "
+            "which truncated importance weights correct; leave grpo.truncate_ratio out (2), or set train.exact "
+            "to true");
     } else if (config->grpo.filter && config->grpo.filter_range[0] >= config->grpo.filter_range[1]) {
         *first = "grpo.filter_range";
         snprintf(why, size, "grpo.filter: score contradicts grpo.filter_range: [%g, %g] holds no score",

@@ -123,8 +123,15 @@ static tr_status make_models(tr_trainer *t)
     const tr_lora_settings lora = {c->train.lora.rank, c->train.lora.alpha, c->train.lora.targets,
                                    (uint64_t)c->train.seed};
     options.lora = lora.rank ? &lora : NULL;
+    tr_cuda_set_exact(c->train.exact);
     options.merge_adapter = !lora.rank; /* whole weights are trained from an adapter's: it becomes part of them */
     tr_status status = tr_model_load(t->model_dir, &options, &t->model, t->err);
+    if (!status && !c->train.exact && !t->options->quiet) {
+        fprintf(stderr, "train.exact: false %s\n",
+                t->model->ops->memory->host
+                    ? "changes nothing on the CPU, which has one order of sums for every number of rows"
+                    : "takes the fastest products; logprob_gap says how far sampling and training differ");
+    }
     bool refers = !status && c->algorithm == TR_ALGORITHM_GRPO && c->grpo.kl > 0;
     if (refers && t->model->lora && !t->vision_trains) {
         t->reference = t->model; /* with its adapter as it started: no second copy */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { MAPPED = 1 << 30, SHARED_MAX = 1 << 17, STAGE = 64 << 20 };
+enum { MAPPED = 1 << 30, SHARED_MAX = 1 << 18, STAGE = 64 << 20 };
 
 static struct {
     char *base;
@@ -253,6 +253,11 @@ TR_CUDA_SIDE_KERNELS(X)
     }
 TR_CUDA_TILES(X)
 #undef X
+size_t tr_cuda_tile_limit(void)
+{
+    return 227 * 1024;
+}
+
 void tr_cuda_launch_tile(const tile_args *a, tr_cuda_grid grid, tile_shape shape)
 {
     static void (*const run[])(const tile_args *, tr_cuda_grid) = {

@@ -270,6 +270,14 @@ static void test_bf16(void **state)
     tr_model_free(cpu);
 }
 
+/* The same with our own tensor-core products everywhere, forward and backward. */
+static void test_bf16_own_products(void **state)
+{
+    setenv("TEMPR1_CUDA_PRODUCTS", "own", 1);
+    test_bf16(state);
+    unsetenv("TEMPR1_CUDA_PRODUCTS");
+}
+
 /* A checkpoint written from the GPU is the one written from the CPU, and reads back. */
 static void test_checkpoints(void **state)
 {
@@ -333,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_bf16_own_products),
         cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_devices),
     };

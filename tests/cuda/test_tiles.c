@@ -185,6 +185,7 @@ static void test_choice(void **state)
     assert_int_equal(tr_cuda_product_tile(TR_CUDA_FORWARD, 151936, 64), TILE_forward_128x64);
     assert_int_equal(tr_cuda_product_tile(TR_CUDA_FORWARD, 2048, 8), TILE_forward_32x16);
     assert_int_equal(tr_cuda_product_tile(TR_CUDA_FORWARD, 256, 8), TILE_forward_16x16);
+    assert_int_equal(tr_cuda_product_tile(TR_CUDA_FORWARD, 2048, 64), TILE_forward_64x32);
     assert_int_equal(tr_cuda_product_tile(TR_CUDA_FORWARD, 2048, 4096), TILE_forward_128x128);
     assert_int_equal(tr_cuda_product_tile(TR_CUDA_INPUT, 2048, 64), TILE_input_128x128);
     assert_int_equal(tr_cuda_product_tile(TR_CUDA_WEIGHT, 2048, 64), TILE_weight_128x128);

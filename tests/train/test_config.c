@@ -238,6 +238,32 @@ static void test_every_preset_is_taken(void **state)
     tr_config_set_free(&set);
 }
 
+/* Without exactness on a GPU importance weights are truncated; on the CPU nothing changes. What is written wins. */
+static void test_exact(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool exact;
+        double truncate;
+    } cases[] = {{"", true, 0},
+                 {"train: {exact: true}\ndevice: cuda\n", true, 0},
+                 {"train: {exact: false}\n", false, 0},
+                 {"train: {exact: false}\ngrpo: {truncate_ratio: 0}\ndevice: cpu\n", false, 0},
+                 {"train: {exact: false}\ndevice: cuda:1\n", false, 2},
+                 {"train: {exact: false}\ndevice: cuda\ngrpo: {truncate_ratio: 1.5}\n", false, 1.5}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        tr_config_set set;
+        tr_error err;
+        snprintf(text, sizeof text, "%s%s", least, cases[i].text);
+        assert_int_equal(parse(text, NULL, 0, &set, &err), TR_OK);
+        assert_int_equal(set.stages[0].train.exact, cases[i].exact);
+        assert_true(set.stages[0].grpo.truncate_ratio == cases[i].truncate);
+        tr_config_set_free(&set);
+    }
+}
+
 static void test_a_prompt_is_a_name_or_a_file(void **state)
 {
     (void)state;
@@ -325,6 +351,8 @@ static const struct {
      "grpo.off_policy: shape contradicts grpo.advantage: gdpo"},
     {"grpo: {off_policy: anchor}\nrollout: {group: 2}\n", NULL, "run.yaml:4", "needs rollout.group of at least 3"},
     {"grpo: {truncate_ratio: 1.1}\n", NULL, "run.yaml:4", "grpo.truncate_ratio: 1.1 contradicts grpo.clip"},
+    {"device: cuda\ngrpo: {truncate_ratio: 0}\ntrain: {exact: false}\n", NULL, "run.yaml:5",
+     "grpo.truncate_ratio: 0 contradicts train.exact: false"},
     {"grpo: {filter: score, filter_range: [0.7, 0.7]}\n", NULL, "run.yaml:4", "contradicts grpo.filter_range"},
     {"grpo: {difficulty: gaussian, difficulty_gaussian: [0.3, 0]}\n", NULL, "run.yaml:4",
      "contradicts grpo.difficulty_gaussian"},
@@ -476,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_adapters),
         cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_exact),
         cmocka_unit_test(test_every_preset_is_taken),
         cmocka_unit_test(test_a_prompt_is_a_name_or_a_file),
         cmocka_unit_test(test_stages),

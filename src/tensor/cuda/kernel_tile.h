@@ -32,13 +32,13 @@ typedef struct tile_args {
 
 /* X(name, rows of A, columns of B, deep, stages, warps along m, warps along n, A has k contiguous, B has) */
 #define TR_CUDA_TILES(X)                                                                                           \
-    X(forward_16x16, 16, 16, 128, 7, 1, 1, 1, 1)                                                                   \
-    X(forward_32x16, 32, 16, 128, 6, 2, 1, 1, 1)                                                                   \
-    X(forward_64x16, 64, 16, 128, 4, 4, 1, 1, 1)                                                                   \
-    X(forward_32x32, 32, 32, 128, 5, 2, 2, 1, 1)                                                                   \
-    X(forward_64x32, 64, 32, 128, 3, 4, 2, 1, 1)                                                                   \
-    X(forward_64x64, 64, 64, 64, 5, 4, 2, 1, 1)                                                                    \
-    X(forward_128x64, 128, 64, 64, 3, 4, 2, 1, 1)                                                                  \
+    X(forward_16x16, 16, 16, 128, 8, 1, 1, 1, 1)                                                                   \
+    X(forward_32x16, 32, 16, 128, 8, 2, 1, 1, 1)                                                                   \
+    X(forward_64x16, 64, 16, 128, 6, 4, 1, 1, 1)                                                                   \
+    X(forward_32x32, 32, 32, 128, 7, 2, 2, 1, 1)                                                                   \
+    X(forward_64x32, 64, 32, 128, 5, 4, 2, 1, 1)                                                                   \
+    X(forward_64x64, 64, 64, 64, 7, 4, 2, 1, 1)                                                                    \
+    X(forward_128x64, 128, 64, 64, 5, 4, 2, 1, 1)                                                                  \
     X(forward_128x128, 128, 128, 32, 4, 2, 4, 1, 1)                                                                \
     X(input_128x128, 128, 128, 32, 4, 2, 4, 0, 1)                                                                  \
     X(weight_128x128, 128, 128, 32, 4, 2, 4, 0, 0)
@@ -172,7 +172,6 @@ TR_DEVICE void tile_block(const tile_args *p, int x, int y, int z, void *memory,
         for (int e = 0; e < bm * bn / threads; e++) {
             r.sum[OWN(t)][e] = 0.0f;
         }
-        UNROLL
         for (int s = 0; s < stages - 1; s++) {
             if (s * deep < p->depth) {
                 tr_half16 *to = shared + s * numbers;

@@ -62,6 +62,7 @@ TR_CUDA_KERNELS(X)
 TR_CUDA_SIDE_KERNELS(X)
 #undef X
 void tr_cuda_launch_tile(const tile_args *a, tr_cuda_grid grid, tile_shape shape); /* kernels_tile.cu */
+size_t tr_cuda_tile_limit(void); /* bytes of shared memory that a block may have */
 #ifdef __cplusplus
 }
 #endif

@@ -25,6 +25,19 @@
 TR_CUDA_TILES(X)
 #undef X
 
+extern "C" size_t tr_cuda_tile_limit(void)
+{
+    static int bytes = 0;
+    int device = 0;
+    if (!bytes &&
+        (cudaGetDevice(&device) != cudaSuccess ||
+         cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)) {
+        bytes = 0;
+        return 99 * 1024; /* what every GPU from compute capability 8.0 on has */
+    }
+    return (size_t)bytes;
+}
+
 extern "C" void tr_cuda_launch_tile(const tile_args *a, tr_cuda_grid grid, tile_shape shape)
 {
     static const struct {

@@ -1,25 +1,34 @@
 /* product_own.c: bf16 products by our own tensor-core kernels: operands of the three forms, and which tile.
  *
  * The tile is chosen by count and never changes a bit (kernel_tile.h), so it may depend on the number of rows. A
- * multiprocessor takes what its blocks read, (rows + columns of a tile) numbers a step of k, at PORT bytes a second
- * at most; all of them together share SHARED from the L2 cache. The slower of the two, in bytes a multiprocessor of
- * them could have taken, is a tile's cost. */
+ * multiprocessor takes what its blocks read, rows + columns of a tile for each number of k, at PORT at most; all of
+ * them together share TOGETHER; and what is under way at once, over LATENCY, is a rate too. The slowest of the
+ * three is a tile's cost. */
 #include "tensor/cuda/table.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Leads for an H200 (L2 to multiprocessors together about 6 TB/s; one of them alone 64 bytes a clock). Another GPU
- * only gets another choice, never other bits. */
-enum { MULTIPROCESSORS = 132, PORT = 110, SHARED = 6000 };
+/* Leads for an H200, in bytes a nanosecond and nanoseconds: 64 bytes a clock into one multiprocessor, about 6 TB/s
+ * out of the L2 cache into all, about 800 ns until a copy has come. Another GPU only gets another choice, never
+ * other bits. */
+enum { MULTIPROCESSORS = 132, PORT = 110, TOGETHER = 6000, LATENCY = 800, SHARED_BYTES = 227 * 1024 };
 
 typedef struct tile {
-    int rows, columns, form;
+    int rows, columns, form, threads;
+    int64_t bytes, under_way; /* of shared memory, of copies that a block has started and not yet used */
 } tile;
 
 static const tile tiles[] = {
 #define X(name, bm, bn, deep, stages, wm, wn, a_along, b_along)                                                    \
-    {bm, bn, (a_along) ? TR_CUDA_FORWARD : (b_along) ? TR_CUDA_INPUT : TR_CUDA_WEIGHT},
+    {bm,                                                                                                           \
+     bn,                                                                                                           \
+     (a_along)   ? TR_CUDA_FORWARD                                                                                 \
+     : (b_along) ? TR_CUDA_INPUT                                                                                   \
+                 : TR_CUDA_WEIGHT,                                                                                 \
+     (wm) * (wn)*32,                                                                                               \
+     TILE_BYTES(bm, bn, deep, stages, a_along, b_along),                                                           \
+     ((stages)-1) * ((bm) + (bn)) * (deep)*2},
     TR_CUDA_TILES(X)
 #undef X
 };
@@ -33,16 +42,25 @@ static int64_t blocks_of(const tile *shape, int64_t m, int64_t n)
 static double cost_of(const tile *shape, int64_t m, int64_t n)
 {
     const int64_t blocks = blocks_of(shape, m, n), each = shape->rows + cu_min64(shape->columns, n);
-    const double alone = (double)(tr_cuda_blocks(blocks, MULTIPROCESSORS) * each) / PORT;
-    const double together = (double)(blocks * each) / SHARED;
-    return alone > together ? alone : together;
+    const int64_t fit = cu_max64(1, cu_min64(SHARED_BYTES / shape->bytes, 2048 / shape->threads));
+    const int64_t at_once = cu_min64(blocks, fit * MULTIPROCESSORS);
+    const double costs[] = {(double)(tr_cuda_blocks(blocks, MULTIPROCESSORS) * each) / PORT,
+                            (double)(blocks * each) / TOGETHER,
+                            (double)(blocks * each * LATENCY) / (double)(at_once * shape->under_way)};
+    double most = 0;
+    for (int i = 0; i < 3; i++) {
+        most = costs[i] > most ? costs[i] : most;
+    }
+    return most;
 }
 
 int tr_cuda_product_tile(tr_cuda_form form, int64_t m, int64_t n)
 {
+    const int64_t limit = (int64_t)tr_cuda_tile_limit();
     int best = -1;
     for (int i = 0; i < TILE_SHAPES; i++) {
-        if (tiles[i].form == (int)form && (best < 0 || cost_of(&tiles[i], m, n) < cost_of(&tiles[best], m, n))) {
+        if (tiles[i].form == (int)form && tiles[i].bytes <= limit &&
+            (best < 0 || cost_of(&tiles[i], m, n) < cost_of(&tiles[best], m, n))) {
             best = i;
         }
     }
