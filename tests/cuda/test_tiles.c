@@ -103,7 +103,7 @@ static void test_forward(void **state)
     static const sizes all[] = {{1, 1, 1},      {1, 16, 8},     {2, 15, 17},    {15, 17, 16},   {16, 31, 40},
                                 {17, 32, 127},  {31, 33, 128},  {33, 63, 129},  {63, 64, 136},  {64, 65, 24},
                                 {65, 127, 63},  {127, 128, 64}, {128, 129, 72}, {129, 24, 255}, {130, 8, 264},
-                                {3, 136, 1040}, {5, 7, 1033}};
+                                {3, 136, 1040}, {5, 7, 1033},   {9, 20, 36}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         check(TR_CUDA_FORWARD, all[i], i % 2 == 0);
     }
@@ -112,9 +112,9 @@ static void test_forward(void **state)
 static void test_backward(void **state)
 {
     (void)state;
-    static const sizes all[] = {{1, 1, 1},     {1, 16, 8},    {17, 8, 24},   {31, 33, 40},
-                                {32, 64, 136}, {33, 31, 129}, {64, 129, 16}, {127, 40, 72},
-                                {129, 17, 15}, {130, 136, 8}, {200, 24, 128}};
+    static const sizes all[] = {{1, 1, 1},     {1, 16, 8},    {17, 8, 24},    {31, 33, 40},
+                                {32, 64, 136}, {33, 31, 129}, {64, 129, 16},  {127, 40, 72},
+                                {129, 17, 15}, {130, 136, 8}, {200, 24, 128}, {7, 12, 44}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         check(TR_CUDA_INPUT, all[i], false);
         check(TR_CUDA_WEIGHT, all[i], false);

@@ -6,8 +6,17 @@
 
 #include "tensor/cuda/gpu.h"
 
+/* Blocks that shall fit a multiprocessor: two of the largest forward tile where there is shared memory for them;
+ * dX and dW would spill. */
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ < 900
+#define TILE_AT_ONCE(bm, bn, a_along) 1
+#else
+#define TILE_AT_ONCE(bm, bn, a_along) ((bm) * (bn) == 128 * 128 && (a_along) ? 2 : 1)
+#endif
+
 #define X(name, bm, bn, deep, stages, wm, wn, a_along, b_along)                                                    \
-    __global__ void __launch_bounds__((wm) * (wn)*32) name##_kernel(const tile_args a)                             \
+    __global__ void __launch_bounds__((wm) * (wn)*32, TILE_AT_ONCE(bm, bn, a_along))                               \
+        name##_kernel(const tile_args a)                                                                           \
     {                                                                                                              \
         extern __shared__ __align__(16) unsigned char memory[];                                                    \
         tile_block(&a, (int)blockIdx.x, 0, 0, memory, bm, bn, deep, stages, wm, wn, a_along, b_along);             \
