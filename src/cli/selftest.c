@@ -231,7 +231,7 @@ static const struct {
 } checks[] = {
     {"cpu", check_cpu},
     {"cuda", check_cuda},
-    {"cuda products", tr_selftest_products},
+    {"products", tr_selftest_products},
     {"memory", check_memory},
     {"disk", check_disk},
     {"text", check_text},
