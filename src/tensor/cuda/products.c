@@ -27,7 +27,8 @@ enum { CHOICE_ROWS = 4096, SHAPES_MAX = 512, CANDIDATES = 32, LOOSE_WORKSPACE = 
     X(Matmul)                                                                                                      \
     X(MatmulAlgoGetHeuristic)                                                                                      \
     X(MatmulAlgoConfigGetAttribute)                                                                                \
-    X(MatmulAlgoCheck) X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate)    \
+    X(MatmulAlgoCheck)                                                                                             \
+    X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate)                       \
         X(MatrixLayoutDestroy) X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy)                                \
             X(MatmulPreferenceSetAttribute)
 
@@ -84,15 +85,28 @@ tr_status tr_products_open(tr_error *err)
     return status ? tr_fail(err, TR_UNSUPPORTED, "device", "cuBLASLt cannot start: status %d", (int)status) : TR_OK;
 }
 
-/* Working memory of algorithms that split k; only without exactness. NULL when memory is out. */
+/* Working memory of algorithms that split k, one for each stream; only without exactness. NULL when there is none:
+ * then the product is ours. */
 static void *loose_workspace(void)
 {
-    static void *memory;
-    if (!memory && tr_cuda_take(&memory, LOOSE_WORKSPACE, false, NULL)) {
-        memory = NULL;
-        tr_cuda_remember("32 MiB of working memory for products cannot be had");
+    enum { STREAMS = 4 };
+    static struct {
+        cudaStream_t stream;
+        void *memory;
+    } all[STREAMS];
+    for (int i = 0; i < STREAMS; i++) {
+        if (!all[i].memory) {
+            all[i].stream = tr_gpu_stream();
+            if (tr_cuda_take(&all[i].memory, LOOSE_WORKSPACE, false, NULL)) {
+                all[i].memory = NULL;
+                return NULL;
+            }
+        }
+        if (all[i].stream == tr_gpu_stream()) {
+            return all[i].memory;
+        }
     }
-    return memory;
+    return NULL;
 }
 
 /* ---- one product ---- */
@@ -151,8 +165,8 @@ static bool run(const problem *p, const cublasLtMatmulAlgo_t *algorithm, bool fr
 {
     const float one = 1.0f, beta = fresh ? 0.0f : 1.0f;
     void *work = workspace ? loose_workspace() : NULL;
-    return lt.Matmul(lt.handle, p->what, &one, b, p->a, a, p->b, &beta, c, p->c, c, p->c, algorithm, work,
-                     work ? workspace : 0, tr_gpu_stream()) == CUBLAS_STATUS_SUCCESS;
+    return !workspace == !work && lt.Matmul(lt.handle, p->what, &one, b, p->a, a, p->b, &beta, c, p->c, c, p->c,
+                                            algorithm, work, workspace, tr_gpu_stream()) == CUBLAS_STATUS_SUCCESS;
 }
 
 /* ---- the choice ---- */
@@ -321,7 +335,9 @@ void tr_cuda_product_prepare(int64_t out, int64_t in)
 {
     static const float bias; /* only its address: a choice depends on whether there is one */
     tr_cuda_products mode;
-    if (lt.handle && !tr_cuda_products_mode(&mode, NULL) && mode == TR_CUDA_PRODUCTS_AUTO && tr_cuda_exact()) {
+    if (lt.handle && !tr_cuda_exact()) {
+        loose_workspace();
+    } else if (lt.handle && !tr_cuda_products_mode(&mode, NULL) && mode == TR_CUDA_PRODUCTS_AUTO) {
         choice_of(TR_CUDA_FORWARD, out, in, NULL, 0, mode);
         choice_of(TR_CUDA_FORWARD, out, in, &bias, 0, mode);
     }
@@ -341,7 +357,8 @@ void tr_cuda_product_bf16(tr_cuda_form form, float *c, const uint16_t *a, const 
     const bool exact = tr_cuda_exact();
     const choice *chosen = choice_of(form, out, in, bias, exact ? 0 : loose_rows(rows), mode);
     const bool ours = exact && form == TR_CUDA_FORWARD && mode == TR_CUDA_PRODUCTS_AUTO;
-    if (!chosen || !chosen->usable || (ours && (!chosen->same || rows <= TR_CUDA_FEW_ROWS))) {
+    if (!chosen || !chosen->usable || (chosen->workspace && !loose_workspace()) ||
+        (ours && (!chosen->same || rows <= TR_CUDA_FEW_ROWS))) {
         if (mode == TR_CUDA_PRODUCTS_CUBLASLT) {
             tr_cuda_product_fma(form, c, a, b, bias, rows, out, in);
         } else {
