@@ -57,9 +57,11 @@ static tr_status plan_adapter(const work *w, const tr_params *params, plan *p, t
     tr_adapter file = {0};
     tr_status status = TR_OK;
     if (w->lora.rank) {
-        TR_TRY(tr_lora_plan(params, &w->lora, &p->adapted, &p->adapter, err));
-        p->state += p->adapter * (there ? 20 : 16);
-        p->snapshot += w->snapshot ? p->adapter * 12 : 0;
+        uint64_t records = 0;
+        TR_TRY(tr_lora_plan(params, &w->lora, &p->adapted, &p->adapter, &records, err));
+        const uint64_t moments = w->options.moments8 ? records : p->adapter * 8;
+        p->state += p->adapter * (there ? 12 : 8) + moments;
+        p->snapshot += w->snapshot ? p->adapter * 4 + moments : 0;
         p->reference += w->reference && !p->self_reference ? p->adapter * 4 : 0;
     } else if (there && w->answers_only) {
         TR_TRY(tr_adapter_open(&file, w->model_dir, err));
@@ -90,7 +92,7 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
         tr_param_plan(param, &w->options, &compute, &state);
         p->weights += compute;
         p->state += state;
-        p->snapshot += w->snapshot ? state / 4 * 3 : 0; /* all but the gradients */
+        p->snapshot += w->snapshot && state ? state - (uint64_t)param->elements * 4 : 0; /* all but the gradients */
         /* the reference is a copy of the compute values that train; what came from bf16 is held as bf16 */
         bool half = param->matrix && (w->options.dtype == TR_BF16 || param->stored != TR_F32);
         bool copied = w->reference && state && !w->reference_offloaded;
@@ -352,6 +354,7 @@ static void from_config(const tr_config *c, work *w)
     w->grpo = c->algorithm == TR_ALGORITHM_GRPO;
     w->options = (tr_model_options){.dtype = (tr_dtype)c->train.dtype,
                                     .train = true,
+                                    .moments8 = c->optim.moments == TR_MOMENTS_8BIT,
                                     .moments_folder = c->train.offload & TR_OFFLOAD_MOMENTS ? c->out : NULL,
                                     .freeze_text = freeze & TR_FREEZE_TEXT,
                                     .freeze_vision = freeze & TR_FREEZE_VISION,

@@ -49,7 +49,7 @@ tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *o
 tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_error *err);
 
 /* tr_param_allocate where memory is not the host's. */
-tr_status tr_param_allocate_away(tr_param *param, tr_dtype dtype, tr_error *err);
+tr_status tr_param_allocate_away(tr_param *param, const tr_model_options *options, tr_error *err);
 /* Brings flat bf16-rounded vectors and matrices up to date there; a vector's values have room for it. */
 void tr_param_refresh_away(tr_param *param);
 /* A vector's values from the host. */

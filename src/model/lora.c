@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "tensor/moments.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -133,7 +134,7 @@ static tr_status keep_start(tr_param *p, tr_error *err)
 static tr_status make_values(tr_model *model, const tr_adapter *adapter, const tr_lora_settings *settings,
                              bool train, tr_error *err)
 {
-    const tr_model_options options = {.dtype = TR_F32, .train = train};
+    const tr_model_options options = {.dtype = TR_F32, .train = train, .moments8 = model->moments8};
     tr_status status = TR_OK;
     for (int i = 0; i < model->params.base; i++) {
         const int at = model->params.items[i].adapter;
@@ -295,12 +296,12 @@ done:
 }
 
 tr_status tr_lora_plan(const tr_params *params, const tr_lora_settings *settings, int64_t *matrices,
-                       uint64_t *elements, tr_error *err)
+                       uint64_t *elements, uint64_t *moments8, tr_error *err)
 {
     bool *chosen = tr_calloc((size_t)params->base, sizeof *chosen), others;
     tr_status status = chosen ? TR_OK : tr_fail(err, TR_MEMORY, "adapter", "out of memory");
     *matrices = 0;
-    *elements = 0;
+    *elements = *moments8 = 0;
     status =
         status ? status : tr_lora_choose(params, settings->targets, "train.lora.targets", chosen, &others, err);
     for (int i = 0; !status && i < params->base; i++) {
@@ -308,6 +309,8 @@ tr_status tr_lora_plan(const tr_params *params, const tr_lora_settings *settings
             *matrices += 1;
             *elements += (uint64_t)(tr_matrix_elements(settings->rank, params->items[i].in) +
                                     tr_matrix_elements(params->items[i].out, settings->rank));
+            *moments8 += (uint64_t)(tr_moments8_bytes(settings->rank, params->items[i].in) +
+                                    tr_moments8_bytes(params->items[i].out, settings->rank));
         }
     }
     free(chosen);

@@ -61,9 +61,10 @@ tr_status tr_lora_choose(const tr_params *params, const json_t *targets, const c
 /* peft's module name of an entry: "model.language_model.layers.0.self_attn.q_proj", "lm_head", ... */
 void tr_lora_module(const tr_param *param, char *name, size_t size);
 
-/* Numbers and bytes of an adapter on a table without making it. */
+/* An adapter on a table without making it: matrices, numbers with their padding, and bytes of its moments in 8
+ * bits. */
 tr_status tr_lora_plan(const tr_params *params, const tr_lora_settings *settings, int64_t *matrices,
-                       uint64_t *elements /* with padding */, tr_error *err);
+                       uint64_t *elements, uint64_t *moments8, tr_error *err);
 
 /* ---- an adapter folder ---- */
 

@@ -56,6 +56,13 @@ static tr_dtype value_dtype(const tr_param *param, bool trainable, tr_dtype dtyp
     return trainable || param->stored == TR_F32 ? dtype : param->stored;
 }
 
+/* Bytes of a trainable parameter's moments. */
+static size_t moment_bytes(const tr_param *param, const tr_model_options *options)
+{
+    return options->moments8 && param->matrix ? tr_param_moments8_bytes(param)
+                                              : 2 * (size_t)param->elements * sizeof(float);
+}
+
 void tr_param_plan(const tr_param *param, const tr_model_options *options, uint64_t *compute, uint64_t *state)
 {
     const bool trainable = !is_frozen(options, param->part);
@@ -63,7 +70,7 @@ void tr_param_plan(const tr_param *param, const tr_model_options *options, uint6
     *compute = elements * tr_dtype_size(value_dtype(param, trainable, options->dtype));
     *state = 0;
     if (trainable) {
-        *state = elements * (options->moments_folder ? 2 : 4) * sizeof(float);
+        *state = elements * 2 * sizeof(float) + (options->moments_folder ? 0 : moment_bytes(param, options));
         *compute = options->dtype == TR_F32 ? 0 : *compute;
     }
 }
@@ -73,15 +80,15 @@ tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *o
     size_t bytes = 0;
     for (int i = 0; i < params->count; i++) {
         const tr_param *p = &params->items[i];
-        bytes += is_frozen(options, p->part) ? 0 : 2 * tr_spill_need((size_t)p->elements * sizeof(float));
+        const size_t pieces = options->moments8 && p->matrix ? 1 : 2;
+        bytes += is_frozen(options, p->part) ? 0 : pieces * tr_spill_need(moment_bytes(p, options) / pieces);
     }
     return options->moments_folder && bytes ? tr_spill_open(&params->spill, options->moments_folder, bytes, err)
                                             : TR_OK;
 }
 
-static float *take_moment(tr_params *params, const tr_param *param, const tr_model_options *options)
+static void *take_moment(tr_params *params, size_t bytes, const tr_model_options *options)
 {
-    const size_t bytes = (size_t)param->elements * sizeof(float);
     return options->moments_folder && params->spill.block ? tr_spill_take(&params->spill, bytes)
                                                           : tr_calloc_aligned(bytes, 1);
 }
@@ -93,14 +100,20 @@ tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options
     param->value.dtype = value_dtype(param, param->trainable, options->dtype);
     bool made = true;
     if (!param->memory->host) {
-        return tr_param_allocate_away(param, options->dtype, err);
+        return tr_param_allocate_away(param, options, err);
     }
     if (param->trainable) {
         param->master = take(param->elements, TR_F32);
         param->gradient = tr_calloc_aligned((size_t)param->elements, sizeof(float));
-        param->m = take_moment(params, param, options);
-        param->v = take_moment(params, param, options);
-        made = param->master && param->gradient && param->m && param->v;
+        made = param->master && param->gradient;
+        if (options->moments8 && param->matrix) {
+            param->moments8 = take_moment(params, moment_bytes(param, options), options);
+            made = made && param->moments8;
+        } else {
+            param->m = take_moment(params, moment_bytes(param, options) / 2, options);
+            param->v = take_moment(params, moment_bytes(param, options) / 2, options);
+            made = made && param->m && param->v;
+        }
     }
     if (param->trainable && options->dtype == TR_F32) {
         param->value.panels = param->master;

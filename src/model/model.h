@@ -15,6 +15,7 @@ typedef struct tr_model {
     tr_model_config config;
     tr_params params;
     tr_dtype dtype;         /* of the compute copies: TR_F32 or TR_BF16 */
+    bool moments8;          /* of matrices that train: in 8 bits */
     const tr_ops *ops;      /* what computes the network */
     const tr_ops *host_ops; /* the CPU's: for arrays of the host; the same as ops on the CPU */
     char *directory;        /* where it was read from; NULL for a fresh one */
@@ -25,6 +26,7 @@ typedef struct tr_model_options {
     tr_dtype dtype; /* TR_F32 or TR_BF16 */
     bool train;     /* make masters, gradients and moments */
     bool freeze_text, freeze_vision, freeze_merger;
+    bool moments8;                /* of matrices, in 8 bits (tensor/moments.h); vectors keep f32 */
     const char *moments_folder;   /* the moments live in a file of this folder; NULL: in memory */
     const char *device;           /* of tr_ops_select; NULL: the CPU */
     const char *isa;              /* of tr_ops_cpu; NULL: the default */

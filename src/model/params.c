@@ -2,6 +2,7 @@
 #include "model/params.h"
 
 #include "base/memory.h"
+#include "tensor/moments.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -140,6 +141,11 @@ tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_e
     return TR_OK;
 }
 
+size_t tr_param_moments8_bytes(const tr_param *param)
+{
+    return (size_t)tr_moments8_bytes(param->out, param->in);
+}
+
 static void drop(const tr_params *params, const tr_param *param, void *values)
 {
     if (!tr_spill_holds(&params->spill, values)) {
@@ -162,6 +168,7 @@ void tr_params_free(tr_params *params)
         p->memory->give(p->gradient);
         drop(params, p, p->m);
         drop(params, p, p->v);
+        drop(params, p, p->moments8);
     }
     tr_spill_close(&params->spill);
     free(params->items);

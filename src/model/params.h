@@ -32,6 +32,7 @@ typedef struct tr_param {
      */
     tr_matrix value;
     float *master, *gradient, *m, *v; /* only where trainable and asked for; else NULL */
+    void *moments8;                   /* in the place of m and v: records of tensor/moments.h; else NULL */
 
     bool borrowed; /* value.panels belong to another model (tr_model_clone_frozen) */
     int adapter;   /* of an adapted matrix: the index of its A, its B follows; 0: none */
@@ -55,6 +56,9 @@ typedef struct tr_params {
     tr_block_params *blocks; /* [config.vision.depth] */
     tr_spill spill;          /* holds what is offloaded: moments, or a reference model's values */
 } tr_params;
+
+/* Bytes of a matrix' records where its moments are in 8 bits. */
+size_t tr_param_moments8_bytes(const tr_param *param);
 
 /* Fills names, shapes and indices; no values. tr_params_free frees the table and the values it owns. */
 tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_error *err);

@@ -13,6 +13,7 @@ tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_er
                          "moments cannot be offloaded to a file while device is %s; leave one of the two away",
                          options->device);
     }
+    model->moments8 = options->moments8;
     for (int i = 0; !status && i < model->params.count; i++) {
         model->params.items[i].memory = model->ops->memory;
     }
@@ -26,17 +27,21 @@ static size_t value_bytes(const tr_param *param)
     return (size_t)param->elements * each;
 }
 
-tr_status tr_param_allocate_away(tr_param *param, tr_dtype dtype, tr_error *err)
+tr_status tr_param_allocate_away(tr_param *param, const tr_model_options *options, tr_error *err)
 {
     const size_t bytes = (size_t)param->elements * sizeof(float);
     float **state[] = {&param->master, &param->gradient, &param->m, &param->v};
     tr_status status = TR_OK;
     void *memory;
-    for (int i = 0; param->trainable && i < 4; i++) {
+    const bool records = options->moments8 && param->matrix;
+    for (int i = 0; param->trainable && i < (records ? 2 : 4); i++) {
         TR_TRY(param->memory->take(&memory, bytes, true, err));
         *state[i] = memory;
     }
-    if (param->trainable && dtype == TR_F32) {
+    if (param->trainable && records) {
+        TR_TRY(param->memory->take(&param->moments8, tr_param_moments8_bytes(param), true, err));
+    }
+    if (param->trainable && options->dtype == TR_F32) {
         param->value.panels = param->master;
     } else {
         TR_TRY(param->memory->take(&memory, value_bytes(param), true, err));

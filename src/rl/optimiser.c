@@ -2,6 +2,7 @@
 #include "rl/optimiser.h"
 
 #include "base/math.h"
+#include "tensor/moments.h"
 
 #include <math.h>
 
@@ -30,6 +31,29 @@ static double bias(double beta, int64_t step)
     return 1 - power;
 }
 
+/* Moments of f32, a piece at a time. */
+static void step_wide(const tr_model *model, const tr_param *p, const tr_adamw *adamw)
+{
+    for (int64_t at = 0; at < p->elements; at += PIECE) {
+        int64_t n = p->elements - at < PIECE ? p->elements - at : PIECE;
+        model->ops->adamw_step(p->master + at, p->gradient + at, p->m + at, p->v + at, n, adamw);
+        tr_spill_release(&model->params.spill, p->m + at, (size_t)n * sizeof(float));
+        tr_spill_release(&model->params.spill, p->v + at, (size_t)n * sizeof(float));
+    }
+}
+
+/* Moments in 8 bits, some panels at a time. */
+static void step_narrow(const tr_model *model, const tr_param *p, const tr_adamw *adamw)
+{
+    const int64_t whole = PIECE / (p->in * TR_PANEL), band = (whole > 0 ? whole : 1) * TR_PANEL;
+    for (int64_t row = 0; row < p->out; row += band) {
+        const int64_t rows = p->out - row < band ? p->out - row : band, at = row * p->in;
+        unsigned char *records = (unsigned char *)p->moments8 + tr_moments8_bytes(row, p->in);
+        model->ops->adamw8_step(p->master + at, p->gradient + at, records, rows, p->in, adamw);
+        tr_spill_release(&model->params.spill, records, (size_t)tr_moments8_bytes(rows, p->in));
+    }
+}
+
 void tr_optimiser_step(tr_optimiser *o, tr_model *model, double lr, double norm)
 {
     o->step++;
@@ -49,12 +73,7 @@ void tr_optimiser_step(tr_optimiser *o, tr_model *model, double lr, double norm)
             continue;
         }
         adamw.weight_decay = p->decay ? o->weight_decay : 0;
-        for (int64_t at = 0; at < p->elements; at += PIECE) {
-            int64_t n = p->elements - at < PIECE ? p->elements - at : PIECE;
-            model->ops->adamw_step(p->master + at, p->gradient + at, p->m + at, p->v + at, n, &adamw);
-            tr_spill_release(&model->params.spill, p->m + at, (size_t)n * sizeof(float));
-            tr_spill_release(&model->params.spill, p->v + at, (size_t)n * sizeof(float));
-        }
+        (p->moments8 ? step_narrow : step_wide)(model, p, &adamw);
     }
     tr_model_refresh(model);
 }

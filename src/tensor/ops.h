@@ -192,6 +192,10 @@ typedef struct tr_ops {
 
     /* ---- optimiser ---- */
     void (*adamw_step)(float *parameter, float *gradient, float *m, float *v, int64_t count, const tr_adamw *adamw);
+    /* The same for a matrix [out, in] (or a band of it that begins at a multiple of 16 rows) whose moments are the
+     * records of tensor/moments.h: the same bytes on every backend. */
+    void (*adamw8_step)(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
+                        const tr_adamw *adamw);
     double (*sum_of_squares)(const float *x, int64_t count); /* one fixed order: blocks of 4096, then in sequence */
     bool (*all_finite)(const float *x, int64_t count);
 } tr_ops;

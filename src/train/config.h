@@ -35,6 +35,7 @@ typedef enum tr_off_policy {
 typedef enum tr_truncated { TR_TRUNCATED_TRAIN, TR_TRUNCATED_MASK } tr_truncated;
 typedef enum tr_filter { TR_FILTER_NONE, TR_FILTER_SCORE } tr_filter;
 
+typedef enum tr_moments_form { TR_MOMENTS_F32, TR_MOMENTS_8BIT } tr_moments_form;
 typedef enum tr_save_mode { TR_SAVE_BESIDE, TR_SAVE_WAIT } tr_save_mode;
 
 /* Choices are stored as int, in the order of their enumerations. */
@@ -76,6 +77,7 @@ typedef struct tr_config {
         double lr, betas[2], eps, weight_decay, clip_norm;
         int schedule;
         int64_t warmup_steps;
+        int moments; /* tr_moments_form */
     } optim;
     struct {
         int dtype, recompute; /* tr_dtype values TR_F32, TR_BF16; tr_recompute */

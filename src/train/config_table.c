@@ -119,9 +119,13 @@ const tr_key tr_config_keys[] = {
      "decoupled decay of matrices; norms and biases never decay"},
     {"optim.clip_norm", TR_KEY_NUMBER, AT(optim.clip_norm), "1.0", 0, 1e9, NULL,
      "largest global gradient norm; 0: no clipping"},
+    {"optim.moments", TR_KEY_CHOICE, AT(optim.moments), "f32", 0, 0, "f32|8bit",
+     "AdamW's two moments of every matrix: f32, or one byte each with a scale for every 256 (6 bytes a number "
+     "less; "
+     "other bits); those of norms and biases are f32"},
 
     {"train.dtype", TR_KEY_CHOICE, AT(train.dtype), "bf16", 0, 0, "f32|bf16",
-     "weights as computed with; masters and moments are always f32"},
+     "weights as computed with; masters are always f32"},
     {"train.arithmetic", TR_KEY_CHOICE, AT(train.arithmetic), "f32", 0, 0, "f32|bf16",
      "of products with bf16 weights: bf16 rounds activations too and is faster, but runs only on CPUs with AVX-512 "
      "BF16"},

@@ -9,6 +9,7 @@
 #include "tensor/cuda/cuda.h"
 #include "train/config_table.h"
 #include "train/plan.h"
+#include "train/state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,10 @@ static tr_status fit_memory(tr_trainer *t)
             const tr_param *p = &t->model->params.items[i];
             bool shared = p->master && (void *)p->master == p->value.panels;
             weights += shared ? 0 : (uint64_t)p->elements * tr_dtype_size(p->value.dtype);
-            state += p->master ? (uint64_t)p->elements * (t->model->params.spill.block ? 8 : 16) : 0;
+            state += p->master ? (uint64_t)p->elements * 8 : 0; /* masters and gradients */
+            for (int kind = TR_STATE_M; kind < TR_STATE_KINDS && !t->model->params.spill.block; kind++) {
+                state += p->master ? tr_state_bytes(p, kind) : 0;
+            }
         }
         const double gib = 1u << 30;
         tr_plan_bytes plan;
@@ -115,6 +119,7 @@ static tr_status make_models(tr_trainer *t)
     tr_model_options options = {.device = device,
                                 .dtype = (tr_dtype)c->train.dtype,
                                 .train = true,
+                                .moments8 = c->optim.moments == TR_MOMENTS_8BIT,
                                 .moments_folder = moments,
                                 .isa = narrow ? "avx512bf16" : NULL,
                                 .freeze_text = c->train.freeze & TR_FREEZE_TEXT,

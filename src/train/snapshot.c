@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BAND = 1 << 18 }; /* elements that one thread copies at a time */
+enum { BAND = 1 << 20 }; /* bytes that one thread copies at a time */
 
 /* Bytes of a frozen tensor's copy. */
 static size_t frozen_bytes(const tr_param *p)
@@ -19,16 +19,19 @@ uint64_t tr_snapshot_bytes(const tr_params *params)
     uint64_t bytes = 0;
     for (int i = 0; i < params->count; i++) {
         const tr_param *p = &params->items[i];
-        bytes += tr_state_has(p) ? 3 * (uint64_t)tr_arena_need((size_t)p->elements, sizeof(float))
-                                 : (uint64_t)tr_arena_need(frozen_bytes(p), 1);
+        for (int kind = 0; kind < TR_STATE_KINDS; kind++) {
+            bytes += tr_state_has(p) ? (uint64_t)tr_arena_need(tr_state_bytes(p, kind), 1) : 0;
+        }
+        bytes += (uint64_t)tr_arena_need(frozen_bytes(p), 1);
     }
     return bytes;
 }
 
-static float *take_copy(tr_snapshot *s, const tr_param *p)
+/* NULL where the parameter has no such state. */
+static void *take_copy(tr_snapshot *s, const tr_param *p, int kind)
 {
-    return s->spill.block ? tr_spill_take(&s->spill, (size_t)p->elements * sizeof(float))
-                          : tr_arena_take(&s->arena, (size_t)p->elements, sizeof(float));
+    const size_t bytes = tr_state_bytes(p, kind);
+    return !bytes ? NULL : s->spill.block ? tr_spill_take(&s->spill, bytes) : tr_arena_take(&s->arena, bytes, 1);
 }
 
 static tr_status reserve(tr_snapshot *s, const tr_params *params, const char *folder, tr_error *err)
@@ -39,7 +42,9 @@ static tr_status reserve(tr_snapshot *s, const tr_params *params, const char *fo
     }
     for (int i = 0; i < params->count; i++) {
         const tr_param *p = &params->items[i];
-        bytes += tr_state_has(p) ? 3 * tr_spill_need((size_t)p->elements * sizeof(float)) : 0;
+        for (int kind = 0; kind < TR_STATE_KINDS && tr_state_has(p); kind++) {
+            bytes += tr_spill_need(tr_state_bytes(p, kind));
+        }
     }
     return tr_spill_open(&s->spill, folder, bytes, err);
 }
@@ -60,9 +65,11 @@ tr_status tr_snapshot_create(tr_snapshot *s, const tr_model *model, bool copies,
     for (int i = 0; copies && i < model->params.count; i++) {
         tr_param *p = &s->model.params.items[i];
         if (tr_state_has(p)) {
-            p->master = take_copy(s, p);
-            p->m = take_copy(s, p);
-            p->v = take_copy(s, p);
+            const tr_param *from = &model->params.items[i];
+            p->master = take_copy(s, from, TR_STATE_MASTER);
+            p->m = take_copy(s, from, TR_STATE_M);
+            p->v = take_copy(s, from, TR_STATE_V);
+            p->moments8 = take_copy(s, from, TR_STATE_MOMENTS8);
             p->gradient = NULL;
             p->value.dtype = TR_F32; /* the compute copy goes on changing: nobody may read it here */
             p->value.panels = p->master;
@@ -100,18 +107,18 @@ void tr_snapshot_free(tr_snapshot *s)
     }
 }
 
-static void copy(const tr_memory *memory, float *to, const float *from, int64_t count)
+static void copy(const tr_memory *memory, void *to, const void *from, size_t bytes)
 {
     if (to == from) {
         return;
     }
     if (!memory->host) {
-        memory->read(to, from, (size_t)count * sizeof *to);
+        memory->read(to, from, bytes);
         return;
     }
-#pragma omp parallel for schedule(static) if (count > BAND)
-    for (int64_t at = 0; at < count; at += BAND) {
-        memcpy(to + at, from + at, (size_t)(count - at < BAND ? count - at : BAND) * sizeof *to);
+#pragma omp parallel for schedule(static) if (bytes > BAND)
+    for (size_t at = 0; at < bytes; at += BAND) {
+        memcpy((char *)to + at, (const char *)from + at, bytes - at < BAND ? bytes - at : BAND);
     }
 }
 
@@ -120,12 +127,10 @@ void tr_snapshot_take(tr_snapshot *s, const tr_model *model)
     for (int i = 0; i < model->params.count; i++) {
         const tr_param *from = &model->params.items[i];
         const tr_param *to = &s->model.params.items[i];
-        if (tr_state_has(from)) {
-            copy(from->memory, to->master, from->master, from->elements);
-            copy(from->memory, to->m, from->m, from->elements);
-            copy(from->memory, to->v, from->v, from->elements);
-            tr_spill_release(&model->params.spill, from->m, (size_t)from->elements * sizeof(float));
-            tr_spill_release(&model->params.spill, from->v, (size_t)from->elements * sizeof(float));
+        for (int kind = 0; kind < TR_STATE_KINDS && tr_state_has(from); kind++) {
+            const void *values = tr_state_values(from, kind);
+            copy(from->memory, tr_state_values(to, kind), values, tr_state_bytes(from, kind));
+            tr_spill_release(&model->params.spill, values, tr_state_bytes(from, kind));
         }
     }
     tr_snapshot_release(s);

@@ -15,7 +15,8 @@ typedef struct tr_snapshot {
     tr_spill spill; /* they are in a file */
 } tr_snapshot;
 
-/* Bytes that the copies take: 12 for each trained number, and on a GPU the frozen values. */
+/* Bytes that the copies take: 12 for each trained number (6 with moments in 8 bits), and on a GPU the frozen
+ * values. */
 uint64_t tr_snapshot_bytes(const tr_params *params);
 
 /* Plans and reserves the copies (memory is touched by the first take only), in a file of `folder` unless it is

@@ -1,31 +1,13 @@
 /* isa_optimizer.c: AdamW, the sum of squares for the gradient norm, the check for non-finite values.
  *
- * AdamW follows torch.optim.AdamW: decoupled decay first, then moments, then the step; the gradient is scaled
- * before all. Padding lanes (all zero) stay zero. The sum runs in blocks of 4096, joined in order. */
-#include "tensor/cpu/lanes_math.h"
+ * AdamW's sequence stands in lanes_adamw.h. The sum runs in blocks of 4096, joined in order. */
+#include "tensor/cpu/lanes_adamw.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/variant.h"
 
-#include <float.h>
-
 enum { SUM_BLOCK = 4096, SUM_BLOCKS = 256, TURN = 16384 };
 
-typedef struct constants {
-    float keep, mix1, beta2, mix2, inverse_root2, eps, step, scale;
-} constants;
-
-LANES_INLINE void adamw_lanes(lanes *p, lanes g, lanes *m, lanes *v, const constants *c)
-{
-    g = lanes_mul(g, lanes_set(c->scale));
-    *m = lanes_fma(lanes_sub(g, *m), lanes_set(c->mix1), *m);
-    *v = lanes_fma(lanes_mul(g, g), lanes_set(c->mix2), lanes_mul(*v, lanes_set(c->beta2)));
-    lanes root = lanes_fma(lanes_sqrt(*v), lanes_set(c->inverse_root2), lanes_set(c->eps));
-    root = lanes_max(lanes_set(FLT_MIN), root); /* 0 / 0 stays 0 */
-    lanes kept = lanes_fma(*p, lanes_set(c->keep), *p);
-    *p = lanes_fma(lanes_set(c->step), lanes_div(*m, root), kept);
-}
-
-static void adamw_range(float *p, const float *g, float *m, float *v, int64_t n, const constants *c)
+static void adamw_range(float *p, const float *g, float *m, float *v, int64_t n, const adamw_constants *c)
 {
     for (int64_t i = 0; i < n; i += 16) {
         int left = (int)tr_min_i64(16, n - i);
@@ -44,14 +26,7 @@ static void adamw_range(float *p, const float *g, float *m, float *v, int64_t n,
 void TR_VARIANT(adamw_step)(float *parameter, float *gradient, float *m, float *v, int64_t count,
                             const tr_adamw *adamw)
 {
-    const constants c = {.keep = (float)(-adamw->lr * adamw->weight_decay),
-                         .mix1 = (float)(1.0 - adamw->beta1),
-                         .beta2 = (float)adamw->beta2,
-                         .mix2 = (float)(1.0 - adamw->beta2),
-                         .inverse_root2 = (float)(1.0 / sqrt(adamw->bias2)),
-                         .eps = (float)adamw->eps,
-                         .step = (float)(-adamw->lr / adamw->bias1),
-                         .scale = (float)adamw->gradient_scale};
+    const adamw_constants c = adamw_constants_of(adamw);
     if (!tr_worth(count / 2)) {
         adamw_range(parameter, gradient, m, v, count, &c);
         return;

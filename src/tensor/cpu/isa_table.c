@@ -45,6 +45,7 @@ const tr_ops TR_VARIANT(table) = {
     .head_forward = TR_VARIANT(head_forward),
     .head_backward = TR_VARIANT(head_backward),
     .adamw_step = TR_VARIANT(adamw_step),
+    .adamw8_step = TR_VARIANT(adamw8_step),
     .sum_of_squares = TR_VARIANT(sum_of_squares),
     .all_finite = TR_VARIANT(all_finite),
 };

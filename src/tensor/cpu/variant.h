@@ -71,6 +71,8 @@ void TR_VARIANT(head_backward)(float *dx, float *dhead_panels, const float *x, c
                                const float *entropy, int64_t rows, float temperature, int64_t tile, float *work);
 void TR_VARIANT(adamw_step)(float *parameter, float *gradient, float *m, float *v, int64_t count,
                             const tr_adamw *adamw);
+void TR_VARIANT(adamw8_step)(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
+                             const tr_adamw *adamw);
 double TR_VARIANT(sum_of_squares)(const float *x, int64_t count);
 bool TR_VARIANT(all_finite)(const float *x, int64_t count);
 

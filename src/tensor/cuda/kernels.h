@@ -5,6 +5,7 @@
 
 #include "tensor/cuda/kernel_attention_back.h"
 #include "tensor/cuda/kernel_elements.h"
+#include "tensor/cuda/kernel_moments.h"
 #include "tensor/cuda/kernel_product.h"
 #include "tensor/cuda/kernel_tile.h"
 
@@ -22,6 +23,7 @@ typedef struct tr_cuda_grid {
     X(rope, rope_args, ELEMENT_THREADS, 0)                                                                         \
     X(rope_table, rope_table_args, ELEMENT_THREADS, 0)                                                             \
     X(adamw, adamw_args, ELEMENT_THREADS, 0)                                                                       \
+    X(adamw8, adamw8_args, MOMENT_THREADS, sizeof(adamw8_shared))                                                  \
     X(kv_write, kv_write_args, ELEMENT_THREADS, 0)                                                                 \
     X(norm, norm_args, NORM_THREADS, sizeof(norm_shared))                                                          \
     X(norm_backward, norm_backward_args, NORM_THREADS, sizeof(norm_shared))                                        \

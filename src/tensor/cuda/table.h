@@ -29,6 +29,10 @@ static inline int64_t tr_cuda_blocks(int64_t count, int64_t each)
     return (count + each - 1) / each;
 }
 
+/* table_moments.c */
+void tr_cuda_adamw8_step(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
+                         const tr_adamw *adamw);
+
 /* The operations of table_attention.c, by table. */
 int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
                                        bool backward);

@@ -1,6 +1,8 @@
 /* reference.c: the table "reference": the plain operations in f32, with the KV cache and the fused head. */
 #include "tensor/reference/reference.h"
 
+#include "tensor/moments.h"
+
 #include <math.h>
 
 #define real float
@@ -136,6 +138,32 @@ static void head_backward(float *dx, float *dhead_panels, const float *x, const 
     }
 }
 
+/* Tile by tile, row-major: a tile is a matrix of 16 rows for pack and unpack. */
+static void adamw8_step(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
+                        const tr_adamw *adamw)
+{
+    float p[TR_PANEL * TR_MOMENTS_TILE], g[TR_PANEL * TR_MOMENTS_TILE], m[TR_PANEL * TR_MOMENTS_TILE],
+        v[TR_PANEL * TR_MOMENTS_TILE];
+    unsigned char *record = records;
+    for (int64_t row = 0; row < out; row += TR_PANEL) {
+        for (int64_t column = 0; column < in; column += TR_MOMENTS_TILE) {
+            const int64_t columns = in - column < TR_MOMENTS_TILE ? in - column : TR_MOMENTS_TILE;
+            for (int64_t i = 0; i < TR_PANEL * columns; i++) {
+                const int64_t at = tr_matrix_index(in, row + i / columns, column + i % columns);
+                p[i] = parameter[at];
+                g[i] = gradient[at];
+            }
+            tr_moments8_unpack(m, v, record, TR_PANEL, columns);
+            tr_reference_adamw_step(p, g, m, v, TR_PANEL * columns, adamw);
+            tr_moments8_pack(record, m, v, TR_PANEL, columns);
+            for (int64_t i = 0; i < TR_PANEL * columns; i++) {
+                parameter[tr_matrix_index(in, row + i / columns, column + i % columns)] = p[i];
+            }
+            record += tr_moments8_panel_bytes(columns);
+        }
+    }
+}
+
 const tr_ops tr_reference_table = {
     .name = "reference",
     .memory = &tr_memory_host,
@@ -155,4 +183,5 @@ const tr_ops tr_reference_table = {
     .decode_attention_forward = decode_attention_forward,
     .head_forward = head_forward,
     .head_backward = head_backward,
+    .adamw8_step = adamw8_step,
 };
