@@ -5,6 +5,7 @@
  * network is made by. Times are arithmetic divided by the rate of this machine's own kernels, measured for a
  * moment. */
 #include "cli/cli.h"
+#include "cli/plan_device.h"
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -107,11 +108,19 @@ done:
     return status;
 }
 
-/* One question: nothing is kept for a backward. */
-static tr_status plan_question_memory(const work *w, plan *p, tr_error *err)
+/* The largest shapes, before the decode batch is fitted to the memory. For one question nothing is kept for a
+ * backward. */
+static void limits_of(const work *w, const plan *p, tr_network_limits *limits)
 {
     const int64_t patches = w->grid[0] * w->grid[1] * w->grid[2];
-    p->limits =
+    if (w->config) {
+        tr_plan_limits(w->config, &w->rows, limits);
+        if (w->given_grid) {
+            limits->windows = tr_windows_count(&p->config.vision, w->grid[0], w->grid[1], w->grid[2]);
+        }
+        return;
+    }
+    *limits =
         (tr_network_limits){.patches = patches,
                             .largest_grid = w->grid[1] * w->grid[2],
                             .windows = tr_windows_count(&p->config.vision, w->grid[0], w->grid[1], w->grid[2]),
@@ -121,6 +130,12 @@ static tr_status plan_question_memory(const work *w, plan *p, tr_error *err)
                             .decode_rows = w->group,
                             .decode_tokens = w->response,
                             .recompute = w->recompute};
+}
+
+static tr_status plan_question_memory(const work *w, plan *p, tr_error *err)
+{
+    const int64_t patches = w->grid[0] * w->grid[1] * w->grid[2];
+    limits_of(w, p, &p->limits);
     p->step.features = (uint64_t)(patches / 4) * (uint64_t)p->config.hidden * sizeof(float);
     p->step.responses = tr_rollout_bytes(&p->limits, p->config.vocab, 1, w->group, w->response);
     return tr_network_plan_config(&p->config, &p->limits, &p->network, err);
@@ -130,10 +145,7 @@ static tr_status plan_question_memory(const work *w, plan *p, tr_error *err)
 static tr_status plan_training_memory(const work *w, plan *p, tr_error *err)
 {
     tr_status status;
-    tr_plan_limits(w->config, &w->rows, &p->limits);
-    if (w->given_grid) {
-        p->limits.windows = tr_windows_count(&p->config.vision, w->grid[0], w->grid[1], w->grid[2]);
-    }
+    limits_of(w, p, &p->limits);
     TR_TRY(tr_plan_fit(w->config, NULL, &p->config, p->machine / 3 * 2, &p->limits, &p->network, err));
     const bool own = w->reference && !p->self_reference;
     if (own) {
@@ -402,10 +414,31 @@ static tr_status show(const work *w, bool json, tr_error *err)
 }
 
 typedef struct settings {
+    const char *device, *memory, *preset; /* device: not NULL for a GPU */
     const char *model, *dtype, *grid;
     int64_t text, response, group, target;
     bool json, rows;
 } settings;
+
+/* A GPU's plan: the same shapes; times are not known. */
+static tr_status show_device(const settings *s, const work *w, const tr_config *config, tr_error *err)
+{
+    tr_plan_device what = {.config = config,
+                           .dtype = w->options.dtype,
+                           .model = w->model_dir,
+                           .preset = s->preset,
+                           .grid = {w->grid[0], w->grid[1], w->grid[2]},
+                           .text = w->text,
+                           .json = s->json};
+    plan p = {0};
+    tr_status status;
+    TR_TRY(tr_plan_device_memory(s->memory, &what.memory, err));
+    TR_TRY(tr_plan_device_shape(w->model_dir, s->preset, &p.config, err));
+    limits_of(w, &p, &what.limits);
+    TR_TRY(tr_plan_device_show(&what, err));
+done:
+    return status;
+}
 
 static int plan_question(const settings *s)
 {
@@ -425,7 +458,8 @@ static int plan_question(const settings *s)
     if (s->grid && !parse_grid(s->grid, w.grid)) {
         return tr_cli_usage(&tr_command_model_plan, "--grid must be T,H,W with even H and W, found '%s'", s->grid);
     }
-    return show(&w, s->json, &err) ? tr_cli_fail(&tr_command_model_plan, &err) : TR_EXIT_DONE;
+    tr_status status = s->device ? show_device(s, &w, NULL, &err) : show(&w, s->json, &err);
+    return status ? tr_cli_fail(&tr_command_model_plan, &err) : TR_EXIT_DONE;
 }
 
 /* The rows as they are (--rows), or bounds. */
@@ -472,7 +506,7 @@ static int plan_training(const settings *s, char **arguments, int count)
             goto done;
         }
         TR_TRY(take_rows(s, c, &w, &err));
-        TR_TRY(show(&w, s->json, &err));
+        TR_TRY(s->device ? show_device(s, &w, c, &err) : show(&w, s->json, &err));
     }
 done:
     tr_config_set_free(&set);
@@ -533,6 +567,22 @@ static int run(int argc, char **argv)
          .help =
              "Reads the configuration's rows for their longest prompt and target and for how many share a clip, "
              "as training does, instead of taking --text, --target and the largest packed group."},
+        {.name = "device",
+         .kind = TR_OPTION_TEXT,
+         .value = &s.device,
+         .argument = "cpu|cuda",
+         .help = "cuda: plans the memory of a GPU, part by part, also on a machine without one. Default: cpu."},
+        {.name = "memory",
+         .kind = TR_OPTION_TEXT,
+         .value = &s.memory,
+         .argument = "SIZE",
+         .help = "The GPU's memory, such as 139GiB or 80G. Default: that of this machine's GPU."},
+        {.name = "preset",
+         .kind = TR_OPTION_TEXT,
+         .value = &s.preset,
+         .argument = "NAME",
+         .help = "With --device cuda: shapes of model init in the place of the model's folder, such as "
+                 "qwen2.5-vl-3b; its weights count as stored in bf16 and need not exist."},
         {.name = "json", .kind = TR_OPTION_FLAG, .value = &s.json, .help = "Prints one JSON object a stage."},
         {0}};
     char **positional;
@@ -540,6 +590,15 @@ static int run(int argc, char **argv)
     if (exit >= 0) {
         return exit;
     }
+    if (s.device && strcmp(s.device, "cpu") && strncmp(s.device, "cuda", 4)) {
+        return tr_cli_usage(&tr_command_model_plan, "--device must be cpu or cuda, not '%s'", s.device);
+    }
+    s.device = s.device && strcmp(s.device, "cpu") ? s.device : NULL;
+    if (!s.device && (s.memory || s.preset)) {
+        return tr_cli_usage(&tr_command_model_plan, "--%s belongs to --device cuda",
+                            s.memory ? "memory" : "preset");
+    }
+    s.model = !s.model && !count ? s.preset : s.model; /* one question to a preset */
     if (!s.model == !count) {
         return tr_cli_usage(&tr_command_model_plan, "give either a configuration file or --model DIR");
     }
@@ -559,5 +618,6 @@ const tr_command tr_command_model_plan = {
         "The checkpoint is not loaded. Shapes are the largest that the configuration allows, so that real steps "
         "need at most this much.\n\n"
         "Example: tempr1 model plan run.yaml grpo.prompts_per_step=4\n\n"
-        "Example: tempr1 model plan --model Qwen2.5-VL-3B-Instruct --grid 64,16,28 --response 256",
+        "Example: tempr1 model plan --model Qwen2.5-VL-3B-Instruct --grid 64,16,28 --response 256\n\n"
+        "Example: tempr1 model plan run.yaml --device cuda --memory 139GiB --preset qwen2.5-vl-7b",
     .run = run};

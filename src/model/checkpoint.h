@@ -37,6 +37,11 @@ int64_t tr_param_count(const tr_param *param);
  * and master, gradient and moments. param->stored must be set. */
 void tr_param_plan(const tr_param *param, const tr_model_options *options, uint64_t *compute, uint64_t *state);
 
+/* The same where memory is not the host's: all bytes of the values, of master and gradient, of the moments. The
+ * values are counted also where the master serves as them. */
+void tr_param_plan_away(const tr_param *param, const tr_model_options *options, uint64_t *values, uint64_t *state,
+                        uint64_t *moments);
+
 /* Makes a parameter's memory (compute copy, and master, gradient, moments when trainable) as the options ask.
  * param->stored must be set. */
 tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options *options, tr_error *err);
@@ -48,6 +53,8 @@ tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *o
 /* Chooses what computes the model and where its parameters live, after tr_params_build (placement.c). */
 tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_error *err);
 
+/* Bytes of a compute copy there: a vector's bf16 numbers stand behind its f32 ones. */
+size_t tr_param_value_bytes_away(const tr_param *param, tr_dtype dtype);
 /* tr_param_allocate where memory is not the host's. */
 tr_status tr_param_allocate_away(tr_param *param, const tr_model_options *options, tr_error *err);
 /* Brings flat bf16-rounded vectors and matrices up to date there; a vector's values have room for it. */

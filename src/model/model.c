@@ -75,6 +75,15 @@ void tr_param_plan(const tr_param *param, const tr_model_options *options, uint6
     }
 }
 
+void tr_param_plan_away(const tr_param *param, const tr_model_options *options, uint64_t *values, uint64_t *state,
+                        uint64_t *moments)
+{
+    const bool trainable = !is_frozen(options, param->part);
+    *values = tr_param_value_bytes_away(param, value_dtype(param, trainable, options->dtype));
+    *state = trainable ? 2 * (uint64_t)param->elements * sizeof(float) : 0;
+    *moments = trainable ? moment_bytes(param, options) : 0;
+}
+
 tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *options, tr_error *err)
 {
     size_t bytes = 0;

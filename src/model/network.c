@@ -223,6 +223,14 @@ static int64_t count_targets(const tr_network_limits *limits)
     return largest(limits->targets, limits->response_tokens);
 }
 
+/* About 64 MiB, at least 24 rows so that the head's weights are read few times. */
+int64_t tr_network_head_tile(const tr_model_config *c, const tr_network_limits *limits)
+{
+    const int64_t targets = count_targets(limits), fit = (16 << 20) / c->vocab / 12 * 12;
+    const int64_t tile = fit < 24 ? 24 : fit > 240 ? 240 : fit;
+    return targets && tile > targets ? targets : tile;
+}
+
 static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits,
                            tr_text_memory *m, tr_error *err)
 {
@@ -268,10 +276,7 @@ static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config 
     if (limits->train_text) {
         plan_text_backward(p, c, rows, targets, m);
     }
-    /* A tile of logits of about 64 MiB, at least 16 rows so that the head's weights are read few times. */
-    int64_t tile = (16 << 20) / c->vocab / 12 * 12;
-    m->head_tile = tile < 24 ? 24 : tile > 240 ? 240 : tile;
-    m->head_tile = targets && m->head_tile > targets ? targets : m->head_tile;
+    m->head_tile = tr_network_head_tile(c, limits);
     m->head_work = floats(p, targets ? m->head_tile : 0, c->vocab);
     m->work_floats = text_work(ops, c, limits, err);
     m->work = m->work_floats < 0 ? NULL : floats(p, m->work_floats, 1);
@@ -385,17 +390,22 @@ done:
     return status;
 }
 
+tr_status tr_network_plan_for(const tr_model_config *config, const tr_network_limits *limits, const tr_ops *ops,
+                              uint64_t *bytes, tr_error *err)
+{
+    planner p = {.apart = !ops->memory->host};
+    tr_status status = plan_all(&p, ops, config, limits, NULL, err);
+    *bytes = p.bytes;
+    return status;
+}
+
 tr_status tr_network_plan_config(const tr_model_config *config, const tr_network_limits *limits, uint64_t *bytes,
                                  tr_error *err)
 {
     const tr_ops *ops;
-    planner p = {0};
     tr_status status = tr_ops_cpu(NULL, &ops, err);
-    if (!status) {
-        status = plan_all(&p, ops, config, limits, NULL, err);
-    }
-    *bytes = p.bytes;
-    return status;
+    *bytes = 0;
+    return status ? status : tr_network_plan_for(config, limits, ops, bytes, err);
 }
 
 /* The limits with what the model itself asks for. */

@@ -61,7 +61,13 @@ typedef struct tr_network tr_network;
 
 /* Bytes that the network's working memory will take, without making it (model plan). */
 tr_status tr_network_plan(const tr_model *model, const tr_network_limits *limits, uint64_t *bytes, tr_error *err);
-/* The same from a configuration alone. */
+/* From a configuration alone, as the operations of a table plan it: the float part where its memory is not the
+ * host's. */
+tr_status tr_network_plan_for(const tr_model_config *config, const tr_network_limits *limits, const tr_ops *ops,
+                              uint64_t *bytes, tr_error *err);
+/* Rows of logits that the fused head makes at a time. */
+int64_t tr_network_head_tile(const tr_model_config *config, const tr_network_limits *limits);
+/* The same on the CPU. */
 tr_status tr_network_plan_config(const tr_model_config *config, const tr_network_limits *limits, uint64_t *bytes,
                                  tr_error *err);
 

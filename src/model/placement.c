@@ -20,11 +20,16 @@ tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_er
     return status;
 }
 
-/* Bytes of the compute copy. Under bf16 a vector is f32 rounded by way of bf16, which stand behind it. */
+/* Under bf16 a vector is f32 rounded by way of bf16. */
+size_t tr_param_value_bytes_away(const tr_param *param, tr_dtype dtype)
+{
+    const size_t each = param->matrix ? tr_dtype_size(dtype) : sizeof(float) + sizeof(uint16_t);
+    return (size_t)param->elements * each;
+}
+
 static size_t value_bytes(const tr_param *param)
 {
-    const size_t each = param->matrix ? tr_dtype_size(param->value.dtype) : sizeof(float) + sizeof(uint16_t);
-    return (size_t)param->elements * each;
+    return tr_param_value_bytes_away(param, param->value.dtype);
 }
 
 tr_status tr_param_allocate_away(tr_param *param, const tr_model_options *options, tr_error *err)

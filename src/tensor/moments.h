@@ -72,7 +72,7 @@ static inline uint32_t tr_moments8_rank(const uint8_t *cell, const float *edge, 
         float f;
         uint32_t u;
     } bits = {magnitude};
-    int32_t at = (int32_t)(bits.u >> 16) - TR_MOMENTS_BASE;
+    int32_t at = (int32_t)(bits.u << 1 >> 17) - TR_MOMENTS_BASE; /* -0 is 0 */
     at = at < 0 ? 0 : at >= TR_MOMENTS_CELLS ? TR_MOMENTS_CELLS - 1 : at;
     const uint32_t rank = cell[at];
     return rank + (magnitude > edge[rank]);

@@ -6,9 +6,12 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "model/checkpoint.h"
 #include "tensor/cuda/cuda.h"
+#include "tensor/select.h"
 #include "train/config_table.h"
 #include "train/plan.h"
+#include "train/room.h"
 #include "train/state.h"
 
 #include <stdio.h>
@@ -104,15 +107,47 @@ static void name_device(const tr_config *c, char *name, size_t size)
     }
 }
 
+static tr_status check_settings(const tr_trainer *t)
+{
+    const tr_config *c = t->config;
+    return c->train.arithmetic == TR_BF16 && c->train.dtype != TR_BF16
+               ? tr_fail(t->err, TR_INVALID, "train.arithmetic",
+                         "bf16 arithmetic needs bf16 weights: set train.dtype to bf16, or train.arithmetic to f32")
+               : TR_OK;
+}
+
+/* The model's shape and its table of parameters, with the dtypes that are stored; the weights are not read. */
+static tr_status read_headers(tr_trainer *t, tr_params *params)
+{
+    const tr_config *c = t->config;
+    tr_safetensors tensors = {0};
+    const tr_safetensor **found = NULL;
+    char *base = NULL;
+    tr_status status;
+    TR_TRY(tr_lora_base(t->model_dir, &base, t->err));
+    TR_TRY(tr_checkpoint_open(base, &t->shape, params, &tensors, &found, t->err));
+    for (int i = 0; i < params->count; i++) {
+        params->items[i].stored = found[i]->dtype;
+    }
+    if (c->train.lora.rank) { /* targets that match nothing are an error before the weights are read */
+        const tr_lora_settings lora = {
+            .rank = c->train.lora.rank, .alpha = c->train.lora.alpha, .targets = c->train.lora.targets};
+        int64_t matrices;
+        uint64_t numbers, bytes;
+        TR_TRY(tr_lora_plan(params, &lora, &matrices, &numbers, &bytes, t->err));
+    }
+done:
+    free(base);
+    free(found);
+    tr_safetensors_close(&tensors);
+    return status;
+}
+
 static tr_status make_models(tr_trainer *t)
 {
     char device[16] = "auto";
     const tr_config *c = t->config;
     const bool narrow = c->train.arithmetic == TR_BF16;
-    if (narrow && c->train.dtype != TR_BF16) {
-        return tr_fail(t->err, TR_INVALID, "train.arithmetic",
-                       "bf16 arithmetic needs bf16 weights: set train.dtype to bf16, or train.arithmetic to f32");
-    }
     const char *moments = c->train.offload & TR_OFFLOAD_MOMENTS ? c->out : NULL;
     const char *reference = c->train.offload & TR_OFFLOAD_REFERENCE ? c->out : NULL;
     name_device(c, device, sizeof device);
@@ -226,6 +261,41 @@ static void fill_settings(tr_trainer *t)
     t->steps = steps > 0 ? steps : 1;
 }
 
+/* A GPU's memory must hold the whole plan: said before anything is allocated there. The rows are open by then, the
+ * checkpoint's headers too, the weights are not read. */
+static tr_status check_room(tr_trainer *t, const tr_params *params)
+{
+    char device[16] = "auto";
+    const tr_ops *ops, *host;
+    uint64_t left = 0, all = 0;
+    int index;
+    tr_status status;
+    name_device(t->config, device, sizeof device);
+    if (!tr_device_parse(device, &index) || index < 0) {
+        return TR_OK;
+    }
+    TR_TRY(tr_ops_select(device, NULL, (tr_dtype)t->config->train.dtype, &ops, &host, t->err));
+    TR_TRY(tr_cuda_memory(&left, &all, t->err));
+    status = tr_room_check(t->config, &t->shape, params, tr_lora_is_adapter(t->model_dir), left, all, device,
+                           &t->limits, &t->plan, t->err);
+done:
+    return status;
+}
+
+/* Everything that can be known of the model without reading its weights; then the rows, against its shape. */
+static tr_status open_rows(tr_trainer *t)
+{
+    const tr_config *c = t->config;
+    const tr_train_options *options = t->options;
+    tr_status status;
+    TR_TRY(options->open_source(options->open_context, c, &t->shape, false, &t->source, t->err));
+    if ((c->train.eval_every && options->evaluate) || c->train.eval_loss_every) {
+        TR_TRY(options->open_source(options->open_context, c, &t->shape, true, &t->eval_source, t->err));
+    }
+done:
+    return status;
+}
+
 static bool is_context_small(const tr_trainer *t, int64_t *need)
 {
     *need = t->limits.prompt_tokens + (t->config->algorithm == TR_ALGORITHM_GRPO ? t->config->rollout.max_tokens
@@ -252,12 +322,11 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     }
     tr_status status;
     int64_t need, pairs = 1;
+    tr_params params = {0};
     TR_TRY(tr_lora_tokenizer(config->tokenizer ? config->tokenizer : model_dir, &t->tokenizer_dir, err));
-    TR_TRY(make_models(t));
-    TR_TRY(options->open_source(options->open_context, config, &t->model->config, false, &t->source, err));
-    if ((config->train.eval_every && options->evaluate) || config->train.eval_loss_every) {
-        TR_TRY(options->open_source(options->open_context, config, &t->model->config, true, &t->eval_source, err));
-    }
+    TR_TRY(check_settings(t));
+    TR_TRY(read_headers(t, &params));
+    TR_TRY(open_rows(t));
     TR_TRY(tr_order_create(&t->order, t->source, (uint64_t)config->train.seed, err));
     if (config->algorithm == TR_ALGORITHM_GRPO && config->grpo.difficulty) {
         TR_TRY(tr_order_weigh(&t->order, (tr_difficulty)config->grpo.difficulty, config->grpo.difficulty_gaussian,
@@ -270,6 +339,8 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     }
     fill_limits(t, pairs);
     TR_TRY(tr_pack_create(&t->pack, pairs, t->limits.prompt_tokens, t->limits.response_tokens, err));
+    TR_TRY(check_room(t, &params));
+    TR_TRY(make_models(t));
     if (is_context_small(t, &need) && !options->quiet) {
         fprintf(stderr, "note: the longest prompt and answer may take %lld tokens, the model was made for %lld\n",
                 (long long)need, (long long)t->model->config.max_positions);
@@ -279,6 +350,7 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     TR_TRY(make_buffers(t));
     fill_settings(t);
 done:
+    tr_params_free(&params);
     return status;
 }
 

@@ -3,6 +3,7 @@
 #define TR_TRAIN_TRAINER_H
 
 #include "base/progress.h"
+#include "model/device_plan.h"
 #include "rl/optimiser.h"
 #include "run/events.h"
 #include "task/watch.h"
@@ -65,6 +66,8 @@ typedef struct tr_trainer {
     char *tokenizer_dir;
     json_t *resolved;
 
+    tr_model_config shape;       /* of the model, from its headers; the rows are opened against it */
+    tr_device_plan plan;         /* of a GPU; else all 0 */
     tr_model *model, *reference; /* reference NULL without KL; the model itself where only an adapter trains */
     tr_network *network, *reference_network;
     tr_network_limits limits;

@@ -166,14 +166,53 @@ static void test_plan(void **state)
     free(text);
 }
 
+/* A GPU's plan, on a machine without one: of a folder, and of shapes that no folder has. */
+static void test_plan_for_a_gpu(void **state)
+{
+    (void)state;
+    char *path = tr_format("%s-gpu.yaml", tiny);
+    char *text = tr_format("model: %s\nout: run\ndata: [{rows: a.jsonl, videos: v}]\n"
+                           "rollout: {group: 8, max_tokens: 1024}\ngrpo: {prompts_per_step: 8}\n",
+                           tiny);
+    assert_int_equal(tr_file_write_atomic(path, text, strlen(text), NULL), TR_OK);
+    const char *gpu = "--device cuda --memory 139GiB --json";
+    json_t *small = program_json(tr_format("model plan '%s' --grid 4,8,8 %s", path, gpu));
+    const long long masters = integer(small, "bytes", "masters"), moments = integer(small, "bytes", "moments");
+    assert_true(masters > 0 && moments == 2 * masters && integer(small, "bytes", "gradients") == masters);
+    json_t *narrow = program_json(tr_format("model plan '%s' optim.moments=8bit --grid 4,8,8 %s", path, gpu));
+    assert_true(integer(narrow, "bytes", "moments") < masters);
+    assert_true(integer(small, "total_with", "optim.moments: 8bit") == integer(narrow, "bytes", "total"));
+    /* issue 6: P = 4096, G = 8, R = 1024 at 3B whole and at 7B with adapters, on one GPU of 139 GiB */
+    json_t *whole =
+        program_json(tr_format("model plan '%s' --preset qwen2.5-vl-3b --grid 224,8,8 --text 512 %s", path, gpu));
+    assert_int_equal(integer(whole, "prompt_tokens", NULL), 4096);
+    assert_int_equal(integer(whole, "group_tokens", NULL), 8192);
+    assert_true(json_is_true(json_object_get(whole, "fits")));
+    json_t *adapter = program_json(tr_format(
+        "model plan '%s' --preset qwen2.5-vl-7b 'train.lora={rank: 16}' --grid 224,8,8 --text 512 %s", path, gpu));
+    assert_true(json_is_true(json_object_get(adapter, "fits")));
+    assert_true(integer(adapter, "bytes", "masters") < integer(adapter, "bytes", "weights") / 20);
+    json_t *seven =
+        program_json(tr_format("model plan '%s' --preset qwen2.5-vl-7b --grid 224,8,8 --text 512 %s", path, gpu));
+    assert_true(json_is_false(json_object_get(seven, "fits")));
+    program_expect(tr_format("model plan --preset qwen2.5-vl-7b --device cuda --memory 24GiB"), 0, "weights", "");
+    program_expect(tr_format("model plan '%s' --device cuda --memory 24XB", path), 1, "", "139GiB");
+    program_expect(tr_format("model plan '%s' --memory 24GiB", path), 2, "", "--device cuda");
+    program_expect(tr_format("model plan '%s' --device tpu", path), 2, "", "cpu or cuda");
+    json_t *all[] = {small, narrow, whole, adapter, seven};
+    for (int i = 0; i < 5; i++) {
+        json_decref(all[i]);
+    }
+    free(path);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_info),
-        cmocka_unit_test(test_seed),
-        cmocka_unit_test(test_wrong_usage),
-        cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_init_makes_a_tokenizer),
+        cmocka_unit_test(test_plan_for_a_gpu), cmocka_unit_test(test_info),
+        cmocka_unit_test(test_seed),           cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_plan),           cmocka_unit_test(test_init_makes_a_tokenizer),
     };
     return cmocka_run_group_tests(tests, make, NULL);
 }

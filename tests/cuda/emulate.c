@@ -27,6 +27,24 @@ static struct {
     int64_t launches;
 } device;
 
+static size_t memory_bytes = MAPPED; /* what the device says to have */
+static size_t live, largest_scratch;
+
+void tr_emulated_set_memory(size_t bytes)
+{
+    memory_bytes = bytes && bytes < MAPPED ? bytes : MAPPED;
+}
+
+size_t tr_emulated_live(void)
+{
+    return live;
+}
+
+size_t tr_emulated_scratch(void)
+{
+    return largest_scratch;
+}
+
 static void ready(void)
 {
     if (!device.base) {
@@ -71,13 +89,41 @@ static void *piece(size_t bytes)
     return p;
 }
 
+/* Pieces with their bytes, so that what is taken can be counted. */
+static struct {
+    const void *at;
+    size_t bytes;
+} pieces[1 << 16];
+static int piece_count;
+
+static void remember_piece(const void *at, size_t bytes)
+{
+    if (piece_count < (int)(sizeof pieces / sizeof *pieces)) {
+        pieces[piece_count].at = at;
+        pieces[piece_count++].bytes = bytes;
+        live += bytes;
+    }
+}
+
+static void forget_piece(const void *at)
+{
+    for (int i = piece_count - 1; at && i >= 0; i--) {
+        if (pieces[i].at == at) {
+            live -= pieces[i].bytes;
+            pieces[i] = pieces[--piece_count];
+            return;
+        }
+    }
+}
+
 tr_status tr_cuda_take(void **memory, size_t bytes, bool zero, tr_error *err)
 {
-    *memory = piece(bytes ? bytes : 1);
+    *memory = live + bytes > memory_bytes ? NULL : piece(bytes ? bytes : 1);
     if (!*memory) {
         return tr_fail(err, TR_MEMORY, "emulated device", "out of memory for %zu bytes", bytes);
     }
     device.pieces++;
+    remember_piece(*memory, bytes);
     enter();
     memset(*memory, zero ? 0 : 0xFB, bytes);
     leave();
@@ -86,6 +132,7 @@ tr_status tr_cuda_take(void **memory, size_t bytes, bool zero, tr_error *err)
 
 void tr_cuda_give(void *memory)
 {
+    forget_piece(memory);
     if (memory && --device.pieces == 0) {
         device.used = 0;
         device.stage = NULL;
@@ -145,6 +192,7 @@ void *tr_cuda_stage(const void *host, size_t bytes)
 
 void *tr_cuda_scratch(size_t bytes)
 {
+    largest_scratch = bytes > largest_scratch ? bytes : largest_scratch;
     if (bytes > device.scratch_bytes || !device.scratch) {
         device.scratch = piece(bytes);
         device.scratch_bytes = bytes;
@@ -275,7 +323,7 @@ void tr_cuda_describe(tr_cuda_info *info)
     memset(info, 0, sizeof *info);
     info->built = true;
     info->devices = 1;
-    info->memory_bytes = MAPPED;
+    info->memory_bytes = memory_bytes;
     snprintf(info->name, sizeof info->name, "emulated");
 }
 
@@ -292,8 +340,8 @@ tr_status tr_ops_cuda(int index, tr_dtype dtype, const tr_ops **ops, tr_error *e
 tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *err)
 {
     (void)err;
-    *free_bytes = MAPPED - device.used;
-    *all_bytes = MAPPED;
+    *free_bytes = memory_bytes > live ? memory_bytes - live : 0;
+    *all_bytes = memory_bytes;
     return TR_OK;
 }
 

@@ -1,4 +1,5 @@
-/* emulate.h: the emulated device of the tests: the tables of tensor/cuda over it, and what they launched. */
+/* emulate.h: the emulated device of the tests: the tables of tensor/cuda over it, what they launched, and what was
+ * allocated. */
 #ifndef TR_TESTS_CUDA_EMULATE_H
 #define TR_TESTS_CUDA_EMULATE_H
 
@@ -7,5 +8,11 @@
 int64_t tr_emulated_launches(void);
 int64_t tr_emulated_copies(void); /* asynchronous copies so far */
 void tr_emulated_block(void);     /* a block begins: nothing is under way */
+
+/* The device says to have so much memory and gives no more by tr_cuda_take; 0: all. */
+void tr_emulated_set_memory(size_t bytes);
+/* Bytes that tr_cuda_take has given out and that were not given back; the largest tr_cuda_scratch so far. */
+size_t tr_emulated_live(void);
+size_t tr_emulated_scratch(void);
 
 #endif

@@ -76,6 +76,8 @@ static void test_the_nearest_code(void **state)
         assert_int_equal(tr_moments8_code_v(tables, tables->v[c]), c);
         assert_true(c == 0 || c > 254 || tr_moments8_code_v(tables, tables->v_edge[c]) == c);
     }
+    assert_int_equal(tr_moments8_code_m(tables, -0.0f), TR_MOMENTS_ZERO); /* 0 over a negative scale */
+    assert_int_equal(tr_moments8_code_v(tables, -0.0f), 0);
     tr_moments8_code_m(tables, INFINITY), tr_moments8_code_v(tables, (float)NAN); /* no place outside is read */
 }
 
@@ -167,8 +169,7 @@ static void test_a_step(void **state)
                   *v = zeros(n);
             for (int step = 1; step <= 5; step++) {
                 const float *g = gradient_panels(out, in, (uint32_t)step + 10);
-                const tr_adamw a = {
-                    1e-2, 0.9, 0.999, 1e-8, 0.1, 1 - pow(0.9, step), 1 - pow(0.999, step), 0.25};
+                const tr_adamw a = {1e-2, 0.9, 0.999, 1e-8, 0.1, 1 - pow(0.9, step), 1 - pow(0.999, step), 0.25};
                 ops->adamw8_step(p, g, records, out, in, &a);
                 widen(expected, out, in, m, v);
                 ops->adamw_step(q, (float *)(uintptr_t)g, m, v, n, &a);

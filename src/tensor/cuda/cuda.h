@@ -26,6 +26,25 @@ tr_status tr_ops_cuda(int index, tr_dtype dtype, const tr_ops **ops, tr_error *e
 /* Bytes of device memory that are free and that there are. */
 tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *err);
 
+/* ---- planning, in every build and without a GPU (tensor/cuda_plan.c) ---- */
+
+enum {
+    TR_CUDA_RING_BYTES = 64 << 20 /* for small arguments */,
+    TR_CUDA_SCRATCH_UNIT = 8 << 20,
+    TR_CUDA_LOOSE_WORKSPACE = 32 << 20
+};
+
+/* What a GPU's tables say about working memory: only memory->host and the _work functions are there. */
+extern const tr_ops tr_cuda_plan_table;
+
+/* Bytes of the device's own working memory that an operation asks for: a linear layer (forward, or both ways), sums
+ * over the rows of a norm's or bias' gradient, a token of decoding, a norm of so many numbers. */
+uint64_t tr_cuda_plan_product(tr_dtype dtype, int64_t rows, int64_t out, int64_t in, bool backward);
+uint64_t tr_cuda_plan_columns(int64_t rows, int64_t width);
+uint64_t tr_cuda_plan_decode(tr_dtype dtype, const tr_attention_shape *shape, int64_t rows, int64_t prompt_tokens,
+                             int64_t response_tokens);
+uint64_t tr_cuda_plan_squares(int64_t count);
+
 /* What the opened GPU reaches in one large bf16 product, in one large copy (bytes read and written), and in reading
  * alone (the optimiser's sum of squares). */
 typedef struct tr_cuda_ceilings {

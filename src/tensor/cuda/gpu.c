@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RING_BYTES = 64 << 20 };
+enum { RING_BYTES = TR_CUDA_RING_BYTES };
 
 static struct {
     bool open;
@@ -238,7 +238,7 @@ void *tr_cuda_stage(const void *host, size_t bytes)
 void *tr_cuda_scratch(size_t bytes)
 {
     if (bytes > gpu.scratch_bytes) {
-        const size_t rounded = (bytes + (8 << 20)) / (8 << 20) * (8 << 20);
+        const size_t rounded = (bytes + TR_CUDA_SCRATCH_UNIT) / TR_CUDA_SCRATCH_UNIT * TR_CUDA_SCRATCH_UNIT;
         tr_cuda_give(gpu.scratch);
         gpu.scratch = NULL;
         gpu.scratch_bytes = 0;

@@ -29,7 +29,7 @@ typedef struct adamw8_shared {
 
 TR_DEVICE uint32_t moment_rank(const uint8_t *cell, const float *edge, float magnitude)
 {
-    int32_t at = (int32_t)(cu_bits(magnitude) >> 16) - TR_MOMENTS_BASE;
+    int32_t at = (int32_t)(cu_bits(magnitude) << 1 >> 17) - TR_MOMENTS_BASE; /* -0 is 0 */
     at = at < 0 ? 0 : at >= TR_MOMENTS_CELLS ? TR_MOMENTS_CELLS - 1 : at;
     const uint32_t rank = cell[at];
     return rank + (magnitude > edge[rank] ? 1u : 0u);
@@ -79,7 +79,7 @@ TR_DEVICE void adamw8_block(const adamw8_args *a, int x, int y, int z, void *sha
         {
             const int64_t row = panel * TR_PANEL + t / TR_MOMENTS_TILE;
             const int c = t % TR_MOMENTS_TILE, at = t / TR_MOMENTS_TILE * columns + c;
-            const bool there = c < columns && row < a->out;
+            const int there = c < columns && row < a->out;
             float m = 0.0f, v = 0.0f;
             if (there) {
                 const int64_t i = row * a->in + column + c;

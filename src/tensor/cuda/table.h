@@ -33,7 +33,7 @@ static inline int64_t tr_cuda_blocks(int64_t count, int64_t each)
 void tr_cuda_adamw8_step(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
                          const tr_adamw *adamw);
 
-/* The operations of table_attention.c, by table. */
+/* The operations of table_attention.c, by table; their working memory in tensor/cuda_plan.c. */
 int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
                                        bool backward);
 int64_t tr_cuda_group_attention_work(const tr_attention_shape *shape, const tr_layout *layout, bool backward);

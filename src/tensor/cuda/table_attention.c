@@ -53,30 +53,12 @@ static const int32_t *group_starts(const tr_layout *layout)
     return start;
 }
 
-/* ---- working memory: D of every row and head, and the parts of dK and dV ---- */
+/* ---- working memory: cuda_plan.c ---- */
 
 /* Vision has blocks enough without cutting its segments. */
 static int64_t chunks_of(const attention_args *a)
 {
     return tr_cuda_blocks(a->rows * (a->heads / a->kv_heads), a->chunk);
-}
-
-static int64_t work_floats(const attention_args *a, int64_t chunks, bool backward)
-{
-    return !backward ? 16 : a->rows * a->heads + 2 * chunks * a->rows * a->kv_heads * a->head_dim + 32;
-}
-
-int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
-                                       bool backward)
-{
-    const attention_args a = of_segments(shape, cu, segments, 0);
-    return work_floats(&a, chunks_of(&a), backward);
-}
-
-int64_t tr_cuda_group_attention_work(const tr_attention_shape *shape, const tr_layout *layout, bool backward)
-{
-    const attention_args a = of_group(shape, layout);
-    return work_floats(&a, chunks_of(&a), backward);
 }
 
 /* ---- lists of tiles ---- */
@@ -260,13 +242,6 @@ static void append(const tr_decode_row *what, const float *k, const float *v, in
 }
 
 /* ---- decoding ---- */
-
-int64_t tr_cuda_decode_attention_work(const tr_attention_shape *shape, int64_t rows)
-{
-    (void)shape;
-    (void)rows;
-    return 16; /* the splits' shares are in the device's working memory: their number grows with the tokens */
-}
 
 static void decode_f32(float *o, const float *q, const tr_decode_row *what, int64_t rows,
                        const tr_attention_shape *shape)
