@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CHOICE_ROWS = 4096, SHAPES_MAX = 512, CANDIDATES = 32, LOOSE_WORKSPACE = 32 << 20 };
+enum { CHOICE_ROWS = 4096, SHAPES_MAX = 512, CANDIDATES = 32, LOOSE_WORKSPACE = TR_CUDA_LOOSE_WORKSPACE };
 
 #define FUNCTIONS(X)                                                                                               \
     X(Create)                                                                                                      \
