@@ -84,9 +84,11 @@ static tr_status add_mme_question(tr_import *im, const json_t *video, const json
 {
     const char *name = tr_import_text(video, "videoID"), *url = tr_import_text(video, "url");
     const char *task = tr_import_text(value, "task_type"), *length = tr_import_text(video, "duration");
+    static const char *const kept[][2] = {{"domain", "video_category"}, {"sub_category", "video_sub_category"}};
     json_t *options = json_object_get(value, "options"), *extra = json_object();
     char file[300];
     options = options ? options : json_object_get(value, "choices");
+    length = length ? length : tr_import_text(video, "duration_category"); /* of the nested form */
     if (!name && url && strstr(url, "v=")) {
         name = strstr(url, "v=") + 2;
     }
@@ -101,6 +103,13 @@ static tr_status add_mme_question(tr_import *im, const json_t *video, const json
     }
     if (length) {
         json_object_set_new(extra, "length", json_string(length));
+    }
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        const char *text = tr_import_text(video, kept[i][0]);
+        text = text ? text : tr_import_text(video, kept[i][1]);
+        if (text) {
+            json_object_set_new(extra, kept[i][0], json_string(text));
+        }
     }
     tr_import_item item = {.id = tr_import_text(value, "question_id"),
                            .video = tr_import_mp4(name, file, sizeof file),
@@ -147,6 +156,20 @@ static const char *behind_caption(const char *text)
     return named ? text + word + 3 : text;
 }
 
+/* Whether options are "A. one", "B. two", ...: then a prompt makes the published question again. */
+static bool has_letters(const json_t *options)
+{
+    size_t i;
+    json_t *one;
+    bool all = json_array_size(options) > 0;
+    json_array_foreach(options, i, one)
+    {
+        const char *text = json_string_value(one);
+        all = all && text[0] == (char)('A' + i) && text[1] == '.' && text[2] == ' ';
+    }
+    return all;
+}
+
 /* "question\nA. one\nB. two" with the answer "A. one"; or a question that is answered with yes or no. */
 static tr_status add_tempcompass_question(tr_import *im, const char *video, const char *dimension, size_t number,
                                           const json_t *value, tr_error *err)
@@ -178,14 +201,18 @@ static tr_status add_tempcompass_question(tr_import *im, const char *video, cons
         }
         line = next;
     }
+    json_t *extra =
+        json_pack("{s:o, s:o}", "category", json_string(dimension), "question_type", json_string(im->stem));
+    if (!has_letters(options) && json_array_size(options)) { /* captions, yes or no: asked in words of its own */
+        json_object_set_new(extra, "published", json_string(question));
+    }
     tr_import_item item = {.id = id,
                            .video = tr_import_mp4(video, name, sizeof name),
                            .split = "test",
                            .text = text,
                            .answer = answer ? behind_caption(answer) : NULL,
                            .options = options,
-                           .extra = json_pack("{s:o, s:o}", "category", json_string(dimension), "question_type",
-                                              json_string(im->stem))};
+                           .extra = extra};
     status = tr_import_add(im, &item, err);
 done:
     free(id);

@@ -20,15 +20,72 @@ static bool in_word(char c)
     return tr_scan_letter(c) || tr_scan_digit(c) || c == '_' || (unsigned char)c >= 0x80;
 }
 
+/* ---- lmms-eval's rule for MVBench ---- */
+
+static bool is_mark(char c)
+{
+    return c && strchr(";/[]\"{}()=+\\_-><@`,?!", c);
+}
+
+static bool is_gap(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t';
+}
+
+/* Which marks vanish: those that stand beside a space somewhere in the text, or all where a comma stands between
+ * two digits; the others become spaces. */
+typedef struct marks {
+    bool vanishes[128];
+} marks;
+
+static void find_marks(tr_span text, marks *m)
+{
+    bool all = false;
+    memset(m, 0, sizeof *m);
+    for (const char *c = text.at; c < text.end; c++) {
+        const bool before = c > text.at, after = c + 1 < text.end;
+        if (is_mark(*c) && ((before && is_gap(c[-1])) || (after && is_gap(c[1])))) {
+            m->vanishes[(unsigned char)*c] = true;
+        }
+        all = all || (*c == ',' && before && after && tr_scan_digit(c[-1]) && tr_scan_digit(c[1]));
+    }
+    for (int c = 0; all && c < 128; c++) {
+        m->vanishes[c] = is_mark((char)c);
+    }
+}
+
+/* What the character at c has become: 0 gone, ' ', or itself. A full stop is gone unless a digit follows. */
+static char seen(const marks *m, tr_span text, const char *c)
+{
+    if (*c == '.') {
+        return c + 1 < text.end && tr_scan_digit(c[1]) ? '.' : 0;
+    }
+    return is_mark(*c) ? (m->vanishes[(unsigned char)*c] ? 0 : ' ') : *c;
+}
+
+/* Whether the text goes on as one word from c in a direction, over what is gone. */
+static bool goes_on(const marks *m, tr_span text, const char *c, int direction)
+{
+    while ((direction > 0 ? text.end - c - 1 : c - text.at) > 0) {
+        c += direction;
+        const char now = seen(m, text, c);
+        if (now) {
+            return in_word(now);
+        }
+    }
+    return false;
+}
+
 char tr_choice_mvbench(tr_span text)
 {
+    marks m;
     text = tr_scan_trim(text);
     if (text.end - text.at >= 2 && is_choice(text.at[0]) && text.at[1] == '.') {
         return upper(text.at[0]);
     }
+    find_marks(text, &m);
     for (const char *c = text.at; c < text.end; c++) {
-        bool begins = c == text.at || !in_word(c[-1]), ends = c + 1 == text.end || !in_word(c[1]);
-        if (begins && ends && is_choice(*c)) {
+        if (is_choice(*c) && !goes_on(&m, text, c, -1) && !goes_on(&m, text, c, 1)) {
             return upper(*c);
         }
     }
@@ -51,7 +108,7 @@ static bool same_text(tr_span text, const char *option)
     return (size_t)(text.end - text.at) == length && !strncasecmp(text.at, option, length);
 }
 
-/* Yes or no as the first word, where these are the options. */
+/* What begins with yes or no, where these are the options. The benchmark looks at no more: "not" is a no. */
 static char yes_or_no(tr_span text, const char *const *options, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -59,8 +116,7 @@ static char yes_or_no(tr_span text, const char *const *options, size_t count)
         if (strcasecmp(options[i], "yes") != 0 && strcasecmp(options[i], "no") != 0) {
             return 0;
         }
-        if ((size_t)(text.end - text.at) >= length && !strncasecmp(text.at, options[i], length) &&
-            (text.at + length == text.end || !in_word(text.at[length]))) {
+        if ((size_t)(text.end - text.at) >= length && !strncasecmp(text.at, options[i], length)) {
             return (char)('A' + i);
         }
     }

@@ -5,8 +5,8 @@
 
 #include <stdio.h>
 
-static const char *const placeholders[] = {"query",    "queries", "count",   "action",
-                                           "question", "options", "choices", "duration"};
+static const char *const placeholders[] = {"query",   "queries", "count",    "action",   "question",
+                                           "options", "choices", "duration", "published"};
 enum { PLACEHOLDERS = sizeof placeholders / sizeof *placeholders };
 
 /* What a template must hold to be about its row at all. */
@@ -64,7 +64,8 @@ static tr_status check_template(const char *text, tr_task task, const char *wher
         }
         for (int k = 0; k < 2; k++) {
             bool options = needed[task][k] && !strcmp(needed[task][k], "options") && same(name, "choices");
-            have[k] = have[k] || options || (needed[task][k] && same(name, needed[task][k]));
+            bool both = task == TR_TASK_QA && same(name, "published"); /* the question with its options */
+            have[k] = have[k] || options || both || (needed[task][k] && same(name, needed[task][k]));
         }
     }
     for (int k = 0; k < 2; k++) {
@@ -88,6 +89,28 @@ static tr_status read_think(const char *word, const char *where, tr_think *think
     return tr_fail(err, TR_FORMAT, where, "\"think\" is required, forbidden or optional, found '%s'", word);
 }
 
+/* Templates for rows with one "question_type": {"yes_no": text, ...}. */
+static tr_status check_types(const json_t *types, tr_task task, const char *where, tr_error *err)
+{
+    const char *type;
+    json_t *value;
+    tr_status status = TR_OK;
+    if (types && !json_is_object(types)) {
+        return tr_fail(err, TR_FORMAT, where,
+                       "\"types\" of the %s template must be a mapping from question types to texts, found %s",
+                       tr_task_name(task), tr_json_type_name(types));
+    }
+    json_object_foreach((json_t *)(uintptr_t)types, type, value)
+    {
+        if (!status && !json_is_string(value)) {
+            status = tr_fail(err, TR_FORMAT, where, "the %s template for \"%s\" must be a text, found %s",
+                             tr_task_name(task), type, tr_json_type_name(value));
+        }
+        status = status ? status : check_template(json_string_value(value), task, where, err);
+    }
+    return status;
+}
+
 static tr_status read_tasks(const json_t *tasks, const char *system, const char *where, tr_prompts *prompts,
                             tr_error *err)
 {
@@ -107,6 +130,7 @@ static tr_status read_tasks(const json_t *tasks, const char *system, const char 
         if (json_is_object(value)) {
             status = tr_json_get_string(value, "user", true, where, &user, err);
             status = status ? status : tr_json_get_string(value, "system", false, where, &own, err);
+            status = status ? status : check_types(json_object_get(value, "types"), task, where, err);
         } else if (!user) {
             status = tr_fail(err, TR_FORMAT, where, "the %s template must be a text or {system, user}, found %s",
                              key, tr_json_type_name(value));
@@ -204,6 +228,8 @@ static tr_status add_lines(const json_t *list, line_form form, const char *field
     return status;
 }
 
+static tr_status fill(const char *text, const json_t *row, const char *where, tr_buffer *out, tr_error *err);
+
 static tr_status add_field(tr_span name, const json_t *row, const char *where, tr_buffer *out, tr_error *err)
 {
     if (same(name, "queries")) {
@@ -221,6 +247,10 @@ static tr_status add_field(tr_span name, const json_t *row, const char *where, t
         tr_status status = tr_json_get_double(row, "duration", true, where, &duration_s, err);
         return status ? status : tr_buffer_printf(out, err, "%.1f", duration_s);
     }
+    if (same(name, "published")) { /* with its options, as the benchmark words them */
+        const char *whole = json_string_value(json_object_get(row, "published"));
+        return whole ? tr_buffer_add_text(out, whole, err) : fill("{question}\n{options}", row, where, out, err);
+    }
     const char *field = same(name, "query") ? "query" : same(name, "action") ? "action" : "question", *text = "";
     tr_status status = tr_json_get_string(row, field, true, where, &text, err);
     return status ? status : tr_buffer_add_text(out, text, err);
@@ -237,6 +267,15 @@ static tr_status fill(const char *text, const json_t *row, const char *where, tr
     return status ? status : tr_buffer_add_text(out, text, err);
 }
 
+/* The template of a task, or the one for the row's question type. */
+static const char *template_of(const tr_prompts *prompts, tr_task task, const json_t *row)
+{
+    const json_t *own = json_object_get(json_object_get(prompts->root, "tasks"), tr_task_name(task));
+    const char *type = json_string_value(json_object_get(row, "question_type"));
+    const char *typed = type ? json_string_value(json_object_get(json_object_get(own, "types"), type)) : NULL;
+    return typed ? typed : prompts->tasks[task].user;
+}
+
 tr_status tr_prompt_render(const tr_prompts *prompts, tr_task task, const json_t *row, const char *where,
                            tr_buffer *system, tr_buffer *user, tr_error *err)
 {
@@ -249,5 +288,5 @@ tr_status tr_prompt_render(const tr_prompts *prompts, tr_task task, const json_t
     if (!status && problem) {
         return tr_buffer_add_text(user, problem, err);
     }
-    return status ? status : fill(prompts->tasks[task].user, row, where, user, err);
+    return status ? status : fill(template_of(prompts, task, row), row, where, user, err);
 }

@@ -21,11 +21,13 @@ typedef struct tr_prompts {
 void tr_prompts_free(tr_prompts *prompts);
 
 /* From the text of a YAML file; name stands in errors. A template that lacks what its task needs ({query},
- * {queries}, {question} and {options}, {action}), or that has a placeholder which does not exist, is refused. */
+ * {queries}, {question} and {options}, {action}), or that has a placeholder which does not exist, is refused.
+ * {published} is the question with its options as the row's field "published" has it, else {question} and
+ * {options}; `types` of a task are templates for rows with that "question_type". */
 tr_status tr_prompts_parse(const char *text, size_t length, const char *name, tr_prompts *prompts, tr_error *err);
 
-/* A built-in set: think, no-think, temporal-r1, time-r1, videochat-r1, museg, mvbench, video-mme, tempcompass.
- * TR_INVALID names them. */
+/* A built-in set: think, no-think, temporal-r1, time-r1, videochat-r1, museg, mvbench,
+ * mvbench-official, video-mme, tempcompass. TR_INVALID names them. */
 tr_status tr_prompts_builtin(const char *name, tr_prompts *prompts, tr_error *err);
 /* Their names, NULL at the end; and the YAML text of one (NULL when unknown). */
 const char *const *tr_prompts_names(void);

@@ -19,18 +19,22 @@ EMBED(time_r1, "time-r1.yaml");
 EMBED(videochat_r1, "videochat-r1.yaml");
 EMBED(museg, "museg.yaml");
 EMBED(mvbench, "mvbench.yaml");
+EMBED(mvbench_official, "mvbench-official.yaml");
 EMBED(video_mme, "video-mme.yaml");
 EMBED(tempcompass, "tempcompass.yaml");
 
-static const char *const names[] = {"think", "no-think", "temporal-r1", "time-r1",     "videochat-r1",
-                                    "museg", "mvbench",  "video-mme",   "tempcompass", NULL};
-static const char *const begins[] = {
-    tr_prompt_think_begin,   tr_prompt_no_think_begin,     tr_prompt_temporal_r1_begin,
-    tr_prompt_time_r1_begin, tr_prompt_videochat_r1_begin, tr_prompt_museg_begin,
-    tr_prompt_mvbench_begin, tr_prompt_video_mme_begin,    tr_prompt_tempcompass_begin};
-static const char *const ends[] = {tr_prompt_think_end,   tr_prompt_no_think_end,     tr_prompt_temporal_r1_end,
-                                   tr_prompt_time_r1_end, tr_prompt_videochat_r1_end, tr_prompt_museg_end,
-                                   tr_prompt_mvbench_end, tr_prompt_video_mme_end,    tr_prompt_tempcompass_end};
+static const char *const names[] = {"think",        "no-think",    "temporal-r1", "time-r1",
+                                    "videochat-r1", "museg",       "mvbench",     "mvbench-official",
+                                    "video-mme",    "tempcompass", NULL};
+static const char *const begins[] = {tr_prompt_think_begin,        tr_prompt_no_think_begin,
+                                     tr_prompt_temporal_r1_begin,  tr_prompt_time_r1_begin,
+                                     tr_prompt_videochat_r1_begin, tr_prompt_museg_begin,
+                                     tr_prompt_mvbench_begin,      tr_prompt_mvbench_official_begin,
+                                     tr_prompt_video_mme_begin,    tr_prompt_tempcompass_begin};
+static const char *const ends[] = {
+    tr_prompt_think_end,        tr_prompt_no_think_end,   tr_prompt_temporal_r1_end, tr_prompt_time_r1_end,
+    tr_prompt_videochat_r1_end, tr_prompt_museg_end,      tr_prompt_mvbench_end,     tr_prompt_mvbench_official_end,
+    tr_prompt_video_mme_end,    tr_prompt_tempcompass_end};
 
 const char *const *tr_prompts_names(void)
 {

@@ -220,13 +220,14 @@ static const small_case small[] = {
        "{\"video_id\": \"001\", \"duration\": \"short\", \"videoID\": \"yt-1\", \"question_id\": \"001-1\", "
        "\"task_type\": \"Counting\", \"question\": \"w\", \"options\": [\"A. x.\", \"B. y.\"], \"answer\": "
        "\"B\"}\n"},
-      {"nested.json", "[{\"video_id\": \"002\", \"duration\": \"long\", \"url\": \"https://h/watch?v=yt-2\", "
+      {"nested.json", "[{\"video_id\": \"002\", \"duration_category\": \"long\", \"video_category\": \"Sports\", "
+                      "\"url\": \"https://h/watch?v=yt-2\", "
                       "\"questions\": [{\"question_id\": \"002-1\", \"question\": \"w\", \"choices\": [\"A. x\", "
                       "\"B. y\"], \"answer\": \"A\"}]}]"}},
      {"{'id':'video-mme/001-1','task':'qa','video':'yt-1.mp4','source':'video-mme','split':'test','question':'w',"
       "'options':['x.','y.'],'answer':'B','category':'Counting','length':'short'}",
       "{'id':'video-mme/002-1','task':'qa','video':'yt-2.mp4','source':'video-mme','split':'test','question':'w',"
-      "'options':['x','y'],'answer':'A','length':'long'}"},
+      "'options':['x','y'],'answer':'A','length':'long','domain':'Sports'}"},
      {0}},
     {"tempcompass",
      NULL,
@@ -239,10 +240,12 @@ static const small_case small[] = {
       "multi-choice'}",
       "{'id':'tempcompass/multi-choice/77/order/0','task':'qa','video':'77.mp4','source':'tempcompass',"
       "'split':'test','question':'Which?','options':['he runs','he "
-      "sits'],'answer':'A','category':'order','question_type':'multi-choice'}",
+      "sits'],'answer':'A','category':'order','question_type':'multi-choice','published':'Which?\\nCaption A: he "
+      "runs\\nCaption B: he sits'}",
       "{'id':'tempcompass/multi-choice/77/order/1','task':'qa','video':'77.mp4','source':'tempcompass',"
       "'split':'test','question':'Is "
-      "it?','options':['yes','no'],'answer':'B','category':'order','question_type':'multi-choice'}"},
+      "it?','options':['yes','no'],'answer':'B','category':'order','question_type':'multi-choice','published':'Is "
+      "it?'}"},
      {"open-ended"}},
     {"mmvu",
      NULL,

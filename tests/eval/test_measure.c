@@ -365,7 +365,7 @@ static void test_readers(void **state)
         {"tempcompass", qa, "Option 2: a cat", "B"},
         {"tempcompass", qa, "a cat", "B"},
         {"tempcompass", yes, "No, it is not.", "B"},
-        {"tempcompass", yes, "Nothing", "-"},
+        {"tempcompass", yes, "Nothing", "B"},
         {"temporal-r1", qa, "<answer>The option is (B)</answer>", "B"},
         {"temporal-r1", qa, "<answer> C </answer>", "C"},
         {"temporal-r1", qa, "B. a cat", "B"},

@@ -37,8 +37,11 @@ static void test_rules(void **state)
         {"F", 0, 0, 0, 0},
         {"it is a dog", 'A', 0, 0, 'A'},
         {"Dog", 0, 'D', 0, 0},
-        {"b_c 2b", 0, 0, 0, 0},
+        {"b_c 2b", 'B', 0, 0, 'B'},
         {"b-c", 'B', 0, 0, 'B'},
+        {"x e.g. c", 'C', 0, 0, 'C'},        /* full stops are gone: "eg" is a word */
+        {"word-B, a - b", 'A', 'B', 0, 'A'}, /* a dash beside a space takes them all away: "wordB" */
+        {"it_B_is 2", 'B', 'B', 0, 'B'},     /* an underscore is a mark as well */
         {"Sentence B", 'B', 'B', 'B', 'B'},
         {"Option 2: x", 0, 0, 'B', 0},
         {"Option 12", 0, 0, 0, 0},
@@ -54,7 +57,9 @@ static void test_rules(void **state)
     }
     static const char *const said[] = {"no", "yes"};
     expect("tempcompass", "Yes, it does", tr_choice_tempcompass(span("Yes, it does"), said, 2), 'B');
-    expect("tempcompass", "yesterday", tr_choice_tempcompass(span("yesterday"), said, 2), 0);
+    expect("tempcompass", "yesterday", tr_choice_tempcompass(span("yesterday"), said, 2), 'B');
+    expect("tempcompass", "None of it", tr_choice_tempcompass(span("None of it"), said, 2), 'A');
+    expect("tempcompass", "It is", tr_choice_tempcompass(span("It is"), said, 2), 0);
     const char cut[2] = {'A', 'B'}; /* a span without an end mark is not read behind its end */
     expect("tempcompass", "A", tr_choice_tempcompass((tr_span){cut, cut + 1}, NULL, 0), 'A');
     expect("mvbench", "A", tr_choice_mvbench((tr_span){cut, cut + 1}), 'A');

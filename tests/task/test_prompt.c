@@ -62,9 +62,19 @@ static void test_builtin(void **state)
     expect("time-r1", TR_TASK_TG, rows[0], "", "\"start time to end time\"");
     expect("videochat-r1", TR_TASK_GVQA, rows[TR_TASK_GVQA], "", "<glue>[(5.2, 10.4)]</glue>");
     expect("mvbench", TR_TASK_QA, rows[TR_TASK_QA], "helpful",
-           "Question: who?\nOption:\n(A) x\n(B) y\nOnly give the best option.");
+           "Question:who?\nOption:\n(A) x\n(B) y\nOnly give the best option.");
+    expect("mvbench-official", TR_TASK_QA, rows[TR_TASK_QA], "Carefully watch",
+           "the question.\nQuestion: who?\nOptions:\n(A) x\n(B) y\nOnly give the best option.");
     expect("video-mme", TR_TASK_QA, rows[TR_TASK_QA], "", "who?\nA. x\nB. y\nThe best answer is:");
     expect("tempcompass", TR_TASK_QA, rows[TR_TASK_QA], "", "who?\nA. x\nB. y\nPlease directly");
+    expect("tempcompass", TR_TASK_QA,
+           "{\"question\":\"w\",\"options\":[\"x\"],\"published\":\"w\\nCaption A: x\","
+           "\"question_type\":\"caption_matching\"}",
+           "", "w\nCaption A: x\nPlease directly give the best option:");
+    expect("tempcompass", TR_TASK_QA,
+           "{\"question\":\"is it?\",\"options\":[\"yes\",\"no\"],\"published\":\"is "
+           "it?\",\"question_type\":\"yes_no\"}",
+           "", "is it?\nPlease answer yes or no:");
     expect("museg", TR_TASK_TAL, rows[TR_TASK_TAL], "", "3.50-9.00 12.00-15.50");
 }
 
