@@ -165,6 +165,12 @@ static tr_status choose(const settings *s, json_t **report, tr_error *err)
     if (choice.asked > (int64_t)choice.kept) {
         fprintf(stderr, "%lld rows were asked for, only %zu qualify by the rule %s\n", (long long)choice.asked,
                 choice.kept, tr_select_rule_name(s->select.rule));
+    } else if (!choice.kept) {
+        fprintf(
+            stderr,
+            "no row qualifies by the rule %s: the table and the picture say why; another rule or other thresholds "
+            "need no model (--scores %s without --model)\n",
+            tr_select_rule_name(s->select.rule), s->scores);
     }
     TR_TRY(write_picture(s, &file, &choice, err));
     if (s->out) {

@@ -223,6 +223,12 @@ static tr_status restore(tr_trainer *t, const char *run, int64_t step, char **fr
     } else {
         tr_fail(t->err, status, why.where, "%s", why.message);
     }
+    if (status == TR_MISMATCH) { /* there is nothing to accept here: what is replayed is what was recorded */
+        tr_fail(t->err, status, *from ? *from : run,
+                "config.yaml or the files it names are not what this was made with (see above): undo the change; "
+                "where a "
+                "resume accepted it, only steps behind a later checkpoint can be made again");
+    }
 done:
     free(newest);
     return status;

@@ -36,6 +36,9 @@ tr_status tr_train_open_source(void *context, const tr_config *config, const tr_
                         : config->algorithm == TR_ALGORITHM_SFT || config->grpo.off_policy,
     };
     status = tr_source_open(&options, source, err);
+    if (status && err && !err->where[0]) { /* such as an unknown scheme or prompt set, found before any row */
+        tr_fail_where(err, status, "%s", eval ? "eval" : "data");
+    }
     free(tokenizer);
     return status;
 }
