@@ -192,7 +192,9 @@ tr_status tr_prompts_builtin(const char *name, tr_prompts *prompts, tr_error *er
     if (!text) {
         return tr_fail(err, TR_INVALID, NULL,
                        "there is no built-in prompt '%s'; there are think, no-think, temporal-r1, "
-                       "time-r1, videochat-r1, museg, mvbench, mvbench-official, video-mme and tempcompass; a file of your own is "
+                       "time-r1, videochat-r1, museg, mvbench, mvbench-official, "
+                       "video-mme and tempcompass; a file "
+                       "of your own is "
                        "named by its path (it ends in .yaml)",
                        name);
     }
