@@ -100,6 +100,7 @@ static void check(tr_cuda_form form, sizes s, bool biased)
 static void test_forward(void **state)
 {
     (void)state;
+    table_of(TR_BF16); /* opens the GPU, or skips */
     static const sizes all[] = {{1, 1, 1},      {1, 16, 8},     {2, 15, 17},    {15, 17, 16},   {16, 31, 40},
                                 {17, 32, 127},  {31, 33, 128},  {33, 63, 129},  {63, 64, 136},  {64, 65, 24},
                                 {65, 127, 63},  {127, 128, 64}, {128, 129, 72}, {129, 24, 255}, {130, 8, 264},
@@ -112,6 +113,7 @@ static void test_forward(void **state)
 static void test_backward(void **state)
 {
     (void)state;
+    table_of(TR_BF16); /* opens the GPU, or skips */
     static const sizes all[] = {{1, 1, 1},     {1, 16, 8},    {17, 8, 24},    {31, 33, 40},
                                 {32, 64, 136}, {33, 31, 129}, {64, 129, 16},  {127, 40, 72},
                                 {129, 17, 15}, {130, 136, 8}, {200, 24, 128}, {7, 12, 44}};
@@ -125,6 +127,7 @@ static void test_backward(void **state)
 static void test_every_number_of_rows(void **state)
 {
     (void)state;
+    table_of(TR_BF16); /* opens the GPU, or skips */
     enum { MOST = 130, OUT = 72, IN = 56 };
     const sizes s = {MOST, OUT, IN};
     operands o = make(TR_CUDA_FORWARD, s);
@@ -153,6 +156,7 @@ static void test_every_number_of_rows(void **state)
 static void test_nan_stays_in_its_row(void **state)
 {
     (void)state;
+    table_of(TR_BF16); /* opens the GPU, or skips */
     const sizes s = {19, 40, 72};
     operands o = make(TR_CUDA_FORWARD, s);
     o.a[5 * s.in + 3] = (float)NAN;
@@ -174,6 +178,7 @@ static void test_nan_stays_in_its_row(void **state)
 static void test_choice(void **state)
 {
     (void)state;
+    table_of(TR_BF16); /* opens the GPU, or skips */
     static const int64_t outs[] = {256, 2048, 11008, 151936, 512, 3584, 18944, 152064};
     for (int i = 0; i < 8; i++) {
         for (int64_t rows = 1; rows <= 128; rows *= 2) {
