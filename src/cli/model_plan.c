@@ -513,6 +513,28 @@ done:
     return exit >= 0 ? exit : status ? tr_cli_fail(&tr_command_model_plan, &err) : TR_EXIT_DONE;
 }
 
+/* Options that do not go together; -1: fine. */
+static int check_options(settings *s, int count)
+{
+    if (s->device && strcmp(s->device, "cpu") && strncmp(s->device, "cuda", 4)) {
+        return tr_cli_usage(&tr_command_model_plan, "--device must be cpu or cuda, not '%s'", s->device);
+    }
+    s->device = s->device && strcmp(s->device, "cpu") ? s->device : NULL;
+    if (!s->device && (s->memory || s->preset)) {
+        return tr_cli_usage(&tr_command_model_plan, "--%s belongs to --device cuda",
+                            s->memory ? "memory" : "preset");
+    }
+    s->model = !s->model && !count ? s->preset : s->model; /* one question to a preset */
+    if (!s->model == !count) {
+        return tr_cli_usage(&tr_command_model_plan, "give either a configuration file or --model DIR");
+    }
+    if (s->rows && (s->model || s->grid || s->target)) {
+        return tr_cli_usage(&tr_command_model_plan,
+                            "--rows reads a configuration's rows: it goes without --model, --grid and --target");
+    }
+    return -1;
+}
+
 static int run(int argc, char **argv)
 {
     settings s = {.dtype = "bf16", .text = 256};
@@ -527,62 +549,31 @@ static int run(int argc, char **argv)
          .value = &s.dtype,
          .argument = "bf16|f32",
          .help = "With --model: as for ask; default bf16. A configuration has its own train.dtype."},
-        {.name = "grid",
-         .kind = TR_OPTION_TEXT,
-         .value = &s.grid,
-         .argument = "T,H,W",
-         .help = "The visual grid in patches. Default: the largest that the video settings allow; 16,16,24 with "
-                 "--model."},
-        {.name = "text",
-         .kind = TR_OPTION_INT,
-         .value = &s.text,
-         .argument = "N",
-         .min = 1,
-         .max = 1e6,
-         .help = "Text tokens of a prompt; default 256."},
-        {.name = "response",
-         .kind = TR_OPTION_INT,
-         .value = &s.response,
-         .argument = "N",
-         .min = 1,
-         .max = 1e6,
-         .help = "Tokens of a response; default rollout.max_tokens, 1024 with --model."},
-        {.name = "group",
-         .kind = TR_OPTION_INT,
-         .value = &s.group,
-         .argument = "N",
-         .min = 1,
-         .max = 4096,
-         .help = "Responses to a prompt; default rollout.group, 1 with --model."},
-        {.name = "target",
-         .kind = TR_OPTION_INT,
-         .value = &s.target,
-         .argument = "N",
-         .min = 1,
-         .max = 1e6,
-         .help = "Tokens of a row's target (SFT, and grpo.off_policy); default as --response."},
-        {.name = "rows",
-         .kind = TR_OPTION_FLAG,
-         .value = &s.rows,
-         .help =
-             "Reads the configuration's rows for their longest prompt and target and for how many share a clip, "
-             "as training does, instead of taking --text, --target and the largest packed group."},
-        {.name = "device",
-         .kind = TR_OPTION_TEXT,
-         .value = &s.device,
-         .argument = "cpu|cuda",
-         .help = "cuda: plans the memory of a GPU, part by part, also on a machine without one. Default: cpu."},
-        {.name = "memory",
-         .kind = TR_OPTION_TEXT,
-         .value = &s.memory,
-         .argument = "SIZE",
-         .help = "The GPU's memory, such as 139GiB or 80G. Default: that of this machine's GPU."},
-        {.name = "preset",
-         .kind = TR_OPTION_TEXT,
-         .value = &s.preset,
-         .argument = "NAME",
-         .help = "With --device cuda: shapes of model init in the place of the model's folder, such as "
-                 "qwen2.5-vl-3b; its weights count as stored in bf16 and need not exist."},
+        {"grid", TR_OPTION_TEXT, &s.grid, "T,H,W",
+         "The visual grid in patches. Default: the largest that the video settings allow; 16,16,24 with --model.",
+         0, 0, false},
+        {"text", TR_OPTION_INT, &s.text, "N", "Text tokens of a prompt; default 256.", 1, 1e6, false},
+        {"response", TR_OPTION_INT, &s.response, "N",
+         "Tokens of a response; default rollout.max_tokens, 1024 with --model.", 1, 1e6, false},
+        {"group", TR_OPTION_INT, &s.group, "N", "Responses to a prompt; default rollout.group, 1 with --model.", 1,
+         4096, false},
+        {"target", TR_OPTION_INT, &s.target, "N",
+         "Tokens of a row's target (SFT, and grpo.off_policy); default as --response.", 1, 1e6, false},
+        {"rows", TR_OPTION_FLAG, &s.rows, NULL,
+         "Reads the configuration's rows for their longest prompt and target and for how many share a clip, as "
+         "training "
+         "does, instead of taking --text, --target and the largest packed group.",
+         0, 0, false},
+        {"device", TR_OPTION_TEXT, &s.device, "cpu|cuda",
+         "cuda: plans the memory of a GPU, part by part, also on a machine without one. Default: cpu.", 0, 0,
+         false},
+        {"memory", TR_OPTION_TEXT, &s.memory, "SIZE",
+         "The GPU's memory, such as 139GiB or 80G. Default: that of this machine's GPU.", 0, 0, false},
+        {"preset", TR_OPTION_TEXT, &s.preset, "NAME",
+         "With --device cuda: shapes of model init in the place of the model's folder, such as qwen2.5-vl-3b; its "
+         "weights "
+         "count as stored in bf16 and need not exist.",
+         0, 0, false},
         {.name = "json", .kind = TR_OPTION_FLAG, .value = &s.json, .help = "Prints one JSON object a stage."},
         {0}};
     char **positional;
@@ -590,21 +581,9 @@ static int run(int argc, char **argv)
     if (exit >= 0) {
         return exit;
     }
-    if (s.device && strcmp(s.device, "cpu") && strncmp(s.device, "cuda", 4)) {
-        return tr_cli_usage(&tr_command_model_plan, "--device must be cpu or cuda, not '%s'", s.device);
-    }
-    s.device = s.device && strcmp(s.device, "cpu") ? s.device : NULL;
-    if (!s.device && (s.memory || s.preset)) {
-        return tr_cli_usage(&tr_command_model_plan, "--%s belongs to --device cuda",
-                            s.memory ? "memory" : "preset");
-    }
-    s.model = !s.model && !count ? s.preset : s.model; /* one question to a preset */
-    if (!s.model == !count) {
-        return tr_cli_usage(&tr_command_model_plan, "give either a configuration file or --model DIR");
-    }
-    if (s.rows && (s.model || s.grid || s.target)) {
-        return tr_cli_usage(&tr_command_model_plan,
-                            "--rows reads a configuration's rows: it goes without --model, --grid and --target");
+    exit = check_options(&s, count);
+    if (exit >= 0) {
+        return exit;
     }
     return s.model ? plan_question(&s) : plan_training(&s, positional, count);
 }

@@ -94,9 +94,9 @@ static void test_what_does_not_fit_is_refused(void **state)
     assert_int_equal(open_run(&o, GRPO "train: {dtype: f32, recompute: none}\n"), TR_MEMORY);
     assert_int_equal(tr_emulated_live(), 0);
     assert_int_equal(tr_emulated_launches(), launches);
+    /* bf16 would add compute copies: it is no advice here */
     static const char *const said[] = {
-        "masters",           "moments",    "free",      "train.recompute: layer", "optim.moments: 8bit",
-        "train.dtype: bf16", "train.lora", "grpo.kl: 0"};
+        "masters", "moments", "free", "train.recompute: layer", "optim.moments: 8bit", "train.lora", "grpo.kl: 0"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
         if (!strstr(o.err.message, said[i])) {
             fail_msg("'%s' is not in: %s", said[i], o.err.message);
