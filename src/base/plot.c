@@ -177,9 +177,12 @@ static tr_status add_name(const frame *f, const char *name, size_t place, const 
     tr_status status = tr_buffer_printf(
         f->out, f->err, "<text x=\"%.1f\" y=\"%.1f\" class=\"tick\" style=\"fill:%s\">", x, y, colour);
     status = status ? status : tr_buffer_add_escaped(f->out, shown, f->err);
-    status = status ? status : tr_buffer_add_text(f->out, "<title>", f->err);
-    status = status ? status : tr_buffer_add_escaped(f->out, name, f->err);
-    return status ? status : tr_buffer_add_text(f->out, "</title></text>\n", f->err);
+    if (!status && cut < length) {
+        status = tr_buffer_add_text(f->out, "<title>", f->err);
+        status = status ? status : tr_buffer_add_escaped(f->out, name, f->err);
+        status = status ? status : tr_buffer_add_text(f->out, "</title>", f->err);
+    }
+    return status ? status : tr_buffer_add_text(f->out, "</text>\n", f->err);
 }
 
 static tr_status add_panel(frame *f, const tr_plot_panel *panel)

@@ -1,5 +1,5 @@
 /* test_plan.c: what a run of each kind takes in memory is what was planned: live bytes (heap and mappings) are
- * counted from the moment its weights are there. What setup makes is the plan to within small change; nothing that
+ * counted from the moment its rows are open. What setup makes is the plan to within small change; nothing that
  * a step allocates exceeds it. Packed SFT groups, kept responses of dynamic sampling and off-policy truth included.
  */
 #include "memory_source.h"
@@ -94,7 +94,7 @@ int munmap(void *at, size_t size)
 
 /* ---- one run ---- */
 
-static long long weights_there; /* live bytes when rows are opened: right after the models were made */
+static long long rows_there; /* live bytes when rows are opened, before anything large is made */
 static long long after_setup;
 static bool first_load;
 
@@ -105,7 +105,7 @@ static void watch(const char *what, int64_t loads)
     (void)loads;
     if (first_load) {
         first_load = false;
-        after_setup = live - weights_there;
+        after_setup = live - rows_there;
         peak = live;
     }
 }
@@ -115,10 +115,32 @@ static tr_status open_and_note(void *context, const tr_config *config, const tr_
 {
     tr_status status = memory_open(context, config, model, eval, source, err);
     if (!eval) {
-        weights_there = live;
+        rows_there = live;
         first_load = true;
     }
     return status;
+}
+
+/* What the models themselves take: loaded as a run loads them. */
+static uint64_t models_bytes(const tr_config *c, bool apart)
+{
+    const tr_lora_settings lora = {c->train.lora.rank, c->train.lora.alpha, c->train.lora.targets, 1};
+    const tr_model_options options = {.dtype = TR_F32,
+                                      .train = true,
+                                      .freeze_text = c->train.freeze & TR_FREEZE_TEXT,
+                                      .freeze_vision = c->train.freeze & TR_FREEZE_VISION,
+                                      .freeze_merger = c->train.freeze & TR_FREEZE_MERGER,
+                                      .lora = lora.rank ? &lora : NULL,
+                                      .merge_adapter = !lora.rank};
+    const long long before = live;
+    tr_model *model = NULL, *reference = NULL;
+    tr_error err = {0};
+    assert_int_equal(tr_model_load(c->model, &options, &model, &err), TR_OK);
+    assert_int_equal(apart ? tr_model_clone_frozen(model, NULL, &reference, &err) : TR_OK, TR_OK);
+    const uint64_t bytes = (uint64_t)(live - before);
+    tr_model_free(reference);
+    tr_model_free(model);
+    return bytes;
 }
 
 /* Setup of a stage alone, as tr_train_run makes it, for what only it knows. */
@@ -143,7 +165,7 @@ static uint64_t planned(const tr_config *c, int64_t pairs, tr_plan_bytes *step)
                               ? tr_snapshot_bytes(&t.model->params)
                               : 0;
     tr_trainer_free(&t);
-    return network + reference + copy + step->responses;
+    return network + reference + copy + step->responses + models_bytes(c, apart);
 }
 
 /* Small change: names, JSON, the order, tables of the network, libraries' own; at the end the curves (their panels,
@@ -167,7 +189,7 @@ static void measure(const char *name, const char *extra, int64_t pairs)
     const tr_train_options options = {.quiet = true, .stop = &rows_template.stop, .open_source = open_and_note};
     assert_int_equal(tr_train_run(&set, &options, &summary, &err), TR_OK);
     json_decref(summary);
-    const long long highest = peak - weights_there;
+    const long long highest = peak - rows_there;
     printf("%-12s planned %9llu, made %9lld, most in a step %9lld bytes\n", name, (unsigned long long)plan,
            after_setup, highest);
 #if COUNTS
