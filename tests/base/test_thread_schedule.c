@@ -84,7 +84,7 @@ static int create_and_wait(pthread_t *thread, const pthread_attr_t *attributes, 
 #define atomic_load(word) atomic_load_explicit(word, memory_order_seq_cst)
 #define atomic_fetch_add(word, more) atomic_fetch_add_explicit(word, more, memory_order_seq_cst)
 
-enum { TRIALS = 16, MOST = 8, JOBS = 24, PATIENCE_S = 240 };
+enum { TRIALS = 12, MOST = 8, JOBS = 16, PATIENCE_S = 240 };
 
 typedef struct tally {
     atomic_int shares[MOST], count;
