@@ -254,6 +254,20 @@ done:
     return status;
 }
 
+/* The logits of the first target's row, which lies on the backend. */
+static void keep_first_logits(tracer *t)
+{
+    const size_t bytes = (size_t)t->model->config.hidden * sizeof(float);
+    float *hidden = tr_calloc(1, bytes);
+    if (!hidden) {
+        t->status = tr_fail(t->err, TR_MEMORY, "last_logits", "no memory for %zu bytes", bytes);
+        return;
+    }
+    t->network->ops->memory->read(hidden, t->network->text.hidden, bytes);
+    keep_logits(t, "last_logits", hidden, 1, true);
+    free(hidden);
+}
+
 /* All groups at one temperature; the log-probs stand one group after the other. */
 static tr_status groups_at(tracer *t, float temperature, const char *suffix, double *loss)
 {
@@ -271,7 +285,7 @@ static tr_status groups_at(tracer *t, float temperature, const char *suffix, dou
                                         t->err));
         if (input->count == 1 && row->tokens &&
             temperature == 1.0f) { /* the first token's row: the prompt's last */
-            keep_logits(t, "last_logits", t->network->text.hidden, 1, true);
+            keep_first_logits(t);
         }
         for (int64_t i = 0; input->weights && i < row->tokens; i++) {
             *loss -= (double)input->weights[at + i] * (double)t->logp[at + i];
