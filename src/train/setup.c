@@ -261,8 +261,8 @@ static void fill_settings(tr_trainer *t)
     t->steps = steps > 0 ? steps : 1;
 }
 
-/* A GPU's memory must hold the whole plan: said before anything is allocated there. The rows are open by then, the
- * checkpoint's headers too, the weights are not read. */
+/* A GPU's memory must hold the whole plan. The rows are open by then, the checkpoint's headers too, the weights
+ * are not read. */
 static tr_status check_room(tr_trainer *t, const tr_params *params)
 {
     char device[16] = "auto";
@@ -322,10 +322,12 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     }
     tr_status status;
     int64_t need, pairs = 1;
+    const bool away = tr_config_on_gpu(config);
     tr_params params = {0};
     TR_TRY(tr_lora_tokenizer(config->tokenizer ? config->tokenizer : model_dir, &t->tokenizer_dir, err));
     TR_TRY(check_settings(t));
-    TR_TRY(read_headers(t, &params));
+    TR_TRY(away ? read_headers(t, &params) : make_models(t));
+    t->shape = away ? t->shape : t->model->config;
     TR_TRY(open_rows(t));
     TR_TRY(tr_order_create(&t->order, t->source, (uint64_t)config->train.seed, err));
     if (config->algorithm == TR_ALGORITHM_GRPO && config->grpo.difficulty) {
@@ -339,8 +341,10 @@ tr_status tr_trainer_create(tr_trainer *t, const tr_config *config, const char *
     }
     fill_limits(t, pairs);
     TR_TRY(tr_pack_create(&t->pack, pairs, t->limits.prompt_tokens, t->limits.response_tokens, err));
-    TR_TRY(check_room(t, &params));
-    TR_TRY(make_models(t));
+    if (away) { /* what does not fit a GPU is refused before anything is allocated there */
+        TR_TRY(check_room(t, &params));
+        TR_TRY(make_models(t));
+    }
     if (is_context_small(t, &need) && !options->quiet) {
         fprintf(stderr, "note: the longest prompt and answer may take %lld tokens, the model was made for %lld\n",
                 (long long)need, (long long)t->model->config.max_positions);
