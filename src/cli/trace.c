@@ -72,7 +72,7 @@ static int run(int argc, char **argv)
     if (exit >= 0) {
         return exit;
     }
-    if (strcmp(r.dtype, "f32") && strcmp(r.dtype, "bf16")) {
+    if (strcmp(r.dtype, "f32") != 0 && strcmp(r.dtype, "bf16") != 0) {
         return tr_cli_usage(&tr_command_trace, "--dtype %s: expected f32 or bf16", r.dtype);
     }
     tr_error err = {0};
