@@ -42,10 +42,11 @@ if(TR_CUDA)
         message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION} does not know sm_100: left out")
     endif()
     set(CMAKE_CUDA_ARCHITECTURES ${archs})
-    set(shared_sources src/tensor/cuda/table.c src/tensor/cuda/table_attention.c src/tensor/cuda/product_own.c
-        src/tensor/cuda/products_match.c src/tensor/cuda/table_moments.c)
-    add_library(tr_cuda OBJECT ${shared_sources} src/tensor/cuda/gpu.c src/tensor/cuda/ceiling.c src/tensor/cuda/products.c
-        src/tensor/cuda/kernels.cu src/tensor/cuda/kernels_tile.cu)
+    set(shared_sources src/tensor/cuda/table.c src/tensor/cuda/table_attention.c src/tensor/cuda/stream.c
+        src/tensor/cuda/product_own.c src/tensor/cuda/products_match.c src/tensor/cuda/table_moments.c)
+    add_library(tr_cuda OBJECT ${shared_sources} src/tensor/cuda/gpu.c src/tensor/cuda/gpu_stream.c
+        src/tensor/cuda/ceiling.c src/tensor/cuda/products.c src/tensor/cuda/kernels.cu
+        src/tensor/cuda/kernels_tile.cu)
     target_include_directories(tr_cuda PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
     target_include_directories(tr_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
     target_compile_definitions(tr_cuda PRIVATE _GNU_SOURCE TEMPR1_VERSION="${PROJECT_VERSION}")

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "model/away.h"
 #include "model/checkpoint.h"
 #include "model/network.h"
 #include "model/windows.h"
@@ -42,6 +43,7 @@ typedef struct plan {
     uint64_t weights, state, snapshot, reference, network, reference_network, total, machine; /* bytes */
     tr_plan_bytes step;                                                                       /* beside these */
     tr_network_limits limits;
+    uint64_t pinned;                              /* bytes of the host that a GPU's run locks; not in total */
     int64_t adapted;                              /* linear layers with an adapter */
     uint64_t adapter;                             /* its parameters, padding included */
     bool self_reference;                          /* the model with its adapter off serves as the reference */
@@ -76,6 +78,40 @@ done:
     return status;
 }
 
+/* What a GPU's run keeps in the host's memory (train.offload), and the buffers that it passes through. */
+static tr_status plan_away(const work *w, const tr_params *params, plan *p, tr_error *err)
+{
+    bool *trains = tr_calloc((size_t)params->count, sizeof *trains);
+    uint64_t *copies = tr_calloc((size_t)params->count, sizeof *copies), device, host, all = 0;
+    tr_status status = TR_OK;
+    if (!trains || !copies) {
+        status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
+        goto done;
+    }
+    for (int i = 0; i < params->count; i++) {
+        const tr_param *param = &params->items[i];
+        uint64_t compute, state;
+        tr_param_plan(param, &w->options, &compute, &state);
+        trains[i] = state > 0;
+        copies[i] = state ? (uint64_t)param->elements * (param->matrix ? tr_dtype_size(w->options.dtype) : 4) : 0;
+        all += copies[i];
+    }
+    if (w->options.moments_folder) {
+        tr_away_plan_moments(params, trains, &device, &host);
+        p->state += device;
+        p->pinned += host;
+    }
+    if (w->reference && w->reference_offloaded && !p->self_reference) {
+        tr_away_plan_layers(params, copies, &device, &host);
+        p->reference += (all > host ? all - host : 0) + device;
+        p->pinned += host;
+    }
+done:
+    free(trains);
+    free(copies);
+    return status;
+}
+
 static tr_status plan_weights(const work *w, plan *p, tr_error *err)
 {
     tr_params params = {0};
@@ -83,6 +119,7 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
     const tr_safetensor **found = NULL;
     char *base = NULL;
     tr_status status;
+    const bool gpu = w->config && tr_plan_is_on_gpu(w->config);
     p->self_reference = w->reference && w->lora.rank && !w->trains_vision;
     TR_TRY(tr_lora_base(w->model_dir, &base, err));
     TR_TRY(tr_checkpoint_open(base, &p->config, &params, &tensors, &found, err));
@@ -94,12 +131,15 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
         p->weights += compute;
         p->state += state;
         p->snapshot += w->snapshot && state ? state - (uint64_t)param->elements * 4 : 0; /* all but the gradients */
-        /* the reference is a copy of the compute values that train; what came from bf16 is held as bf16 */
-        bool half = param->matrix && (w->options.dtype == TR_BF16 || param->stored != TR_F32);
+        /* the reference is a copy of the compute values that train; what came from bf16 is held as bf16 by the host */
+        bool half = param->matrix && (w->options.dtype == TR_BF16 || (!gpu && param->stored != TR_F32));
         bool copied = w->reference && state && !w->reference_offloaded;
         p->reference += copied ? (uint64_t)param->elements * (half ? 2 : 4) : 0;
     }
     TR_TRY(plan_adapter(w, &params, p, err));
+    if (gpu) {
+        TR_TRY(plan_away(w, &params, p, err));
+    }
 done:
     free(base);
     free(found);
@@ -253,6 +293,7 @@ static tr_status make_plan(const work *w, plan *p, tr_error *err)
     p->machine = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
     TR_TRY(plan_weights(w, p, err));
     TR_TRY(plan_working(w, p, err));
+    p->pinned += tr_network_pinned_plan(&p->config, &p->limits);
     count_operations(w, p);
     TR_TRY(measure(p, err));
     estimate(w, p);
@@ -262,15 +303,16 @@ done:
 
 static json_t *to_json(const work *w, const plan *p)
 {
-    json_t *bytes = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)p->weights,
-        "masters_gradients_moments", (json_int_t)p->state, "checkpoint_copy", (json_int_t)p->snapshot,
-        "reference_weights", (json_int_t)p->reference, "working", (json_int_t)p->network, "reference_working",
-        (json_int_t)p->reference_network, "responses", (json_int_t)p->step.responses, "features",
-        (json_int_t)(p->step.features + p->step.reference_features), "evaluation", (json_int_t)p->step.evaluation,
-        "checkpoint_writer", (json_int_t)p->step.saving, "clips", (json_int_t)(p->step.pixels + p->step.waiting),
-        "features_of_further_clips", (json_int_t)(p->step.kept + p->step.reference_kept), "total",
-        (json_int_t)p->total, "machine", (json_int_t)p->machine);
+    json_t *bytes = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                              "weights", (json_int_t)p->weights, "masters_gradients_moments", (json_int_t)p->state,
+                              "checkpoint_copy", (json_int_t)p->snapshot, "reference_weights",
+                              (json_int_t)p->reference, "working", (json_int_t)p->network, "reference_working",
+                              (json_int_t)p->reference_network, "responses", (json_int_t)p->step.responses,
+                              "features", (json_int_t)(p->step.features + p->step.reference_features), "evaluation",
+                              (json_int_t)p->step.evaluation, "checkpoint_writer", (json_int_t)p->step.saving,
+                              "clips", (json_int_t)(p->step.pixels + p->step.waiting), "features_of_further_clips",
+                              (json_int_t)(p->step.kept + p->step.reference_kept), "total", (json_int_t)p->total,
+                              "machine", (json_int_t)p->machine, "page_locked", (json_int_t)p->pinned);
     json_t *seconds = json_pack("{s:f, s:f, s:f, s:f}", "rollout", p->rollout_s, "reference", p->reference_s,
                                 "update", p->update_s, "step", p->step_s);
     return json_pack("{s:s, s:o, s:o, s:[I, I, I], s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:{s:I, s:I}}", "model",
@@ -324,6 +366,10 @@ static void print_text(const work *w, const plan *p)
     }
     printf("  %-28s %9.3f GiB of the machine's %.1f GiB%s\n", "total", (double)p->total / gib,
            (double)p->machine / gib, p->machine && p->total >= p->machine ? ": DOES NOT FIT" : "");
+    if (p->pinned) {
+        printf("  %-28s %9.3f GiB of the host's memory, page-locked, beside the GPU's\n", "kept for the GPU",
+               (double)p->pinned / gib);
+    }
     if (p->step.kept + p->step.reference_kept && p->total < p->machine) {
         printf("  and up to %.3f GiB for the visual features of further clips, which later epochs use again\n",
                (double)(p->step.kept + p->step.reference_kept) / gib);

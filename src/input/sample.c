@@ -12,9 +12,19 @@ void tr_score_clear(tr_score *score)
     }
 }
 
+float *tr_sample_take_patches(tr_sample *sample)
+{
+    sample->patches =
+        sample->lent ? sample->lent : tr_calloc_aligned((size_t)sample->visual.rows, 1176 * sizeof(float));
+    sample->visual.patches = sample->patches;
+    return sample->patches;
+}
+
 void tr_sample_drop_patches(tr_sample *sample)
 {
-    free(sample->patches);
+    if (sample->patches != sample->lent) {
+        free(sample->patches);
+    }
     sample->patches = NULL;
     sample->visual.patches = NULL;
 }

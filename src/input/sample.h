@@ -75,6 +75,7 @@ typedef struct tr_sample {
     int32_t (*grids)[3]; /* [visual.grid_count], owned; visual.grids points here */
     tr_visual visual;    /* rows, grids and grid_count are always set; patches only after the source's `patches` */
     float *patches;      /* [visual.rows][1176], owned, NULL until asked for; visual.patches points here */
+    float *lent;         /* memory of somebody else's for them, which they are put into when asked for; or NULL */
     int64_t visual_tokens;
 
     char *target;        /* SFT: the text to learn, owned; NULL unless asked for */
@@ -82,6 +83,8 @@ typedef struct tr_sample {
     int64_t target_count;
 } tr_sample;
 void tr_sample_clear(tr_sample *sample);
+/* The memory for a sample's patches, which a source then fills; NULL without memory. */
+float *tr_sample_take_patches(tr_sample *sample);
 /* Gives the patches back (they are the large part). */
 void tr_sample_drop_patches(tr_sample *sample);
 

@@ -284,11 +284,9 @@ static tr_status patches(tr_source *source, tr_sample *sample, tr_error *err)
     if (status) {
         return status;
     }
-    sample->patches = tr_calloc_aligned((size_t)sample->visual.rows, 1176 * sizeof(float));
-    if (!sample->patches) {
+    if (!tr_sample_take_patches(sample)) {
         return tr_fail(err, TR_MEMORY, sample->id, "out of memory for the patches of this clip");
     }
-    sample->visual.patches = sample->patches;
     return tr_clip_patches(s->clip, sample->patches, err);
 }
 

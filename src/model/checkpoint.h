@@ -47,7 +47,8 @@ void tr_param_plan_away(const tr_param *param, const tr_model_options *options, 
 tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options *options, tr_error *err);
 
 /* Sets the file aside that holds the moments of all trainable parameters, where options->moments_folder asks for
- * one. Before the first tr_param_allocate. */
+ * one; on a GPU the buffers that they pass through on their way from the host's memory and back. Before the first
+ * tr_param_allocate. */
 tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *options, tr_error *err);
 
 /* Chooses what computes the model and where its parameters live, after tr_params_build (placement.c). */
@@ -56,7 +57,8 @@ tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_er
 /* Bytes of a compute copy there: a vector's bf16 numbers stand behind its f32 ones. */
 size_t tr_param_value_bytes_away(const tr_param *param, tr_dtype dtype);
 /* tr_param_allocate where memory is not the host's. */
-tr_status tr_param_allocate_away(tr_param *param, const tr_model_options *options, tr_error *err);
+tr_status tr_param_allocate_away(tr_params *params, tr_param *param, const tr_model_options *options,
+                                 tr_error *err);
 /* Brings flat bf16-rounded vectors and matrices up to date there; a vector's values have room for it. */
 void tr_param_refresh_away(tr_param *param);
 /* A vector's values from the host. */

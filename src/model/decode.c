@@ -4,13 +4,14 @@
  * bits whatever else is decoded with it. */
 #include "model/network_parts.h"
 
-tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt, float *logits, tr_error *err)
+tr_status tr_prefill_run(tr_network *n, tr_network *owner, int64_t slot, const tr_group *prompt, float *logits,
+                         tr_error *err)
 {
     const tr_model_config *c = &n->model->config;
     tr_text_memory *m = &n->text;
-    if (slot < 0 || slot >= n->limits.decode_groups) {
+    if (slot < 0 || slot >= owner->limits.decode_groups) {
         return tr_fail(err, TR_INVALID, "prefill", "slot %lld; the network was planned for %lld", (long long)slot,
-                       (long long)n->limits.decode_groups);
+                       (long long)owner->limits.decode_groups);
     }
     tr_group alone = *prompt;
     alone.responses = 0;
@@ -21,20 +22,28 @@ tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt
     if (status) {
         return status;
     }
-    tr_kv *kv = n->decode.slots + slot * c->layers;
-    tr_decoder_forward(n, &alone, &layout, kv);
-    n->decode.slot_tokens[slot] = prompt->prompt;
+    tr_decoder_forward(n, &alone, &layout, owner->decode.slots + slot * c->layers);
+    owner->decode.slot_tokens[slot] = prompt->prompt;
     int32_t next = 0;
     for (int64_t i = 0; i < 3 * prompt->prompt; i++) {
         next = m->positions[i] >= next ? m->positions[i] + 1 : next;
     }
-    n->decode.slot_next[slot] = next;
+    owner->decode.slot_next[slot] = next;
     float *hidden = n->decode.norm;
     n->ops->rmsnorm_forward(hidden, NULL, m->out + (prompt->prompt - 1) * c->hidden,
                             vector(n, n->model->params.norm), 1, c->hidden, c->rms_eps);
+    n->ops->linear_forward(logits, hidden, matrix(n, n->model->params.head), NULL, 1);
+    return TR_OK;
+}
+
+tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt, float *logits, tr_error *err)
+{
     float *out = tr_edge_out(n->ops, n->edge.logits, logits);
-    n->ops->linear_forward(out, hidden, matrix(n, n->model->params.head), NULL, 1);
-    tr_edge_done(n->ops, logits, out, c->vocab);
+    tr_status status = tr_prefill_run(n, n, slot, prompt, out, err);
+    if (status) {
+        return status;
+    }
+    tr_edge_done(n->ops, logits, out, n->model->config.vocab);
     return n->ops->memory->check(err);
 }
 

@@ -154,6 +154,7 @@ static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_l
     tr_attention_shape shape = shape_of(c);
     int64_t hd = c->head_dim;
 
+    tr_params_need(&n->model->params, p->norm1, p->down + 1);
     ops->rmsnorm_forward(m->norm1, m->rstd1, m->in, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
     tr_linear_forward(n, m->q, m->norm1, p->q, p->q_bias, rows);
     tr_linear_forward(n, m->k, m->norm1, p->k, p->k_bias, rows);
@@ -185,8 +186,9 @@ void tr_decoder_forward(tr_network *n, const tr_group *group, const tr_layout *l
     tr_tap(n, "rope_sin", -1, m->sin, rows, c->head_dim / 2);
     n->ops->embedding_forward(m->layers[0].in, m->ids, matrix(n, n->model->params.embed), rows);
     if (group->visual_tokens) {
-        const float *features =
-            tr_edge_in(n->ops, n->edge.features, group->features, group->visual_tokens * c->hidden);
+        const float *features = n->features_here ? n->edge.features
+                                                 : tr_edge_in(n->ops, n->edge.features, group->features,
+                                                              group->visual_tokens * c->hidden);
         n->ops->rows_scatter(m->layers[0].in, features, m->visual, group->visual_tokens, c->hidden);
     }
     tr_tap(n, "inputs_embeds", -1, m->layers[0].in, rows, c->hidden);

@@ -1,11 +1,14 @@
 /* device_plan.c: the memory of a GPU that a run takes, added up part by part. */
 #include "model/device_plan.h"
 
+#include "base/memory.h"
+#include "model/away.h"
 #include "model/checkpoint.h"
 #include "model/network_parts.h"
 #include "tensor/cuda/cuda.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -18,9 +21,10 @@ static void add_param(const tr_param *param, const tr_device_work *w, tr_device_
 {
     uint64_t values, state, moments;
     tr_param_plan_away(param, w->options, &values, &state, &moments);
+    const bool away = w->options->moments_folder && !(w->options->moments8 && param->matrix);
     p->masters += state / 2;
     p->gradients += state / 2;
-    p->moments += moments;
+    p->moments += away ? 0 : moments;
     p->weights += state && w->options->dtype == TR_F32 ? 0 : values;
     p->reference += w->reference && state ? values : 0;
 }
@@ -43,7 +47,8 @@ static uint64_t kv_bytes(const tr_model_config *c, const tr_network_limits *l)
 {
     const int64_t row = 2 * c->kv_heads * c->head_dim * c->layers, prompt = (l->prompt_tokens + 15) / 16 * 16,
                   own = (l->decode_tokens + 15) / 16 * 16;
-    return (uint64_t)(l->decode_groups * prompt + l->decode_rows * own) * (uint64_t)row * sizeof(float);
+    const int64_t slots = l->decode_groups + (l->ahead && l->decode_groups);
+    return (uint64_t)(slots * prompt + l->decode_rows * own) * (uint64_t)row * sizeof(float);
 }
 
 /* ---- the operations' working memory ---- */
@@ -115,6 +120,35 @@ static uint64_t scratch_bytes(const tr_model_config *c, const tr_params *params,
     return (s.most + TR_CUDA_SCRATCH_UNIT) / TR_CUDA_SCRATCH_UNIT * TR_CUDA_SCRATCH_UNIT;
 }
 
+/* What the host keeps passes through two buffers. */
+static tr_status plan_away(const tr_params *params, const tr_device_work *w, tr_device_plan *p, tr_error *err)
+{
+    bool *trains = tr_calloc((size_t)params->count, sizeof *trains);
+    uint64_t *copies = tr_calloc((size_t)params->count, sizeof *copies), device, host, values, state, moments;
+    tr_status status = trains && copies ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    bool any = false;
+    for (int i = 0; !status && i < params->base; i++) {
+        tr_param_plan_away(&params->items[i], w->options, &values, &state, &moments);
+        trains[i] = state > 0;
+        any = any || trains[i];
+        copies[i] = state ? (uint64_t)params->items[i].elements *
+                                (params->items[i].matrix ? tr_dtype_size(w->options->dtype) : sizeof(float))
+                          : 0;
+        p->reference -= w->reference && w->reference_away && state && tr_away_in_layer(params, i) ? values : 0;
+    }
+    if (!status && w->options->moments_folder && any) {
+        tr_away_plan_moments(params, trains, &device, &host);
+        p->moments += device;
+    }
+    if (!status && w->reference && w->reference_away && any) {
+        tr_away_plan_layers(params, copies, &device, &host);
+        p->reference += device;
+    }
+    free(trains);
+    free(copies);
+    return status;
+}
+
 tr_status tr_device_plan_make(const tr_model_config *config, const tr_params *params, const tr_device_work *w,
                               tr_device_plan *p, tr_error *err)
 {
@@ -125,6 +159,7 @@ tr_status tr_device_plan_make(const tr_model_config *config, const tr_params *pa
         add_param(&params->items[i], w, p);
     }
     add_adapter(w, p);
+    TR_TRY(plan_away(params, w, p, err));
     limits.adapter_rank = w->adapter_rank;
     TR_TRY(tr_network_plan_for(config, &limits, &tr_cuda_plan_table, &p->network, err));
     if (w->reference_limits) {
@@ -133,8 +168,9 @@ tr_status tr_device_plan_make(const tr_model_config *config, const tr_params *pa
         TR_TRY(tr_network_plan_for(config, &limits, &tr_cuda_plan_table, &p->reference_network, err));
     }
     p->kv = kv_bytes(config, w->limits);
-    p->scratch = scratch_bytes(config, params, w);
-    p->staging = TR_CUDA_RING_BYTES;
+    const uint64_t lanes = w->limits->ahead && w->limits->decode_groups ? 2 : 1; /* each has its own of both */
+    p->scratch = lanes * scratch_bytes(config, params, w);
+    p->staging = lanes * TR_CUDA_RING_BYTES;
     p->decode_groups = w->limits->decode_groups;
     p->total = p->weights + p->masters + p->gradients + p->moments + p->reference + p->network +
                p->reference_network + p->scratch + p->staging;

@@ -22,10 +22,11 @@ typedef struct tr_device_plan {
     int64_t decode_groups; /* prompts that share a decode batch */
 } tr_device_plan;
 
-/* What is planned. options: dtype, train, freeze_*, moments8 count. limits' adapter_rank is the adapter's. */
+/* What is planned. options: dtype, train, freeze_*, moments8 and moments_folder count. limits' adapter_rank is the adapter's. */
 typedef struct tr_device_work {
     const tr_model_options *options;
     bool reference;                            /* a frozen copy of what trains */
+    bool reference_away;                       /* the host keeps its layers */
     int64_t adapter_rank;                      /* 0: none */
     uint64_t adapter, adapter_moments8;        /* of tr_lora_plan: numbers, and bytes of their records */
     bool adapter_starts;                       /* the run goes on with an adapter: its start is kept */

@@ -1,6 +1,7 @@
 /* model.c: a model's memory: allocation, random start, copies, refreshing the compute copies from the masters.
  *
  * Large blocks are not touched before they are filled, so that threads fault in the pages they fill. */
+#include "model/away.h"
 #include "model/checkpoint.h"
 
 #include "base/buffer.h"
@@ -84,9 +85,26 @@ void tr_param_plan_away(const tr_param *param, const tr_model_options *options, 
     *moments = trainable ? moment_bytes(param, options) : 0;
 }
 
+/* A GPU's moments are kept in the host's memory, not in a file. */
+static tr_status offload_to_host(tr_params *params, const tr_model_options *options, tr_error *err)
+{
+    bool *trains = tr_calloc((size_t)params->count, sizeof *trains), any = false;
+    tr_status status = trains ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    for (int i = 0; !status && i < params->count; i++) {
+        trains[i] = !is_frozen(options, params->items[i].part);
+        any = any || trains[i];
+    }
+    status = !status && any ? tr_away_moments(params, params->items[0].memory, trains, err) : status;
+    free(trains);
+    return status;
+}
+
 tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *options, tr_error *err)
 {
     size_t bytes = 0;
+    if (options->moments_folder && !params->items[0].memory->host) {
+        return offload_to_host(params, options, err);
+    }
     for (int i = 0; i < params->count; i++) {
         const tr_param *p = &params->items[i];
         const size_t pieces = options->moments8 && p->matrix ? 1 : 2;
@@ -109,7 +127,7 @@ tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options
     param->value.dtype = value_dtype(param, param->trainable, options->dtype);
     bool made = true;
     if (!param->memory->host) {
-        return tr_param_allocate_away(param, options, err);
+        return tr_param_allocate_away(params, param, options, err);
     }
     if (param->trainable) {
         param->master = take(param->elements, TR_F32);
@@ -365,7 +383,7 @@ static tr_status clone_param(tr_params *params, tr_param *to, const tr_param *fr
         return TR_OK;
     }
     if (!to->memory->host) {
-        return tr_param_clone_away(to, from, err);
+        return tr_away_holds(params, (int)(to - params->items)) ? TR_OK : tr_param_clone_away(to, from, err);
     }
     to->value.panels =
         params->spill.block ? tr_spill_take(&params->spill, bytes) : take(to->elements, to->value.dtype);
@@ -405,7 +423,12 @@ static tr_status prepare_clone(tr_params *params, const tr_params *from, const c
         }
         bytes += tr_spill_need((size_t)to->elements * tr_dtype_size(to->value.dtype));
     }
-    return folder && bytes ? tr_spill_open(&params->spill, folder, bytes, err) : TR_OK;
+    if (!folder || !bytes) {
+        return TR_OK;
+    }
+    const tr_memory *memory = params->items[0].memory;
+    return memory->host ? tr_spill_open(&params->spill, folder, bytes, err)
+                        : tr_away_layers(params, from, memory, err);
 }
 
 tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_model **copy, tr_error *err)

@@ -27,7 +27,8 @@ typedef struct tr_model_options {
     bool train;     /* make masters, gradients and moments */
     bool freeze_text, freeze_vision, freeze_merger;
     bool moments8;                /* of matrices, in 8 bits (tensor/moments.h); vectors keep f32 */
-    const char *moments_folder;   /* the moments live in a file of this folder; NULL: in memory */
+    const char *moments_folder;   /* the moments live in a file of this folder, a GPU's in the host's memory; NULL:
+                                     with the masters */
     const char *device;           /* of tr_ops_select; NULL: the CPU */
     const char *isa;              /* of tr_ops_cpu; NULL: the default */
     const char *adapter;          /* folder of an adapter for DIR; NULL: DIR's own, if it is one */
@@ -46,8 +47,8 @@ tr_status tr_model_create(const tr_model_config *config, const tr_model_options 
 void tr_model_free(tr_model *model);
 
 /* A frozen copy (KL reference): compute copies only, dtype as the model's. What is frozen in the model never
- * changes and is shared: the copy must be freed first. With a folder the values live in a file there, and a network
- * that reads them lets each layer go again. */
+ * changes and is shared: the copy must be freed first. With a folder the values live in a file there (those of a
+ * GPU's layers in the host's memory), and a network that reads them lets each layer go again. */
 tr_status tr_model_clone_frozen(const tr_model *model, const char *folder, tr_model **copy, tr_error *err);
 
 /* After masters changed: refreshes the compute copies (bf16; nothing to do in f32). */

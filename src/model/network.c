@@ -390,39 +390,70 @@ done:
     return status;
 }
 
+tr_network_limits tr_side_limits(const tr_network_limits *limits)
+{
+    return (tr_network_limits){.patches = limits->patches,
+                               .largest_grid = limits->largest_grid,
+                               .windows = limits->windows,
+                               .prompt_tokens = limits->prompt_tokens,
+                               .decode_rows = 1, /* the row of a prompt's last token */
+                               .adapter_rank = limits->adapter_rank};
+}
+
+/* The bytes of a network and of its second lane. */
+static tr_status plan_both(const tr_ops *ops, bool apart, const tr_model_config *config,
+                           const tr_network_limits *limits, uint64_t *bytes, tr_error *err)
+{
+    planner p = {.apart = apart}, side = {.apart = apart};
+    const tr_network_limits other = tr_side_limits(limits);
+    tr_status status;
+    TR_TRY(plan_all(&p, ops, config, limits, NULL, err));
+    if (limits->ahead) {
+        TR_TRY(plan_all(&side, ops, config, &other, NULL, err));
+    }
+done:
+    *bytes = p.bytes + side.bytes;
+    return status;
+}
+
+/* One prompt's keys and values more than those that decode, where the network runs ahead. */
+static tr_network_limits with_slots(const tr_network_limits *limits, bool lanes)
+{
+    tr_network_limits own = *limits;
+    own.ahead = limits->ahead && lanes && limits->decode_groups > 0;
+    own.decode_groups += own.ahead;
+    return own;
+}
+
 tr_status tr_network_plan_for(const tr_model_config *config, const tr_network_limits *limits, const tr_ops *ops,
                               uint64_t *bytes, tr_error *err)
 {
-    planner p = {.apart = !ops->memory->host};
-    tr_status status = plan_all(&p, ops, config, limits, NULL, err);
-    *bytes = p.bytes;
-    return status;
+    const tr_network_limits own = with_slots(limits, !ops->memory->host);
+    return plan_both(ops, !ops->memory->host, config, &own, bytes, err);
 }
 
 tr_status tr_network_plan_config(const tr_model_config *config, const tr_network_limits *limits, uint64_t *bytes,
                                  tr_error *err)
 {
     const tr_ops *ops;
+    const tr_network_limits own = with_slots(limits, true);
     tr_status status = tr_ops_cpu(NULL, &ops, err);
     *bytes = 0;
-    return status ? status : tr_network_plan_for(config, limits, ops, bytes, err);
+    return status ? status : plan_both(ops, false, config, &own, bytes, err);
 }
 
 /* The limits with what the model itself asks for. */
 static tr_network_limits own_limits(const tr_model *model, const tr_network_limits *limits)
 {
-    tr_network_limits own = *limits;
+    tr_network_limits own = with_slots(limits, model->ops->memory->lanes != NULL);
     own.adapter_rank = model->lora ? model->lora->rank : 0;
     return own;
 }
 
 tr_status tr_network_plan(const tr_model *model, const tr_network_limits *limits, uint64_t *bytes, tr_error *err)
 {
-    planner p = {.apart = !model->ops->memory->host};
     const tr_network_limits own = own_limits(model, limits);
-    tr_status status = plan_all(&p, model->ops, &model->config, &own, NULL, err);
-    *bytes = p.bytes;
-    return status;
+    return plan_both(model->ops, !model->ops->memory->host, &model->config, &own, bytes, err);
 }
 
 static tr_status make_tables(tr_network *n, tr_error *err)
@@ -444,16 +475,17 @@ static tr_status make_tables(tr_network *n, tr_error *err)
 }
 
 /* The blocks behind the arenas. An arena only counts: its block may be any memory. */
-static tr_status take_arenas(tr_network *n, uint64_t bytes, tr_error *err)
+static tr_status take_arenas(tr_network *n, tr_error *err)
 {
     const tr_memory *memory = n->ops->memory;
     planner p = {.apart = !memory->host};
     void *block = NULL;
     tr_status status;
+    TR_TRY(plan_all(&p, n->ops, &n->model->config, &n->limits, NULL, err));
+    const uint64_t bytes = p.bytes;
     if (memory->host) {
         return tr_arena_init(&n->arena, bytes, err);
     }
-    TR_TRY(plan_all(&p, n->ops, &n->model->config, &n->limits, NULL, err));
     TR_TRY(tr_arena_init(&n->integers, p.integer_bytes, err));
     TR_TRY(memory->take(&block, bytes, false, err));
     n->arena = (tr_arena){.block = block, .size = bytes};
@@ -463,12 +495,8 @@ done:
 
 tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err)
 {
-    uint64_t bytes;
+    tr_status status;
     *network = NULL;
-    tr_status status = tr_network_plan(model, limits, &bytes, err);
-    if (status) {
-        return status;
-    }
     tr_network *n = tr_calloc(1, sizeof *n);
     if (!n) {
         return tr_fail(err, TR_MEMORY, NULL, "out of memory for the network");
@@ -478,9 +506,12 @@ tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr
     n->limits = own_limits(model, limits);
     n->next.slot = -1;
     TR_TRY(make_tables(n, err));
-    TR_TRY(take_arenas(n, bytes, err));
+    TR_TRY(take_arenas(n, err));
     planner p = {.arena = &n->arena, .apart = !n->ops->memory->host, .integers = &n->integers};
     TR_TRY(plan_all(&p, model->ops, &model->config, &n->limits, n, err));
+    if (n->limits.ahead) {
+        TR_TRY(tr_side_create(n, err));
+    }
 done:
     if (status) {
         tr_network_free(n);
@@ -493,6 +524,7 @@ done:
 void tr_network_free(tr_network *network)
 {
     if (network) {
+        tr_side_free(network);
         if (network->ops->memory->host) {
             tr_arena_free(&network->arena);
         } else {

@@ -124,6 +124,11 @@ tr_status tr_network_next_finish(tr_network *network, float *logits, double *vis
 void tr_network_next_drop(tr_network *network); /* waits for it and forgets it; nothing when none is on its way */
 bool tr_network_runs_ahead(const tr_network *network);
 int64_t tr_network_slots(const tr_network *network); /* decode_groups, and one more where it runs ahead */
+/* Memory of the host for the patches [limits.patches] of the prompt that is begun next, from which they travel
+ * without a copy on the way; waits until those before have left it. NULL: there is none, any memory serves. */
+float *tr_network_patches(tr_network *network);
+/* Such memory of the host, and for the features, of a network that runs ahead with these limits. */
+uint64_t tr_network_pinned_plan(const tr_model_config *config, const tr_network_limits *limits);
 
 /* One token for each of `rows` live responses: row i of stream streams[i] (in [0, decode_rows)) of prompt slot
  * slots[i] appends token tokens[i] as its index-th token (index[i] from 0) and gets logits[i * vocab] for the next.

@@ -100,7 +100,11 @@ struct tr_network {
     tr_decode_memory decode;
     tr_adapter_memory adapter;
     tr_adapter_use adapter_use;
-    tr_network_next next; /* the prompt on its way; slot -1: none */
+    tr_network_next next;  /* the prompt on its way; slot -1: none */
+    struct tr_side *side;  /* next.c: the second lane; NULL: none */
+    float *pinned_patches; /* of a second lane's network: memory of the host that patches travel from */
+    void *patches_sent;    /* marked when they have */
+    bool features_here;    /* edge.features holds those of the group that comes */
     tr_network_tap tap;
     void *tap_context;
     const void *kept_visual, *kept_group; /* whose activations are kept, to refuse a backward of another */
@@ -130,6 +134,18 @@ static inline void tr_tap(const tr_network *network, const char *name, int index
         free(copy);
     }
 }
+
+/* network.c: what the second lane's own network is planned for. */
+tr_network_limits tr_side_limits(const tr_network_limits *limits);
+/* next.c: makes the second lane of a network that runs ahead, and gives it back. */
+tr_status tr_side_create(tr_network *network, tr_error *err);
+void tr_side_free(tr_network *network);
+/* vision.c: a vision pass whose features come to lie in `out`, memory of the backend. Waits for nothing. */
+tr_status tr_vision_run(tr_network *network, const tr_visual *visual, bool keep, float *out, tr_error *err);
+/* decode.c: a prefill by `network` with its own working memory into a slot of `owner`; logits [vocab] are memory of
+ * the backend. Waits for nothing. */
+tr_status tr_prefill_run(tr_network *network, tr_network *owner, int64_t slot, const tr_group *prompt,
+                         float *logits, tr_error *err);
 
 /* decoder.c: fills ids, positions, starts, targets of a group and checks it against the limits. */
 tr_status tr_decoder_prepare(tr_network *network, const tr_group *group, tr_layout *layout, tr_error *err);

@@ -2,6 +2,7 @@
 #include "model/params.h"
 
 #include "base/memory.h"
+#include "model/away.h"
 #include "tensor/moments.h"
 
 #include <stdarg.h>
@@ -118,6 +119,8 @@ tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_e
     params->items = tr_calloc(count, sizeof *params->items);
     params->layers = tr_calloc((size_t)config->layers, sizeof *params->layers);
     params->blocks = tr_calloc((size_t)config->vision.depth, sizeof *params->blocks);
+    params->layer_count = config->layers;
+    params->block_count = config->vision.depth;
     if (!params->items || !params->layers || !params->blocks) {
         tr_params_free(params);
         return tr_fail(err, TR_MEMORY, NULL, "out of memory for a table of %zu parameters", count);
@@ -158,6 +161,7 @@ void tr_params_free(tr_params *params)
     if (!params) {
         return;
     }
+    tr_away_free(params);
     for (int i = 0; params->items && i < params->count; i++) {
         tr_param *p = &params->items[i];
         if (p->value.panels != p->master && !p->borrowed) {
@@ -177,8 +181,23 @@ void tr_params_free(tr_params *params)
     *params = (tr_params){0};
 }
 
+uint64_t tr_params_away_bytes(const tr_params *params)
+{
+    return params->away ? tr_away_bytes(params->away) : 0;
+}
+
+void tr_params_need(const tr_params *params, int first, int last)
+{
+    if (params->away) {
+        tr_away_need(params, first, last);
+    }
+}
+
 void tr_params_release(const tr_params *params, int first, int last)
 {
+    if (params->away) {
+        tr_away_release(params, first, last);
+    }
     for (int i = first; params->spill.block && i < last; i++) {
         const tr_param *p = &params->items[i];
         tr_spill_release(&params->spill, p->value.panels, (size_t)p->elements * tr_dtype_size(p->value.dtype));

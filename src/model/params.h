@@ -33,6 +33,7 @@ typedef struct tr_param {
     tr_matrix value;
     float *master, *gradient, *m, *v; /* only where trainable and asked for; else NULL */
     void *moments8;                   /* in the place of m and v: records of tensor/moments.h; else NULL */
+    bool moments_away;                /* m and v are the host's memory though `memory` is not (away.c) */
 
     bool borrowed; /* value.panels belong to another model (tr_model_clone_frozen) */
     int adapter;   /* of an adapted matrix: the index of its A, its B follows; 0: none */
@@ -54,7 +55,9 @@ typedef struct tr_params {
     int patch, merger_norm, merger_fc1, merger_fc1_bias, merger_fc2, merger_fc2_bias;
     tr_layer_params *layers; /* [config.layers] */
     tr_block_params *blocks; /* [config.vision.depth] */
-    tr_spill spill;          /* holds what is offloaded: moments, or a reference model's values */
+    int64_t layer_count, block_count;
+    struct tr_away *away; /* what is kept in the host's memory of a backend that has its own; NULL: nothing */
+    tr_spill spill;       /* holds what is offloaded: moments, or a reference model's values */
 } tr_params;
 
 /* Bytes of a matrix' records where its moments are in 8 bits. */
@@ -64,6 +67,17 @@ size_t tr_param_moments8_bytes(const tr_param *param);
 tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_error *err);
 void tr_params_free(tr_params *params);
 
+uint64_t tr_params_away_bytes(const tr_params *params); /* that the host keeps of a GPU's parameters */
+
+/* Where m and v are: in the backend's layout, also when the host has them. */
+static inline const tr_memory *tr_param_moments(const tr_param *param)
+{
+    return param->moments_away ? param->memory->mirror : param->memory;
+}
+
+/* The values of the parameters [first, last), a layer or a block, are about to be read: where the host keeps them,
+ * they are brought, and those of the one behind them set on their way. */
+void tr_params_need(const tr_params *params, int first, int last);
 /* Offloaded values of the parameters [first, last) leave the resident set until they are read again. Nothing
  * happens where values are not offloaded. */
 void tr_params_release(const tr_params *params, int first, int last);

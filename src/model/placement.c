@@ -1,6 +1,7 @@
 /* placement.c: which backend computes a model, and parameters whose memory is not the host's: allocation, rounding
  * of the compute copies, frozen copies. Vectors and matrices lie there as the backend's pack puts them; every
  * element has one place, so what goes over all elements (AdamW, norms, conversions) need not know it. */
+#include "model/away.h"
 #include "model/checkpoint.h"
 #include "tensor/select.h"
 
@@ -8,11 +9,6 @@ tr_status tr_model_place(tr_model *model, const tr_model_options *options, tr_er
 {
     tr_status status =
         tr_ops_select(options->device, options->isa, options->dtype, &model->ops, &model->host_ops, err);
-    if (!status && !model->ops->memory->host && options->moments_folder) {
-        status = tr_fail(err, TR_UNSUPPORTED, "offload",
-                         "moments cannot be offloaded to a file while device is %s; leave one of the two away",
-                         options->device);
-    }
     model->moments8 = options->moments8;
     for (int i = 0; !status && i < model->params.count; i++) {
         model->params.items[i].memory = model->ops->memory;
@@ -32,16 +28,20 @@ static size_t value_bytes(const tr_param *param)
     return tr_param_value_bytes_away(param, param->value.dtype);
 }
 
-tr_status tr_param_allocate_away(tr_param *param, const tr_model_options *options, tr_error *err)
+tr_status tr_param_allocate_away(tr_params *params, tr_param *param, const tr_model_options *options, tr_error *err)
 {
     const size_t bytes = (size_t)param->elements * sizeof(float);
     float **state[] = {&param->master, &param->gradient, &param->m, &param->v};
     tr_status status = TR_OK;
     void *memory;
-    const bool records = options->moments8 && param->matrix;
-    for (int i = 0; param->trainable && i < (records ? 2 : 4); i++) {
+    const bool records = options->moments8 && param->matrix;               /* these stay: they are small */
+    const bool host = params->away && options->moments_folder && !records; /* and an adapter's moments */
+    for (int i = 0; param->trainable && i < (records || host ? 2 : 4); i++) {
         TR_TRY(param->memory->take(&memory, bytes, true, err));
         *state[i] = memory;
+    }
+    if (param->trainable && host) {
+        TR_TRY(tr_away_take_moments(params, param, err));
     }
     if (param->trainable && records) {
         TR_TRY(param->memory->take(&param->moments8, tr_param_moments8_bytes(param), true, err));

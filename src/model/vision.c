@@ -47,6 +47,7 @@ static void block_forward(tr_network *n, int64_t index, int64_t rows, float *out
     tr_attention_shape shape = shape_of(v);
     const int32_t *cu = segments_of(n, index, &segments);
 
+    tr_params_need(&n->model->params, p->norm1, p->down_bias + 1);
     ops->rmsnorm_forward(m->norm1, m->rstd1, m->in, vector(n, p->norm1), rows, d, norm_eps);
     ops->linear_forward(m->qkv, m->norm1, matrix(n, p->qkv), vector(n, p->qkv_bias), rows);
     ops->rope_forward(m->qkv, n->vision.cos, n->vision.sin, rows, v->heads, shape.head_dim, 3 * d);
@@ -152,14 +153,20 @@ static void embed_patches(tr_network *n, const tr_visual *visual)
 {
     const tr_vision_config *v = &n->model->config.vision;
     tr_vision_memory *m = &n->vision;
-    const float *patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, visual->rows * patch_inputs(v));
+    const int64_t count = visual->rows * patch_inputs(v);
+    const float *patches = n->edge.patches;
+    if (n->pinned_patches && visual->patches == n->pinned_patches) {
+        n->ops->memory->lanes->send(n->edge.patches, visual->patches, (size_t)count * sizeof *patches);
+        n->ops->memory->lanes->mark(n->patches_sent);
+    } else {
+        patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, count);
+    }
     n->ops->linear_forward(m->patches, patches, matrix(n, n->model->params.patch), NULL, visual->rows);
     tr_tap(n, "patch_embed", -1, m->patches, visual->rows, v->hidden);
     n->ops->rows_gather(m->blocks[0].in, m->patches, m->windows.index, visual->rows / 4, 4 * v->hidden);
 }
 
-tr_status tr_network_vision_forward(tr_network *n, const tr_visual *visual, bool keep, float *features,
-                                    tr_error *err)
+tr_status tr_vision_run(tr_network *n, const tr_visual *visual, bool keep, float *out, tr_error *err)
 {
     const tr_vision_config *v = &n->model->config.vision;
     tr_vision_memory *m = &n->vision;
@@ -177,17 +184,26 @@ tr_status tr_network_vision_forward(tr_network *n, const tr_visual *visual, bool
     n->ops->rope_vision_table(m->cos, m->sin, m->windows.coords, visual->rows, v->hidden / v->heads, 10000.0);
     embed_patches(n, visual);
     for (int64_t i = 0; i < v->depth; i++) {
-        float *out = i + 1 < v->depth ? m->blocks[i + 1].in : m->out;
-        block_forward(n, i, visual->rows, out);
-        tr_tap(n, "block", (int)i, out, visual->rows, v->hidden);
+        float *next = i + 1 < v->depth ? m->blocks[i + 1].in : m->out;
+        block_forward(n, i, visual->rows, next);
+        tr_tap(n, "block", (int)i, next, visual->rows, v->hidden);
     }
-    float *out = tr_edge_out(n->ops, n->edge.features, features);
     merger_forward(n, visual->rows, out);
-    tr_edge_done(n->ops, features, out, visual->rows / 4 * v->out_hidden);
     n->kept_visual = keep ? visual->patches : NULL;
-    TR_TRY(n->ops->memory->check(err));
 done:
     return status;
+}
+
+tr_status tr_network_vision_forward(tr_network *n, const tr_visual *visual, bool keep, float *features,
+                                    tr_error *err)
+{
+    float *out = tr_edge_out(n->ops, n->edge.features, features);
+    tr_status status = tr_vision_run(n, visual, keep, out, err);
+    if (status) {
+        return status;
+    }
+    tr_edge_done(n->ops, features, out, visual->rows / 4 * n->model->config.vision.out_hidden);
+    return n->ops->memory->check(err);
 }
 
 /* d(features) -> dx, the gradient at the last block's output; *reached false when nothing below is trainable. */
@@ -241,7 +257,14 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
         block_backward(n, i, visual->rows, m->dx);
     }
     n->ops->rows_scatter(m->dnorm, m->dx, m->windows.index, visual->rows / 4, 4 * v->hidden);
-    const float *patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, visual->rows * patch_inputs(v));
+    const int64_t count = visual->rows * patch_inputs(v);
+    const float *patches = n->edge.patches;
+    if (n->pinned_patches && visual->patches == n->pinned_patches) {
+        n->ops->memory->lanes->send(n->edge.patches, visual->patches, (size_t)count * sizeof *patches);
+        n->ops->memory->lanes->mark(n->patches_sent);
+    } else {
+        patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, count);
+    }
     n->ops->linear_backward_weight(gradient(n, n->model->params.patch), NULL, m->dnorm, patches, visual->rows,
                                    v->hidden, patch_inputs(v));
     return n->ops->memory->check(err);

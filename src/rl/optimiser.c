@@ -2,6 +2,7 @@
 #include "rl/optimiser.h"
 
 #include "base/math.h"
+#include "rl/optimiser_parts.h"
 #include "tensor/moments.h"
 
 #include <math.h>
@@ -67,9 +68,12 @@ void tr_optimiser_step(tr_optimiser *o, tr_model *model, double lr, double norm)
         .bias2 = bias(o->beta2, o->step),
         .gradient_scale = scale < 1 ? scale : 1,
     };
+    if (model->params.away) {
+        tr_optimiser_step_away(model, &adamw, o->weight_decay);
+    }
     for (int i = 0; i < model->params.count; i++) {
         const tr_param *p = &model->params.items[i];
-        if (!p->trainable || !p->gradient) {
+        if (!p->trainable || !p->gradient || p->moments_away) {
             continue;
         }
         adamw.weight_decay = p->decay ? o->weight_decay : 0;

@@ -56,6 +56,28 @@ typedef struct tr_adamw {
     double gradient_scale; /* multiplies the gradient first: clipping */
 } tr_adamw;
 
+/* Work that goes on beside other work, on a backend that has it. Operations and copies go to the lane in use, in
+ * the order they are given; lanes wait for each other and the host for them only where that is said. `read` and
+ * `check` of tr_memory wait for the lane in use alone. */
+enum { TR_LANE_MAIN, TR_LANE_NEXT, TR_LANE_LOAD, TR_LANE_STORE, TR_LANES };
+typedef struct tr_lanes {
+    void (*use)(int lane); /* TR_LANE_MAIN in the beginning, and between the calls of src/model and src/rl */
+    /* Events: a place in a lane's work. One that was never marked is passed. */
+    tr_status (*event_take)(void **event, tr_error *err);
+    void (*event_give)(void *event); /* NULL is fine */
+    void (*mark)(void *event);       /* all that the lane in use was given so far */
+    void (*wait)(void *event);       /* what the lane in use is given from here on comes after the mark */
+    bool (*passed)(void *event);     /* without waiting */
+    void (*reach)(void *event);      /* the host waits */
+    /* Memory of the host, zeroed, that send and fetch take: page-locked where the system allows it. */
+    tr_status (*pin)(void **memory, size_t bytes, tr_error *err);
+    void (*unpin)(void *memory); /* NULL is fine; nothing may be on its way */
+    /* Copies that go on after the call: the host's memory stays as it is (send) or is not read (fetch) until a
+     * later mark was passed. */
+    void (*send)(void *to, const void *pinned, size_t bytes);
+    void (*fetch)(void *pinned, const void *from, size_t bytes);
+} tr_lanes;
+
 /* Where a backend's tensors live. Float pointers and matrices of its operations are this memory; integer arrays and
  * structures (ids, index, positions, layouts, tr_kv themselves) are the host's on every backend, and scalar results
  * come back to the host. On the CPU all of it is host memory and these are malloc, memcpy and the functions of
@@ -75,9 +97,9 @@ typedef struct tr_memory {
     void (*pack)(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     void (*unpack)(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     tr_status (*check)(tr_error *err); /* waits for everything; the first error since the last check */
-    /* For copies that `read` brought to the host in this memory's own layout: read and unpack alone. NULL: the
-     * host's. */
+    /* For what the host keeps in this memory's own layout: read, write, pack and unpack alone. NULL: the host's. */
     const struct tr_memory *mirror;
+    const tr_lanes *lanes; /* NULL: everything is done when its call returns */
 } tr_memory;
 
 typedef struct tr_ops {

@@ -65,6 +65,7 @@ static tr_status prepare(tr_trainer *t, int64_t i, tr_step_report *report, tr_er
 static tr_status prepare_for_rollout(tr_trainer *t, int64_t i, tr_step_report *report, tr_error *err)
 {
     const float *features = NULL;
+    t->samples[i].lent = t->vision_trains ? NULL : tr_network_patches(t->network); /* trained, they stay longer */
     tr_status status = tr_features_begin(t->features, &t->model->config, t->source, &t->samples[i], t->version,
                                          &features, &t->coming, &report->seconds.stall, err);
     t->groups[i] = group_of(&t->samples[i], features);

@@ -138,8 +138,8 @@ const tr_key tr_config_keys[] = {
     {"train.freeze", TR_KEY_PARTS, AT(train.freeze), "null", 0, 0, "vision|merger|text",
      "parts that are not trained: [], [vision], [vision, merger], ...; null: none of them, with train.lora all"},
     {"train.offload", TR_KEY_PARTS, AT(train.offload), "[]", 0, 0, "moments|reference",
-     "state kept in files of OUT instead of memory: [], [reference], [moments, reference]; the same bits, slower "
-     "by the reading and writing"},
+     "state kept in files of OUT, a GPU's in the host's memory: [], [reference], [moments, reference]; the same "
+     "bits, slower by the reading and writing"},
     {"train.steps", TR_KEY_INT, AT(train.steps), "0", 0, 1e9, NULL, "steps in all; 0: as many as epochs gives"},
     {"train.epochs", TR_KEY_NUMBER, AT(train.epochs), "1", 0, 1e6, NULL, "passes over the rows when steps is 0"},
     {"train.seed", TR_KEY_INT, AT(train.seed), "1", 0, 9e15, NULL, "of the rows' order and of sampling"},

@@ -23,6 +23,11 @@ static bool is_grpo(const tr_config *c)
     return c->algorithm == TR_ALGORITHM_GRPO;
 }
 
+bool tr_plan_is_on_gpu(const tr_config *c)
+{
+    return c->device > 1; /* auto, cpu, cuda, cuda:0, ... */
+}
+
 static int64_t group_of(const tr_config *c)
 {
     return is_grpo(c) ? c->rollout.group : 1;
@@ -140,6 +145,7 @@ void tr_plan_limits(const tr_config *c, const tr_plan_rows *rows, tr_network_lim
         n->decode_groups = is_grpo(c) ? c->grpo.prompts_per_step : EVAL_PROMPTS;
         n->decode_rows = n->decode_groups * group_of(c);
         n->decode_tokens = c->rollout.max_tokens;
+        n->ahead = tr_plan_is_on_gpu(c) && is_grpo(c) && c->grpo.prompts_per_step > 1;
     }
 }
 
@@ -157,8 +163,12 @@ tr_status tr_plan_fit(const tr_config *c, const tr_model *model, const tr_model_
     for (;;) {
         tr_status status =
             model ? tr_network_plan(model, limits, bytes, err) : tr_network_plan_config(shape, limits, bytes, err);
-        if (status || *bytes <= room || limits->decode_groups <= 1) {
+        if (status || *bytes <= room || (limits->decode_groups <= 1 && !limits->ahead)) {
             return status;
+        }
+        if (limits->decode_groups <= 1) { /* rather one prompt after the other than not at all */
+            limits->ahead = false;
+            continue;
         }
         limits->decode_groups /= 2;
         limits->decode_rows = limits->decode_groups * group_of(c);

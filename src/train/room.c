@@ -13,6 +13,7 @@ tr_model_options tr_room_options(const tr_config *c)
     return (tr_model_options){.dtype = (tr_dtype)c->train.dtype,
                               .train = true,
                               .moments8 = c->optim.moments == TR_MOMENTS_8BIT,
+                              .moments_folder = c->train.offload & TR_OFFLOAD_MOMENTS ? c->out : NULL,
                               .freeze_text = c->train.freeze & TR_FREEZE_TEXT,
                               .freeze_vision = c->train.freeze & TR_FREEZE_VISION,
                               .freeze_merger = c->train.freeze & TR_FREEZE_MERGER};
@@ -28,6 +29,7 @@ static tr_status plan_once(const tr_config *c, const tr_model_config *model, con
                refers = c->algorithm == TR_ALGORITHM_GRPO && c->grpo.kl > 0, own = refers && (!lora.rank || vision);
     tr_device_work work = {.options = &options,
                            .reference = own,
+                           .reference_away = c->train.offload & TR_OFFLOAD_REFERENCE,
                            .adapter_rank = lora.rank,
                            .adapter_starts = lora.rank && adapter_there,
                            .limits = limits};
@@ -52,7 +54,11 @@ tr_status tr_room_plan(const tr_config *c, const tr_model_config *model, const t
     const int64_t group = limits->decode_groups ? limits->decode_rows / limits->decode_groups : 0;
     tr_status status;
     while (!(status = plan_once(c, model, params, adapter_there, limits, plan, err)) && plan->total > room &&
-           limits->decode_groups > 1) {
+           (limits->decode_groups > 1 || limits->ahead)) {
+        if (limits->decode_groups <= 1) { /* as tr_plan_fit */
+            limits->ahead = false;
+            continue;
+        }
         limits->decode_groups /= 2;
         limits->decode_rows = limits->decode_groups * group;
     }

@@ -49,6 +49,7 @@ static tr_status fit_memory(tr_trainer *t)
     const tr_config *c = t->config;
     uint64_t bytes = 0;
     tr_status status = tr_plan_fit(c, t->model, NULL, tensor_room(t->model), &t->limits, &bytes, t->err);
+    const bool lanes = t->model->ops->memory->lanes != NULL;
     if (!status && !t->options->quiet) {
         uint64_t weights = 0, state = 0;
         for (int i = 0; i < t->model->params.count; i++) {
@@ -56,10 +57,14 @@ static tr_status fit_memory(tr_trainer *t)
             bool shared = p->master && (void *)p->master == p->value.panels;
             weights += shared ? 0 : (uint64_t)p->elements * tr_dtype_size(p->value.dtype);
             state += p->master ? (uint64_t)p->elements * 8 : 0; /* masters and gradients */
-            for (int kind = TR_STATE_M; kind < TR_STATE_KINDS && !t->model->params.spill.block; kind++) {
+            for (int kind = TR_STATE_M; kind < TR_STATE_KINDS && !t->model->params.spill.block && !p->moments_away;
+                 kind++) {
                 state += p->master ? tr_state_bytes(p, kind) : 0;
             }
         }
+        const uint64_t host = tr_params_away_bytes(&t->model->params) +
+                              (t->reference ? tr_params_away_bytes(&t->reference->params) : 0) +
+                              (lanes ? tr_network_pinned_plan(&t->model->config, &t->limits) : 0);
         const double gib = 1u << 30;
         tr_plan_bytes plan;
         tr_plan_step(c, &t->limits, &t->model->config, t->reference != NULL, has_own_reference(t),
@@ -75,8 +80,9 @@ static tr_status fit_memory(tr_trainer *t)
                     (long long)t->model->lora->matrices, t->model->lora->fresh ? "" : ", as the model has it");
         }
         if (c->train.offload) {
-            fprintf(stderr, "offloaded to files in %s:%s%s\n", c->out,
-                    c->train.offload & TR_OFFLOAD_MOMENTS ? " moments" : "",
+            const bool file = t->model->ops->memory->host;
+            fprintf(stderr, "offloaded to %s%s:%s%s\n", file ? "files in " : "the host's memory",
+                    file ? c->out : "", c->train.offload & TR_OFFLOAD_MOMENTS ? " moments" : "",
                     t->reference && t->reference != t->model && c->train.offload & TR_OFFLOAD_REFERENCE
                         ? " reference"
                         : "");
@@ -90,8 +96,12 @@ static tr_status fit_memory(tr_trainer *t)
             fprintf(stderr, "up to %lld rows of one clip are packed, %lld tokens behind what their prompts share\n",
                     (long long)t->pack.pairs, (long long)t->limits.response_tokens);
         }
+        if (host) {
+            fprintf(stderr, "memory of the host, page-locked: %.2f GiB\n", (double)host / gib);
+        }
         if (t->limits.decode_groups) {
-            fprintf(stderr, "%lld prompts share a decode batch\n", (long long)t->limits.decode_groups);
+            fprintf(stderr, "%lld prompts share a decode batch%s\n", (long long)t->limits.decode_groups,
+                    lanes && t->limits.ahead ? ", the next is made ready beside it" : "");
         }
     }
     return status;

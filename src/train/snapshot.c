@@ -36,7 +36,7 @@ static void *take_copy(tr_snapshot *s, const tr_param *p, int kind)
 
 static tr_status reserve(tr_snapshot *s, const tr_params *params, const char *folder, tr_error *err)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, frozen = 0;
     if (!folder) {
         return tr_arena_init(&s->arena, (size_t)tr_snapshot_bytes(params), err);
     }
@@ -45,8 +45,10 @@ static tr_status reserve(tr_snapshot *s, const tr_params *params, const char *fo
         for (int kind = 0; kind < TR_STATE_KINDS && tr_state_has(p); kind++) {
             bytes += tr_spill_need(tr_state_bytes(p, kind));
         }
+        frozen += tr_state_has(p) ? 0 : tr_arena_need(frozen_bytes(p), 1);
     }
-    return tr_spill_open(&s->spill, folder, bytes, err);
+    tr_status status = frozen ? tr_arena_init(&s->arena, frozen, err) : TR_OK;
+    return status ? status : tr_spill_open(&s->spill, folder, bytes, err);
 }
 
 tr_status tr_snapshot_create(tr_snapshot *s, const tr_model *model, bool copies, const char *folder, tr_error *err)
@@ -79,6 +81,7 @@ tr_status tr_snapshot_create(tr_snapshot *s, const tr_model *model, bool copies,
             p->value.panels = values;
         }
         p->memory = p->memory->mirror ? p->memory->mirror : p->memory;
+        p->moments_away = false;
     }
 done:
     if (status) {
@@ -129,7 +132,7 @@ void tr_snapshot_take(tr_snapshot *s, const tr_model *model)
         const tr_param *to = &s->model.params.items[i];
         for (int kind = 0; kind < TR_STATE_KINDS && tr_state_has(from); kind++) {
             const void *values = tr_state_values(from, kind);
-            copy(from->memory, tr_state_values(to, kind), values, tr_state_bytes(from, kind));
+            copy(tr_state_memory(from, kind), tr_state_values(to, kind), values, tr_state_bytes(from, kind));
             tr_spill_release(&model->params.spill, values, tr_state_bytes(from, kind));
         }
     }

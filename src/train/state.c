@@ -30,6 +30,11 @@ size_t tr_state_bytes(const tr_param *p, int kind)
                                        : (size_t)p->elements * sizeof(float);
 }
 
+const tr_memory *tr_state_memory(const tr_param *p, int kind)
+{
+    return kind == TR_STATE_M || kind == TR_STATE_V ? tr_param_moments(p) : p->memory;
+}
+
 bool tr_state_has(const tr_param *p)
 {
     return p->trainable && p->master;
@@ -51,9 +56,11 @@ static uint64_t chain(uint64_t hash, const void *bytes, size_t count)
 /* ---- writing ---- */
 
 /* Streams one tensor in row-major order; *hash is its checksum. */
-static tr_status write_tensor(tr_safetensors_writer *writer, const tr_param *p, float *values, float *band,
+static tr_status write_tensor(tr_safetensors_writer *writer, const tr_param *p, int kind, float *band,
                               uint64_t *hash, tr_error *err)
 {
+    float *values = tr_state_values(p, kind);
+    const tr_memory *memory = tr_state_memory(p, kind);
     tr_status status = TR_OK;
     tr_matrix matrix = {TR_F32, p->out, p->in, values};
     int64_t step = band_rows(p);
@@ -62,9 +69,9 @@ static tr_status write_tensor(tr_safetensors_writer *writer, const tr_param *p, 
         int64_t rows = row + step < p->out ? step : p->out - row;
         size_t bytes = (size_t)(rows * p->in) * sizeof(float);
         if (p->matrix) {
-            p->memory->unpack(&matrix, band, TR_F32, row, rows);
+            memory->unpack(&matrix, band, TR_F32, row, rows);
         } else {
-            p->memory->read(band, values + row, bytes);
+            memory->read(band, values + row, bytes);
         }
         *hash = chain(*hash, band, bytes);
         status = tr_safetensors_writer_write(writer, band, bytes, err);
@@ -156,7 +163,7 @@ tr_status tr_state_write(const tr_model *model, const char *path, json_t *sums, 
             if (kind == TR_STATE_MOMENTS8) {
                 TR_TRY(write_records(&writer, p, (unsigned char *)band, &hash, err));
             } else {
-                TR_TRY(write_tensor(&writer, p, tr_state_values(p, kind), band, &hash, err));
+                TR_TRY(write_tensor(&writer, p, kind, band, &hash, err));
             }
             snprintf(text, sizeof text, "%016" PRIx64, hash);
             json_object_set_new(sums, names[at++], json_string(text));
@@ -230,9 +237,9 @@ static void place(const tr_param *p, int kind, int64_t row, int64_t rows, const 
         p->memory->write((unsigned char *)p->moments8 + tr_moments8_bytes(row, p->in), band,
                          (size_t)tr_moments8_bytes(rows, p->in));
     } else if (p->matrix) {
-        p->memory->pack(&matrix, band, TR_F32, row, rows);
+        tr_state_memory(p, kind)->pack(&matrix, band, TR_F32, row, rows);
     } else {
-        p->memory->write((float *)matrix.panels + row, band, (size_t)rows * sizeof(float));
+        tr_state_memory(p, kind)->write((float *)matrix.panels + row, band, (size_t)rows * sizeof(float));
     }
 }
 

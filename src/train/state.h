@@ -16,7 +16,8 @@ typedef enum tr_state_kind {
     TR_STATE_MOMENTS8,
     TR_STATE_KINDS
 } tr_state_kind;
-void *tr_state_values(const tr_param *param, int kind); /* NULL: the tensor has none */
+void *tr_state_values(const tr_param *param, int kind);        /* NULL: the tensor has none */
+const tr_memory *tr_state_memory(const tr_param *p, int kind); /* where they are */
 size_t tr_state_bytes(const tr_param *param, int kind);
 
 /* Writes masters and moments; sums gets {"master/NAME": "hex"}. */

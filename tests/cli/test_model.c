@@ -207,12 +207,49 @@ static void test_plan_for_a_gpu(void **state)
     free(text);
 }
 
+/* On a GPU the next prompt's memory is planned, and what the host keeps for it is said: patches and features of one
+ * prompt, and with train.offload the moments (half of 16 bytes a weight) and the reference's layers. */
+static void test_plan_on_a_gpu(void **state)
+{
+    (void)state;
+    char *path = tr_format("%s-gpu.yaml", tiny);
+    char *text = tr_format("algorithm: grpo\nmodel: %s\nout: run\ndata: [{rows: a.jsonl, videos: v}]\n"
+                           "train: {dtype: f32}\ngrpo: {prompts_per_step: 3}\n",
+                           tiny);
+    assert_int_equal(tr_file_write_atomic(path, text, strlen(text), NULL), TR_OK);
+    json_t *plans[3];
+    static const char *const keys[] = {"device=cpu", "device=cuda",
+                                       "device=cuda train.offload=[moments,reference]"};
+    for (int i = 0; i < 3; i++) {
+        plans[i] = program_json(tr_format("model plan '%s' %s --grid 4,8,8 --response 32 --json", path, keys[i]));
+    }
+    const long long patches = 256LL * 1176 * 4,
+                    state_bytes = integer(plans[1], "bytes", "masters_gradients_moments"),
+                    kept = integer(plans[2], "bytes", "page_locked") - integer(plans[1], "bytes", "page_locked");
+    assert_int_equal(integer(plans[0], "bytes", "page_locked"), 0);
+    assert_true(integer(plans[1], "bytes", "page_locked") > patches);
+    assert_true(integer(plans[1], "bytes", "working") > integer(plans[0], "bytes", "working"));
+    assert_true(kept > state_bytes / 2);
+    assert_true(integer(plans[2], "bytes", "masters_gradients_moments") < state_bytes);
+    assert_true(integer(plans[2], "bytes", "reference_weights") > 0);
+    assert_true(integer(plans[2], "bytes", "reference_weights") < integer(plans[1], "bytes", "reference_weights"));
+    for (int i = 0; i < 3; i++) {
+        json_decref(plans[i]);
+    }
+    free(path);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan_for_a_gpu), cmocka_unit_test(test_info),
-        cmocka_unit_test(test_seed),           cmocka_unit_test(test_wrong_usage),
-        cmocka_unit_test(test_plan),           cmocka_unit_test(test_init_makes_a_tokenizer),
+        cmocka_unit_test(test_plan_on_a_gpu),
+        cmocka_unit_test(test_plan_for_a_gpu),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_init_makes_a_tokenizer),
     };
     return cmocka_run_group_tests(tests, make, NULL);
 }

@@ -14,5 +14,9 @@ void tr_emulated_set_memory(size_t bytes);
 /* Bytes that tr_cuda_take has given out and that were not given back; the largest tr_cuda_scratch so far. */
 size_t tr_emulated_live(void);
 size_t tr_emulated_scratch(void);
+/* Which of two lanes' work runs when the host waits for one: of the others nothing but what that one waits for, or
+ * all that they were given, before it. $TEMPR1_EMULATED_ORDER ("last" or "first") says it to whole programs. */
+typedef enum tr_emulated_policy { TR_OTHERS_LAST, TR_OTHERS_FIRST } tr_emulated_policy;
+void tr_emulated_order(tr_emulated_policy policy);
 
 #endif

@@ -97,14 +97,13 @@ static inline tr_status memory_patches(tr_source *source, tr_sample *s, tr_error
 {
     const memory_rows *m = (const memory_rows *)source;
     (void)err;
-    s->patches = calloc((size_t)s->visual.rows * 1176, sizeof *s->patches);
+    tr_sample_take_patches(s);
     for (int64_t i = 0; i < s->visual.rows * 1176; i++) {
         s->patches[i] = (float)tr_random_uniform(5, (uint32_t)s->clip_key - 1, (uint32_t)i, 0, 0) - 0.5f;
     }
     if (s->row == m->not_finite) {
         s->patches[7] = NAN;
     }
-    s->visual.patches = s->patches;
     return TR_OK;
 }
 

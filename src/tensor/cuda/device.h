@@ -1,7 +1,7 @@
 /* device.h: what the table of operations needs of a device: memory, copies, working memory, bf16 products. gpu.c
- * gives it on a GPU, emulate.c in the tests. One device per process (several GPUs are several processes), one
- * stream; functions that return nothing remember their first error, which tr_cuda_check tells. Internal to
- * tensor/cuda. */
+ * gives it on a GPU, emulate.c in the tests. One device per process (several GPUs are several processes); work goes
+ * to the stream of the lane in use (stream.c); functions that return nothing remember their first error, which
+ * tr_cuda_check tells. Internal to tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_DEVICE_H
 #define TR_TENSOR_CUDA_DEVICE_H
 
@@ -15,7 +15,26 @@ void tr_cuda_zero(void *to, size_t bytes);
 void tr_cuda_copy(void *to, const void *from, size_t bytes);
 void tr_cuda_write(void *to, const void *host, size_t bytes);  /* host may be used again when it returns */
 void tr_cuda_read(void *host, const void *from, size_t bytes); /* waits until it is there */
-tr_status tr_cuda_check(tr_error *err);                        /* waits for all that was launched */
+tr_status tr_cuda_check(tr_error *err);                        /* waits for the lane in use */
+
+/* ---- lanes (stream.c over what gpu_stream.c and emulate.c give) ---- */
+
+int tr_cuda_lane(void); /* in use: whose stream launches, copies and products go to */
+extern const tr_lanes tr_cuda_lanes;
+
+tr_status tr_cuda_event_take(void **event, tr_error *err);
+void tr_cuda_event_give(void *event);
+void tr_cuda_event_mark(void *event);
+void tr_cuda_event_wait(void *event);
+bool tr_cuda_event_passed(void *event);
+void tr_cuda_event_reach(void *event);
+tr_status tr_cuda_pin(void **memory, size_t bytes, tr_error *err);
+void tr_cuda_unpin(void *memory);
+void tr_cuda_send(void *to, const void *pinned, size_t bytes);
+void tr_cuda_fetch(void *pinned, const void *from, size_t bytes);
+/* The staging ring of the lane in use: memory of the host and of the device, the same size for every lane; false
+ * when memory is out (remembered). */
+bool tr_cuda_ring(char **host, char **device, size_t *bytes);
 
 /* A copy of a small host array for the kernels launched next; valid for these only. NULL when it failed. */
 void *tr_cuda_stage(const void *host, size_t bytes);

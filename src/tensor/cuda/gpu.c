@@ -1,8 +1,7 @@
-/* gpu.c: the device behind the table: one GPU, one stream, its memory, copies and errors.
+/* gpu.c: the device behind the table: one GPU, a stream for each lane, its memory, copies and errors.
  *
  * The runtime is linked statically and finds the driver when it is first used, so a program without a GPU starts
- * and says what is missing. Small arrays travel through a ring of pinned memory: a launch reads what was staged for
- * it, and the ring waits for the stream when it comes round. Nothing here waits otherwise, but read and check. */
+ * and says what is missing. Nothing here waits but read, check and give; gpu_stream.c has the rings and events. */
 #include "tensor/cuda/gpu.h"
 #include "tensor/cuda/products.h"
 #include "tensor/cuda/table.h"
@@ -11,16 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RING_BYTES = TR_CUDA_RING_BYTES };
-
 static struct {
     bool open;
     int index;
-    cudaStream_t stream;
-    char *ring, *device_ring;
-    size_t ring_used;
-    void *scratch;
-    size_t scratch_bytes;
+    cudaStream_t streams[TR_LANES];
+    struct {
+        void *memory;
+        size_t bytes;
+    } scratch[TR_LANES];
     char failed[256]; /* the first error, "" is none */
     pthread_mutex_t lock;
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -34,7 +31,7 @@ void tr_cuda_remember(const char *message)
     pthread_mutex_unlock(&gpu.lock);
 }
 
-static bool fine(cudaError_t status, const char *what)
+bool tr_gpu_fine(cudaError_t status, const char *what)
 {
     if (status != cudaSuccess) {
         char message[200];
@@ -46,7 +43,7 @@ static bool fine(cudaError_t status, const char *what)
 
 cudaStream_t tr_gpu_stream(void)
 {
-    return gpu.stream;
+    return gpu.streams[tr_cuda_lane()];
 }
 
 bool tr_gpu_launchable(const char *kernel, int64_t x, int64_t y, int64_t z)
@@ -64,7 +61,7 @@ bool tr_gpu_launchable(const char *kernel, int64_t x, int64_t y, int64_t z)
 
 void tr_gpu_launched(const char *kernel)
 {
-    fine(cudaGetLastError(), kernel);
+    tr_gpu_fine(cudaGetLastError(), kernel);
 }
 
 /* ---- what there is ---- */
@@ -114,9 +111,9 @@ static tr_status opened(int index, tr_error *err)
                        info.devices, info.devices - 1);
     }
     cudaError_t status = cudaSetDevice(index);
-    status = status ? status : cudaStreamCreateWithFlags(&gpu.stream, cudaStreamNonBlocking);
-    status = status ? status : cudaHostAlloc((void **)&gpu.ring, RING_BYTES, cudaHostAllocDefault);
-    status = status ? status : cudaMalloc((void **)&gpu.device_ring, RING_BYTES);
+    for (int lane = 0; lane < TR_LANES; lane++) {
+        status = status ? status : cudaStreamCreateWithFlags(&gpu.streams[lane], cudaStreamNonBlocking);
+    }
     if (status) {
         return tr_fail(err, TR_UNSUPPORTED, "device", "cuda:%d cannot be opened: %s", index,
                        cudaGetErrorString(status));
@@ -174,38 +171,36 @@ tr_status tr_cuda_take(void **memory, size_t bytes, bool zero, tr_error *err)
 void tr_cuda_give(void *memory)
 {
     if (memory) {
-        fine(cudaStreamSynchronize(gpu.stream), "before memory is given back");
-        fine(cudaFree(memory), "giving memory back");
+        for (int lane = 0; lane < TR_LANES; lane++) {
+            tr_gpu_fine(cudaStreamSynchronize(gpu.streams[lane]), "before memory is given back");
+        }
+        tr_gpu_fine(cudaFree(memory), "giving memory back");
     }
 }
 
 void tr_cuda_zero(void *to, size_t bytes)
 {
-    fine(cudaMemsetAsync(to, 0, bytes, gpu.stream), "filling with zeros");
+    tr_gpu_fine(cudaMemsetAsync(to, 0, bytes, tr_gpu_stream()), "filling with zeros");
 }
 
 void tr_cuda_copy(void *to, const void *from, size_t bytes)
 {
     if (to != from) {
-        fine(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, gpu.stream), "a copy on the device");
+        tr_gpu_fine(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, tr_gpu_stream()),
+                    "a copy on the device");
     }
-}
-
-void tr_cuda_write(void *to, const void *host, size_t bytes)
-{
-    fine(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, gpu.stream), "a copy to the device");
-    fine(cudaStreamSynchronize(gpu.stream), "a copy to the device"); /* host memory may be pinned: it is free now */
 }
 
 void tr_cuda_read(void *host, const void *from, size_t bytes)
 {
-    fine(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, gpu.stream), "a copy from the device");
-    fine(cudaStreamSynchronize(gpu.stream), "a copy from the device");
+    tr_gpu_fine(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, tr_gpu_stream()),
+                "a copy from the device");
+    tr_gpu_fine(cudaStreamSynchronize(tr_gpu_stream()), "a copy from the device");
 }
 
 tr_status tr_cuda_check(tr_error *err)
 {
-    fine(cudaStreamSynchronize(gpu.stream), "the device's work");
+    tr_gpu_fine(cudaStreamSynchronize(tr_gpu_stream()), "the device's work");
     if (!gpu.failed[0]) {
         return TR_OK;
     }
@@ -214,39 +209,19 @@ tr_status tr_cuda_check(tr_error *err)
     return status;
 }
 
-void *tr_cuda_stage(const void *host, size_t bytes)
-{
-    const size_t need = (bytes + 255) / 256 * 256;
-    if (need > RING_BYTES) {
-        tr_cuda_remember("the arguments of a kernel do not fit the ring of 64 MiB");
-        return NULL;
-    }
-    if (gpu.ring_used + need > RING_BYTES) {
-        if (!fine(cudaStreamSynchronize(gpu.stream), "waiting for room in the ring")) {
-            return NULL;
-        }
-        gpu.ring_used = 0;
-    }
-    char *from = gpu.ring + gpu.ring_used, *to = gpu.device_ring + gpu.ring_used;
-    gpu.ring_used += need;
-    memcpy(from, host, bytes);
-    return fine(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu.stream), "arguments of a kernel")
-               ? to
-               : NULL;
-}
-
 void *tr_cuda_scratch(size_t bytes)
 {
-    if (bytes > gpu.scratch_bytes) {
+    const int lane = tr_cuda_lane();
+    if (bytes > gpu.scratch[lane].bytes) {
         const size_t rounded = (bytes + TR_CUDA_SCRATCH_UNIT) / TR_CUDA_SCRATCH_UNIT * TR_CUDA_SCRATCH_UNIT;
-        tr_cuda_give(gpu.scratch);
-        gpu.scratch = NULL;
-        gpu.scratch_bytes = 0;
-        if (!fine(cudaMalloc(&gpu.scratch, rounded), "working memory of an operation")) {
+        tr_cuda_give(gpu.scratch[lane].memory);
+        gpu.scratch[lane].memory = NULL;
+        gpu.scratch[lane].bytes = 0;
+        if (!tr_gpu_fine(cudaMalloc(&gpu.scratch[lane].memory, rounded), "working memory of an operation")) {
             cudaGetLastError();
             return NULL;
         }
-        gpu.scratch_bytes = rounded;
+        gpu.scratch[lane].bytes = rounded;
     }
-    return gpu.scratch;
+    return gpu.scratch[lane].memory;
 }

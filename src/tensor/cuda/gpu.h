@@ -1,4 +1,5 @@
-/* gpu.h: what gpu.c and kernels.cu share: the stream, and the first error. Includes CUDA's headers; internal. */
+/* gpu.h: what gpu.c, gpu_stream.c and kernels.cu share: the stream of the lane in use, and the first error.
+ * Includes CUDA's headers; internal. */
 #ifndef TR_TENSOR_CUDA_GPU_H
 #define TR_TENSOR_CUDA_GPU_H
 
@@ -11,6 +12,7 @@ extern "C" {
 #endif
 
 cudaStream_t tr_gpu_stream(void);
+bool tr_gpu_fine(cudaError_t status, const char *what); /* remembers the first that is not */
 
 /* Whether a grid can be launched: false for an empty one (nothing to do) and for one beyond the device's limits
  * (remembered). */

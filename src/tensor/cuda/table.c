@@ -656,7 +656,15 @@ static void read_mirror(void *host, const void *from, size_t bytes)
     memcpy(host, from, bytes);
 }
 
-static const tr_memory mirror = {.host = true, .read = read_mirror, .unpack = unpack_mirror};
+static void pack_mirror(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows)
+{
+    const int64_t size = (int64_t)tr_dtype_size(matrix->dtype);
+    tr_convert((char *)matrix->panels + row0 * matrix->in * size, matrix->dtype, row_major, dtype,
+               rows * matrix->in);
+}
+
+static const tr_memory mirror = {
+    .host = true, .read = read_mirror, .write = read_mirror, .pack = pack_mirror, .unpack = unpack_mirror};
 
 static const tr_memory memory = {
     .host = false,
@@ -671,6 +679,7 @@ static const tr_memory memory = {
     .unpack = unpack,
     .check = tr_cuda_check,
     .mirror = &mirror,
+    .lanes = &tr_cuda_lanes,
 };
 
 #define TABLE(mode, suffix)                                                                                        \
