@@ -43,7 +43,8 @@ if(TR_CUDA)
     endif()
     set(CMAKE_CUDA_ARCHITECTURES ${archs})
     set(shared_sources src/tensor/cuda/table.c src/tensor/cuda/table_attention.c src/tensor/cuda/stream.c
-        src/tensor/cuda/product_own.c src/tensor/cuda/products_match.c src/tensor/cuda/table_moments.c)
+        src/tensor/cuda/product_own.c src/tensor/cuda/products_match.c src/tensor/cuda/table_moments.c
+        src/tensor/cuda/table_sample.c)
     add_library(tr_cuda OBJECT ${shared_sources} src/tensor/cuda/gpu.c src/tensor/cuda/gpu_stream.c
         src/tensor/cuda/ceiling.c src/tensor/cuda/products.c src/tensor/cuda/kernels.cu
         src/tensor/cuda/kernels_tile.cu)

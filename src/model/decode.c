@@ -36,9 +36,15 @@ tr_status tr_prefill_run(tr_network *n, tr_network *owner, int64_t slot, const t
     return TR_OK;
 }
 
+/* Where the logits come to lie; NULL: nowhere, which is the caller's mistake. */
+static float *logits_of(const tr_network *n, float *logits)
+{
+    return n->ops->memory->host ? logits : n->edge.logits;
+}
+
 tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt, float *logits, tr_error *err)
 {
-    float *out = tr_edge_out(n->ops, n->edge.logits, logits);
+    float *out = logits_of(n, logits);
     tr_status status = tr_prefill_run(n, n, slot, prompt, out, err);
     if (status) {
         return status;
@@ -48,12 +54,12 @@ tr_status tr_network_prefill(tr_network *n, int64_t slot, const tr_group *prompt
 }
 
 static tr_status check_rows(const tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
-                            const int32_t *tokens, int64_t rows, tr_error *err)
+                            const int32_t *tokens, int64_t rows, const float *out, tr_error *err)
 {
     const tr_network_limits *l = &n->limits;
-    if (rows < 1 || rows > l->decode_rows) {
-        return tr_fail(err, TR_INVALID, "decode", "%lld rows; the network was planned for %lld", (long long)rows,
-                       (long long)l->decode_rows);
+    if (rows < 1 || rows > l->decode_rows || !out) {
+        return tr_fail(err, TR_INVALID, "decode", "%lld rows%s; the network was planned for %lld", (long long)rows,
+                       out ? "" : " without memory for their logits", (long long)l->decode_rows);
     }
     for (int64_t i = 0; i < rows; i++) {
         if (streams[i] < 0 || streams[i] >= l->decode_rows || slots[i] < 0 || slots[i] >= l->decode_groups ||
@@ -105,15 +111,12 @@ static void layer(tr_network *n, int64_t index, const int64_t *streams, const in
     ops->memory->copy(m->x, m->norm, (size_t)(rows * c->hidden) * sizeof *m->x);
 }
 
-tr_status tr_network_decode(tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
-                            const int32_t *tokens, int64_t rows, float *logits, tr_error *err)
+/* All of a step's operations up to the logits. */
+static void forward(tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
+                    const int32_t *tokens, int64_t rows, float *out)
 {
     const tr_model_config *c = &n->model->config;
     tr_decode_memory *m = &n->decode;
-    tr_status status = check_rows(n, streams, slots, index, tokens, rows, err);
-    if (status) {
-        return status;
-    }
     for (int64_t i = 0; i < rows; i++) {
         m->ids[i] = tokens[i];
         for (int64_t axis = 0; axis < 3; axis++) {
@@ -126,8 +129,51 @@ tr_status tr_network_decode(tr_network *n, const int64_t *streams, const int64_t
         layer(n, i, streams, slots, index, rows);
     }
     n->ops->rmsnorm_forward(m->norm, NULL, m->x, vector(n, n->model->params.norm), rows, c->hidden, c->rms_eps);
-    float *out = tr_edge_out(n->ops, n->edge.logits, logits);
     n->ops->linear_forward(out, m->norm, matrix(n, n->model->params.head), NULL, rows);
-    tr_edge_done(n->ops, logits, out, rows * c->vocab);
+}
+
+tr_status tr_network_decode(tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
+                            const int32_t *tokens, int64_t rows, float *logits, tr_error *err)
+{
+    float *out = logits_of(n, logits);
+    tr_status status = check_rows(n, streams, slots, index, tokens, rows, out, err);
+    if (status) {
+        return status;
+    }
+    forward(n, streams, slots, index, tokens, rows, out);
+    tr_edge_done(n->ops, logits, out, rows * n->model->config.vocab);
+    return n->ops->memory->check(err);
+}
+
+static void sample(tr_network *n, const float *logits, bool shared, const tr_draw *draws, int64_t rows,
+                   const tr_sampling *sampling, tr_sampled *sampled)
+{
+    n->ops->sample(sampled, logits, shared, draws, rows, n->model->config.vocab, sampling, n->edge.sample,
+                   n->edge.sample_floats);
+}
+
+tr_status tr_network_sample(tr_network *n, const float *logits, bool shared, const tr_draw *draws, int64_t rows,
+                            const tr_sampling *sampling, tr_sampled *sampled, tr_error *err)
+{
+    const float *from = n->ops->memory->host ? logits : n->edge.logits;
+    if (!from || rows < 1 || rows > n->limits.decode_rows) {
+        return tr_fail(err, TR_INVALID, "sampling", "%lld rows of logits; the network was planned for 1 to %lld",
+                       (long long)(from ? rows : 0), (long long)n->limits.decode_rows);
+    }
+    sample(n, from, shared, draws, rows, sampling, sampled);
+    return n->ops->memory->check(err);
+}
+
+tr_status tr_network_step(tr_network *n, const int64_t *streams, const int64_t *slots, const int64_t *index,
+                          const int32_t *tokens, int64_t rows, float *logits, const tr_draw *draws,
+                          const tr_sampling *sampling, tr_sampled *sampled, tr_error *err)
+{
+    float *out = logits_of(n, logits);
+    tr_status status = check_rows(n, streams, slots, index, tokens, rows, out, err);
+    if (status) {
+        return status;
+    }
+    forward(n, streams, slots, index, tokens, rows, out);
+    sample(n, out, false, draws, rows, sampling, sampled);
     return n->ops->memory->check(err);
 }

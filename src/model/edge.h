@@ -12,6 +12,8 @@ typedef struct tr_edge {
     float *features, *dfeatures;    /* (M or N, hidden) */
     float *logp, *dlogp, *dentropy; /* (T) */
     float *logits;                  /* (B, V) */
+    float *sample;                  /* working memory of sampling */
+    int64_t sample_floats;
 } tr_edge;
 
 /* What operations read for a host array: the array itself, or its copy in `buffer`. NULL stays NULL. */

@@ -338,8 +338,9 @@ static void plan_adapter(planner *p, const tr_model_config *c, const tr_network_
     }
 }
 
-/* What goes to the host and comes from it, where that is another memory. */
-static void plan_edge(planner *p, const tr_model_config *c, const tr_network_limits *limits, tr_edge *e)
+/* What goes to the host and comes from it, where that is another memory, and what sampling works with there. */
+static void plan_edge(planner *p, const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits,
+                      tr_edge *e)
 {
     const tr_vision_config *v = &c->vision;
     const int64_t visual = largest(limits->patches / 4, limits->prompt_tokens), targets = count_targets(limits);
@@ -355,6 +356,8 @@ static void plan_edge(planner *p, const tr_model_config *c, const tr_network_lim
     }
     e->logp = floats(p, targets, 1);
     e->logits = floats(p, limits->decode_rows, c->vocab);
+    e->sample_floats = limits->decode_rows ? ops->sample_work(c->vocab, limits->decode_rows) : 0;
+    e->sample = floats(p, e->sample_floats, 1);
 }
 
 /* ---- the whole ---- */
@@ -382,7 +385,7 @@ static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *
     }
     plan_decode(p, ops, config, limits, &n->decode);
     plan_adapter(p, config, limits, &n->adapter);
-    plan_edge(p, config, limits, &n->edge);
+    plan_edge(p, ops, config, limits, &n->edge);
     if (p->overflow) {
         status = tr_fail(err, TR_MEMORY, "network limits", "the working memory of these sizes overflows 64 bits");
     }
@@ -493,6 +496,20 @@ done:
     return status;
 }
 
+/* On the CPU it depends on the number of threads, so it is no part of the plan. */
+static tr_status take_sample_work(tr_network *n, tr_error *err)
+{
+    tr_edge *e = &n->edge;
+    void *work = NULL;
+    tr_status status = TR_OK;
+    if (n->ops->memory->host && n->limits.decode_rows) {
+        e->sample_floats = n->ops->sample_work(n->model->config.vocab, n->limits.decode_rows);
+        status = n->ops->memory->take(&work, (size_t)e->sample_floats * sizeof *e->sample, false, err);
+        e->sample = work;
+    }
+    return status;
+}
+
 tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err)
 {
     tr_status status;
@@ -509,6 +526,7 @@ tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr
     TR_TRY(take_arenas(n, err));
     planner p = {.arena = &n->arena, .apart = !n->ops->memory->host, .integers = &n->integers};
     TR_TRY(plan_all(&p, model->ops, &model->config, &n->limits, n, err));
+    TR_TRY(take_sample_work(n, err));
     if (n->limits.ahead) {
         TR_TRY(tr_side_create(n, err));
     }
@@ -526,6 +544,7 @@ void tr_network_free(tr_network *network)
     if (network) {
         tr_side_free(network);
         if (network->ops->memory->host) {
+            network->ops->memory->give(network->edge.sample);
             tr_arena_free(&network->arena);
         } else {
             network->ops->memory->give(network->arena.block);

@@ -97,7 +97,8 @@ tr_status tr_network_group_forward(tr_network *network, const tr_group *group, f
 tr_status tr_network_group_backward(tr_network *network, const tr_group *group, const float *dlogp,
                                     const float *dentropy, float *dfeatures, tr_error *err);
 
-/* ---- decoding: prompts are prefilled into slots, then all live responses advance one token at a time ---- */
+/* ---- decoding: prompts are prefilled into slots, then all live responses advance one token at a time ----
+ * logits: a host array. On a GPU it may be NULL: they then stay there, for tr_network_sample. */
 
 /* Prefills a prompt (group without responses) into a slot [0, decode_groups) and gives the logits [vocab] of its
  * last position. */
@@ -135,6 +136,15 @@ uint64_t tr_network_pinned_plan(const tr_model_config *config, const tr_network_
  * Rows of one slot should be neighbours. Positions continue from the slot's prompt. */
 tr_status tr_network_decode(tr_network *network, const int64_t *streams, const int64_t *slots, const int64_t *index,
                             const int32_t *tokens, int64_t rows, float *logits, tr_error *err);
+
+/* Draws `rows` tokens from the logits of the last prefill (shared: all from its one row) or decode. logits: as
+ * given there. */
+tr_status tr_network_sample(tr_network *network, const float *logits, bool shared, const tr_draw *draws,
+                            int64_t rows, const tr_sampling *sampling, tr_sampled *sampled, tr_error *err);
+/* tr_network_decode and the draw of every row's next token, of which only `sampled` comes to the host. */
+tr_status tr_network_step(tr_network *network, const int64_t *streams, const int64_t *slots, const int64_t *index,
+                          const int32_t *tokens, int64_t rows, float *logits, const tr_draw *draws,
+                          const tr_sampling *sampling, tr_sampled *sampled, tr_error *err);
 
 /* Position ids of a prompt (spec section 4.1, semantics A): positions [3][count]. second_per_grid[video] for each
  * video grid in order. next (may be NULL) is the largest id + 1: the first response token's. */

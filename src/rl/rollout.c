@@ -8,22 +8,18 @@
 #include "rl/rollout.h"
 
 #include "base/file.h"
-#include "base/thread.h"
 
-#include <math.h>
-#include <omp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct tr_rollout {
     tr_network *network;
-    const tr_ops *ops;
     int64_t vocab;
     int64_t prompts, responses, max_tokens; /* capacities */
     int64_t rows, slots;                    /* of the network's decode batch */
-    int threads;
     const tr_rollout_feed *feed;
+    bool host; /* the network computes in the host's memory */
 
     int32_t *ids;        /* [prompts * responses][max_tokens] */
     float *logp;         /* the same */
@@ -32,13 +28,12 @@ struct tr_rollout {
     int32_t *packed_ids; /* one after the other, in the order of the groups */
     float *packed_logp;
 
-    float *logits;                                    /* [rows][vocab]; the first row also holds a prefill's */
+    float *logits; /* [rows][vocab]; the first row also holds a prefill's. NULL on a GPU: they stay there */
     int64_t *streams, *slot_of, *index, *response_of; /* [rows] of the live responses */
     int64_t *free_streams, *slot_live;                /* [rows] not in use; [slots] responses that live in each */
-    int32_t *tokens, *picked;
-    float *row_logp;
-    char *work; /* [threads] of sampler work */
-    uint64_t work_bytes;
+    int32_t *tokens;
+    tr_draw *draws;      /* [rows] */
+    tr_sampled *sampled; /* [rows] */
 };
 
 /* What one run works with. */
@@ -62,7 +57,7 @@ typedef struct piece {
     size_t place, count, size; /* offset of the pointer in tr_rollout */
     bool aligned;              /* read by vector kernels */
 } piece;
-enum { PIECES = 17 };
+enum { PIECES = 16 };
 
 #define PIECE(member, count, aligned)                                                                              \
     {                                                                                                              \
@@ -79,17 +74,16 @@ static void list_pieces(const tr_rollout *r, piece pieces[PIECES])
                                 PIECE(packed_logp, cells, false),
                                 PIECE(lengths, all, false),
                                 PIECE(stopped, all, false),
-                                PIECE(logits, rows * (size_t)r->vocab, true),
+                                PIECE(logits, r->host ? rows * (size_t)r->vocab : 0, true),
                                 PIECE(streams, rows, false),
                                 PIECE(slot_of, rows, false),
                                 PIECE(index, rows, false),
                                 PIECE(response_of, rows, false),
                                 PIECE(tokens, rows, false),
-                                PIECE(picked, rows, false),
-                                PIECE(row_logp, rows, false),
+                                PIECE(draws, rows, false),
+                                PIECE(sampled, rows, false),
                                 PIECE(free_streams, rows, false),
-                                PIECE(slot_live, (size_t)r->slots, false),
-                                PIECE(work, (size_t)r->work_bytes * (size_t)r->threads, true)};
+                                PIECE(slot_live, (size_t)r->slots, false)};
     memcpy(pieces, list, sizeof list);
 }
 
@@ -103,8 +97,7 @@ static tr_rollout measured(const tr_network_limits *limits, int64_t vocab, int64
                         .max_tokens = max_tokens,
                         .rows = limits->decode_rows,
                         .slots = limits->decode_groups + 1, /* one more where the network runs ahead */
-                        .threads = tr_threads_count(),
-                        .work_bytes = (tr_sampler_work(vocab) + 63) / 64 * 64};
+                        .host = true};
 }
 
 uint64_t tr_rollout_bytes(const tr_network_limits *limits, int64_t vocab, int64_t prompts, int64_t responses,
@@ -112,7 +105,8 @@ uint64_t tr_rollout_bytes(const tr_network_limits *limits, int64_t vocab, int64_
 {
     const tr_rollout r = measured(limits, vocab, prompts, responses, max_tokens);
     piece pieces[PIECES];
-    uint64_t bytes = 0;
+    /* sampling works in memory that the network makes, beyond its plan: it depends on the threads */
+    uint64_t bytes = (uint64_t)tr_cpu_sample_work(vocab, r.rows) * sizeof(float);
     list_pieces(&r, pieces);
     for (size_t i = 0; i < PIECES; i++) {
         bytes += pieces[i].count * pieces[i].size;
@@ -155,11 +149,11 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
     *r = measured(limits, model->config.vocab, prompts, responses, max_tokens);
     r->network = network;
     r->slots = tr_network_slots(network);
-    r->ops = model->host_ops; /* logits and log-probs are host arrays */
+    r->host = model->ops->memory->host;
     list_pieces(r, pieces);
     for (size_t i = 0; i < PIECES; i++) {
         void *made = (pieces[i].aligned ? tr_calloc_aligned : tr_calloc)(pieces[i].count, pieces[i].size);
-        if (!made) {
+        if (!made && pieces[i].count) {
             tr_rollout_free(r);
             return tr_fail(err, TR_MEMORY, "rollout", "out of memory for %lld responses of %lld tokens",
                            (long long)(prompts * responses), (long long)max_tokens);
@@ -184,14 +178,14 @@ static tr_draw draw_of(const run *u, int64_t response)
 }
 
 /* Notes a drawn token; true when the response goes on. */
-static bool append(run *u, int64_t response, int32_t id, float logp)
+static bool append(run *u, int64_t response, const tr_sampled *sampled)
 {
     tr_rollout *r = u->r;
     int64_t at = response * r->max_tokens + r->lengths[response]++;
-    r->ids[at] = id;
-    r->logp[at] = logp;
+    r->ids[at] = sampled->id;
+    r->logp[at] = sampled->logp;
     u->tokens++;
-    r->stopped[response] = tr_sampling_is_end(u->sampling, id);
+    r->stopped[response] = sampled->ended != 0;
     bool live = !r->stopped[response] && r->lengths[response] < u->sampling->max_tokens;
     u->finished += !live;
     return live;
@@ -250,30 +244,31 @@ static tr_status join(run *u, tr_rollout_times *times)
 {
     tr_rollout *r = u->r;
     const int64_t p = u->coming, slot = u->coming_slot;
-    const float temperature = tr_sampling_temperature(u->sampling);
-    tr_status status = tr_network_next_finish(r->network, r->logits, times ? &times->vision_s : NULL, u->err);
+    tr_status status;
     u->coming = -1;
-    if (!status && u->coming_made && r->feed) {
+    TR_TRY(tr_network_next_finish(r->network, r->logits, times ? &times->vision_s : NULL, u->err));
+    if (u->coming_made && r->feed) {
         r->feed->made(r->feed->context, p);
     }
-    for (int64_t i = 0; !status && i < u->responses; i++) {
+    for (int64_t i = 0; i < u->responses; i++) {
+        r->draws[i] = draw_of(u, p * u->responses + i);
+    }
+    TR_TRY(tr_network_sample(r->network, r->logits, true, r->draws, u->responses, u->sampling, r->sampled, u->err));
+    for (int64_t i = 0; i < u->responses; i++) {
         int64_t response = p * u->responses + i;
-        tr_draw draw = draw_of(u, response);
-        int32_t id = tr_sampler_pick(u->sampling, r->logits, r->vocab, &draw, r->work);
-        if (id < 0) {
+        if (r->sampled[i].id < 0) {
             return no_token(u, response);
         }
-        float logp;
-        r->ops->logsoftmax_forward(&logp, NULL, NULL, r->logits, &id, 1, r->vocab, temperature);
-        if (append(u, response, id, logp)) {
+        if (append(u, response, &r->sampled[i])) {
             r->streams[u->live] = r->free_streams[--u->free_count];
             r->slot_of[u->live] = slot;
             r->response_of[u->live] = response;
-            r->tokens[u->live] = id;
+            r->tokens[u->live] = r->sampled[i].id;
             r->index[u->live++] = 0;
             r->slot_live[slot]++;
         }
     }
+done:
     return status;
 }
 
@@ -302,31 +297,26 @@ done:
 static tr_status advance(run *u)
 {
     tr_rollout *r = u->r;
-    tr_status status =
-        tr_network_decode(r->network, r->streams, r->slot_of, r->index, r->tokens, u->live, r->logits, u->err);
+    for (int64_t i = 0; i < u->live; i++) {
+        r->draws[i] = draw_of(u, r->response_of[i]);
+    }
+    tr_status status = tr_network_step(r->network, r->streams, r->slot_of, r->index, r->tokens, u->live, r->logits,
+                                       r->draws, u->sampling, r->sampled, u->err);
     if (status) {
         return status;
     }
-#pragma omp parallel for schedule(static) num_threads(r->threads)
     for (int64_t i = 0; i < u->live; i++) {
-        tr_draw draw = draw_of(u, r->response_of[i]);
-        r->picked[i] = tr_sampler_pick(u->sampling, r->logits + i * r->vocab, r->vocab, &draw,
-                                       r->work + (uint64_t)omp_get_thread_num() * r->work_bytes);
-    }
-    for (int64_t i = 0; i < u->live; i++) {
-        if (r->picked[i] < 0) {
+        if (r->sampled[i].id < 0) {
             return no_token(u, r->response_of[i]);
         }
     }
-    r->ops->logsoftmax_forward(r->row_logp, NULL, NULL, r->logits, r->picked, u->live, r->vocab,
-                               tr_sampling_temperature(u->sampling));
     int64_t kept = 0;
     for (int64_t i = 0; i < u->live; i++) {
-        if (append(u, r->response_of[i], r->picked[i], r->row_logp[i])) {
+        if (append(u, r->response_of[i], &r->sampled[i])) {
             r->streams[kept] = r->streams[i];
             r->slot_of[kept] = r->slot_of[i];
             r->response_of[kept] = r->response_of[i];
-            r->tokens[kept] = r->picked[i];
+            r->tokens[kept] = r->sampled[i].id;
             r->index[kept++] = r->index[i] + 1;
         } else {
             r->free_streams[u->free_count++] = r->streams[i];

@@ -31,6 +31,13 @@ int64_t tr_cuda_decode_attention_work(const tr_attention_shape *shape, int64_t r
     return 16; /* the splits' shares are in the device's working memory: their number grows with the tokens */
 }
 
+/* Of every row: sums of the blocks, three numbers of every chunk, two lists of candidates, what comes of it. */
+int64_t tr_cuda_sample_work(int64_t vocab, int64_t rows)
+{
+    const int64_t sums = 2 * tr_cuda_blocks(vocab, SAMPLE_BLOCK), chunks = 3 * tr_cuda_blocks(vocab, SAMPLE_CHUNK);
+    return rows * ((sums + chunks + 2 * vocab + 1) / 2 * 2 + 4) + 16;
+}
+
 static const tr_memory away = {.host = false};
 
 const tr_ops tr_cuda_plan_table = {
@@ -39,6 +46,7 @@ const tr_ops tr_cuda_plan_table = {
     .segment_attention_work = tr_cuda_segment_attention_work,
     .group_attention_work = tr_cuda_group_attention_work,
     .decode_attention_work = tr_cuda_decode_attention_work,
+    .sample_work = tr_cuda_sample_work,
 };
 
 /* ---- the device's own working memory: the largest that any operation asks for ---- */

@@ -15,6 +15,7 @@
 #define TR_TENSOR_OPS_H
 
 #include "tensor/matrix.h"
+#include "tensor/sampler.h"
 
 #include <stdbool.h>
 
@@ -203,6 +204,14 @@ typedef struct tr_ops {
                                     float temperature);
     /* All log-probabilities of one row (for sampling): out[vocab]. */
     void (*logsoftmax_row)(float *out, const float *logits, int64_t vocab, float temperature);
+
+    /* ---- the next token: out[rows] (the host's), each drawn from its row of logits [rows, vocab], or, where
+     * shared, all from the one row that there is; the recorded log-prob has logsoftmax_forward's bits. draws[rows]
+     * and sampling are the host's. The same logits give the same tokens and bits on every backend. work:
+     * sample_work(...) floats, work_floats of them. Waits for what computes the logits. ---- */
+    int64_t (*sample_work)(int64_t vocab, int64_t rows);
+    void (*sample)(tr_sampled *out, const float *logits, bool shared, const tr_draw *draws, int64_t rows,
+                   int64_t vocab, const tr_sampling *sampling, float *work, int64_t work_floats);
 
     /* ---- fused head: logits of at most `tile` rows exist at a time; work holds tile * vocab floats ----
      * x [rows, d], head [vocab, d]. backward recomputes logits tile by tile; dhead_panels may be NULL (frozen). */

@@ -1,10 +1,13 @@
 /* isa_table.c: the table of operations of one instruction set. */
+#include "tensor/cpu/sample.h"
 #include "tensor/cpu/variant.h"
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
 extern const tr_ops TR_VARIANT(table);
+
+TR_CPU_SAMPLE(sample, TR_VARIANT(logsoftmax_forward))
 
 const tr_ops TR_VARIANT(table) = {
     .name = TEXT(TR_ISA),
@@ -42,6 +45,8 @@ const tr_ops TR_VARIANT(table) = {
     .logsoftmax_forward = TR_VARIANT(logsoftmax_forward),
     .logsoftmax_backward_set = TR_VARIANT(logsoftmax_backward_set),
     .logsoftmax_row = TR_VARIANT(logsoftmax_row),
+    .sample_work = tr_cpu_sample_work,
+    .sample = sample,
     .head_forward = TR_VARIANT(head_forward),
     .head_backward = TR_VARIANT(head_backward),
     .adamw_step = TR_VARIANT(adamw_step),

@@ -7,6 +7,7 @@
 #include "tensor/cuda/kernel_elements.h"
 #include "tensor/cuda/kernel_moments.h"
 #include "tensor/cuda/kernel_product.h"
+#include "tensor/cuda/kernel_sample.h"
 #include "tensor/cuda/kernel_tile.h"
 
 /* Blocks along x, y, z. A launch with an empty grid does nothing. */
@@ -31,6 +32,9 @@ typedef struct tr_cuda_grid {
     X(parts, parts_args, COLUMN_THREADS, 0)                                                                        \
     X(softmax, softmax_args, SOFTMAX_THREADS, sizeof(softmax_shared))                                              \
     X(softmax_backward, softmax_backward_args, SOFTMAX_THREADS, 0)                                                 \
+    X(sample_top, sample_args, SAMPLE_THREADS, sizeof(sample_top_shared))                                          \
+    X(sample_sums, sample_args, SAMPLE_THREADS, sizeof(sample_sums_shared))                                        \
+    X(sample_pick, sample_args, SAMPLE_THREADS, sizeof(sample_shared))                                             \
     X(squares, squares_args, ELEMENT_THREADS, sizeof(squares_shared))                                              \
     X(product, product_args, PRODUCT_THREADS, sizeof(product_shared))                                              \
     X(attend, attention_args, ATTEND_THREADS, sizeof(attend_shared))                                               \

@@ -702,9 +702,10 @@ static const tr_memory memory = {
         .kv_append = tr_cuda_kv_append_##mode, .decode_attention_work = tr_cuda_decode_attention_work,             \
         .decode_attention_forward = tr_cuda_decode_attention_forward_##mode,                                       \
         .logsoftmax_forward = logsoftmax_forward, .logsoftmax_backward_set = logsoftmax_backward_set,              \
-        .logsoftmax_row = logsoftmax_row, .head_forward = head_forward##suffix,                                    \
-        .head_backward = head_backward##suffix, .adamw_step = adamw_step, .adamw8_step = tr_cuda_adamw8_step,      \
-        .sum_of_squares = sum_of_squares, .all_finite = all_finite, .memory = &memory,                             \
+        .logsoftmax_row = logsoftmax_row, .sample_work = tr_cuda_sample_work, .sample = tr_cuda_sample,            \
+        .head_forward = head_forward##suffix, .head_backward = head_backward##suffix, .adamw_step = adamw_step,    \
+        .adamw8_step = tr_cuda_adamw8_step, .sum_of_squares = sum_of_squares, .all_finite = all_finite,            \
+        .memory = &memory,                                                                                         \
     }
 
 const tr_ops tr_cuda_table_f32 = TABLE(f32, );

@@ -33,6 +33,11 @@ static inline int64_t tr_cuda_blocks(int64_t count, int64_t each)
 void tr_cuda_adamw8_step(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
                          const tr_adamw *adamw);
 
+/* table_sample.c */
+int64_t tr_cuda_sample_work(int64_t vocab, int64_t rows);
+void tr_cuda_sample(tr_sampled *out, const float *logits, bool shared, const tr_draw *draws, int64_t rows,
+                    int64_t vocab, const tr_sampling *sampling, float *work, int64_t work_floats);
+
 /* The operations of table_attention.c, by table; their working memory in tensor/cuda_plan.c. */
 int64_t tr_cuda_segment_attention_work(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,
                                        bool backward);

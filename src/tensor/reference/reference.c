@@ -1,6 +1,7 @@
 /* reference.c: the table "reference": the plain operations in f32, with the KV cache and the fused head. */
 #include "tensor/reference/reference.h"
 
+#include "tensor/cpu/sample.h"
 #include "tensor/moments.h"
 
 #include <math.h>
@@ -164,6 +165,8 @@ static void adamw8_step(float *parameter, const float *gradient, void *records, 
     }
 }
 
+TR_CPU_SAMPLE(sample, tr_reference_logsoftmax_forward)
+
 const tr_ops tr_reference_table = {
     .name = "reference",
     .memory = &tr_memory_host,
@@ -181,6 +184,8 @@ const tr_ops tr_reference_table = {
     .scale = scale,
     .decode_attention_work = decode_attention_work,
     .decode_attention_forward = decode_attention_forward,
+    .sample_work = tr_cpu_sample_work,
+    .sample = sample,
     .head_forward = head_forward,
     .head_backward = head_backward,
     .adamw8_step = adamw8_step,
