@@ -44,8 +44,8 @@ if(TR_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES ${archs})
     set(shared_sources src/tensor/cuda/table.c src/tensor/cuda/table_attention.c src/tensor/cuda/stream.c
         src/tensor/cuda/product_own.c src/tensor/cuda/products_match.c src/tensor/cuda/table_moments.c
-        src/tensor/cuda/table_sample.c)
-    add_library(tr_cuda OBJECT ${shared_sources} src/tensor/cuda/gpu.c src/tensor/cuda/gpu_stream.c
+        src/tensor/cuda/table_sample.c src/tensor/cuda/graph.c)
+    add_library(tr_cuda OBJECT ${shared_sources} src/tensor/cuda/gpu.c src/tensor/cuda/gpu_stream.c src/tensor/cuda/gpu_graph.c
         src/tensor/cuda/ceiling.c src/tensor/cuda/products.c src/tensor/cuda/kernels.cu
         src/tensor/cuda/kernels_tile.cu)
     target_include_directories(tr_cuda PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)

@@ -173,6 +173,9 @@ tr_status tr_network_step(tr_network *n, const int64_t *streams, const int64_t *
     if (status) {
         return status;
     }
+    if (n->ops->memory->collect) {
+        n->ops->memory->collect();
+    }
     forward(n, streams, slots, index, tokens, rows, out);
     sample(n, out, false, draws, rows, sampling, sampled);
     return n->ops->memory->check(err);

@@ -27,6 +27,11 @@ tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *er
     return tr_fail(err, TR_UNSUPPORTED, "device", "%s", missing);
 }
 
+void tr_cuda_graphs_describe(tr_cuda_graphs *graphs)
+{
+    memset(graphs, 0, sizeof *graphs);
+}
+
 tr_status tr_cuda_ceiling(tr_cuda_ceilings *ceilings, tr_error *err)
 {
     memset(ceilings, 0, sizeof *ceilings);

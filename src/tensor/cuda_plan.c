@@ -75,7 +75,8 @@ uint64_t tr_cuda_plan_product(tr_dtype dtype, int64_t rows, int64_t out, int64_t
 uint64_t tr_cuda_plan_decode(tr_dtype dtype, const tr_attention_shape *shape, int64_t rows, int64_t prompt_tokens,
                              int64_t response_tokens)
 {
-    const int64_t splits = tr_cuda_blocks(prompt_tokens, MMA_SPLIT) + tr_cuda_blocks(response_tokens, MMA_SPLIT);
+    const int64_t splits = tr_cuda_bucket(tr_cuda_blocks(prompt_tokens, MMA_SPLIT), 1) +
+                           tr_cuda_bucket(tr_cuda_blocks(response_tokens, MMA_SPLIT), 1);
     return dtype == TR_BF16 && tr_cuda_side(shape->head_dim)
                ? (uint64_t)(splits * rows * shape->heads * (shape->head_dim + 2)) * sizeof(float)
                : 0;

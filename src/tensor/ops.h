@@ -98,6 +98,9 @@ typedef struct tr_memory {
     void (*pack)(tr_matrix *matrix, const void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     void (*unpack)(const tr_matrix *matrix, void *row_major, tr_dtype dtype, int64_t row0, int64_t rows);
     tr_status (*check)(tr_error *err); /* waits for everything; the first error since the last check */
+    /* What is given from here to the next read or check may be executed then, as one; NULL: nothing to gain.
+     * Nothing else that waits, writes or changes the lane may come between. */
+    void (*collect)(void);
     /* For what the host keeps in this memory's own layout: read, write, pack and unpack alone. NULL: the host's. */
     const struct tr_memory *mirror;
     const tr_lanes *lanes; /* NULL: everything is done when its call returns */

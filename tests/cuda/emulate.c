@@ -12,6 +12,7 @@
  * early is read with what it was given later. */
 #include "cuda/emulate.h"
 
+#include "tensor/cuda/graph.h"
 #include "tensor/cuda/table.h"
 
 #include <stdio.h>
@@ -19,7 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { MAPPED = 1 << 30, SHARED_MAX = 1 << 18, RING = 4 << 20, RINGS = TR_LANES * RING, ASKED = 16 };
+enum { MAPPED = 1 << 30, SHARED_MAX = 1 << 18, RING = 4 << 20, RINGS = (TR_LANES + 1) * RING, ASKED = 16 };
 
 /* Something that was given to a lane. */
 typedef struct command {
@@ -32,6 +33,7 @@ typedef struct command {
     int64_t upto;
     tr_cuda_grid grid;
     int side;
+    size_t argument_bytes;
     ALIGNED16 char arguments[];
 } command;
 
@@ -50,6 +52,9 @@ static struct {
     int open;   /* launches and copies under way */
     const char *failed;
     lane_list lanes[TR_LANES];
+    lane_list *recorded; /* what is given goes here while a graph is recorded */
+    bool refuses;        /* to record */
+    char *region;
     tr_emulated_policy policy;
     int64_t launches;
 } device;
@@ -111,7 +116,7 @@ void tr_cuda_remember(const char *message)
 /* A command for the lane in use, with room for its arguments. */
 static command *give(void (*run)(const command *c), const void *arguments, size_t bytes)
 {
-    lane_list *l = &device.lanes[tr_cuda_lane()];
+    lane_list *l = device.recorded ? device.recorded : &device.lanes[tr_cuda_lane()];
     command *c = calloc(1, sizeof *c + bytes);
     if (!c) {
         perror("emulated device");
@@ -121,6 +126,7 @@ static command *give(void (*run)(const command *c), const void *arguments, size_
     if (bytes) {
         memcpy(c->arguments, arguments, bytes);
     }
+    c->argument_bytes = bytes;
     *(l->last ? &l->last->next : &l->first) = c;
     l->last = c;
     l->given++;
@@ -307,6 +313,7 @@ void tr_cuda_give(void *memory)
     if (!memory) {
         return;
     }
+    tr_cuda_settle();
     forget_piece(memory);
     force_all();
     if (--device.pieces == 0) {
@@ -337,6 +344,7 @@ void tr_cuda_fetch(void *pinned, const void *from, size_t bytes)
 }
 void tr_cuda_read(void *host, const void *from, size_t bytes)
 {
+    tr_cuda_settle();
     give_copy(host, from, bytes);
     force(tr_cuda_lane(), device.lanes[tr_cuda_lane()].given);
 }
@@ -354,6 +362,7 @@ void tr_cuda_unpin(void *memory)
 
 tr_status tr_cuda_check(tr_error *err)
 {
+    tr_cuda_settle();
     force(tr_cuda_lane(), device.lanes[tr_cuda_lane()].given);
     const char *failed = device.failed;
     device.failed = NULL;
@@ -369,6 +378,61 @@ bool tr_cuda_ring(char **host, char **at, size_t *bytes)
     *at = device.base + (size_t)tr_cuda_lane() * RING;
     *bytes = RING;
     return l->ring != NULL;
+}
+
+/* ---- graphs: commands whose arguments are those of the recording, whatever the host has since ---- */
+
+bool tr_cuda_region(char **host, char **at, size_t *bytes)
+{
+    ready();
+    device.region = device.region ? device.region : malloc(RING);
+    *host = device.region;
+    *at = device.base + (size_t)TR_LANES * RING;
+    *bytes = RING;
+    return device.region != NULL;
+}
+
+void tr_emulated_refuse_graphs(bool refuse)
+{
+    device.refuses = refuse;
+}
+
+bool tr_cuda_capture_begin(char why[160])
+{
+    snprintf(why, 160, "%s", device.refuses ? "the emulated device was told to refuse" : "out of memory");
+    device.recorded = device.refuses ? NULL : calloc(1, sizeof *device.recorded);
+    return device.recorded != NULL;
+}
+
+void *tr_cuda_capture_end(char why[160])
+{
+    void *graph = device.recorded;
+    (void)why;
+    device.recorded = NULL;
+    return graph;
+}
+
+void tr_cuda_graph_launch(void *graph)
+{
+    for (const command *c = ((lane_list *)graph)->first; c; c = c->next) {
+        command *again = give(c->run, c->arguments, c->argument_bytes);
+        again->to = c->to;
+        again->from = c->from;
+        again->bytes = c->bytes;
+        again->value = c->value;
+        again->grid = c->grid;
+        again->side = c->side;
+    }
+}
+
+void tr_cuda_graph_free(void *graph)
+{
+    lane_list *l = graph;
+    for (command *c = l->first, *next; c; c = next) {
+        next = c->next;
+        free(c);
+    }
+    free(l);
 }
 
 void *tr_cuda_scratch(size_t bytes)
@@ -485,7 +549,7 @@ static void give_launch(void (*run)(const command *c), const char *name, const v
         const args *a = (const args *)(const void *)c->arguments;                                                  \
         BLOCKS(name, threads, bytes, name##_block(a, (int)x, (int)y, (int)z, shared.words));                       \
     }                                                                                                              \
-    void tr_cuda_launch_##name(const args *a, tr_cuda_grid grid)                                                   \
+    void tr_cuda_run_##name(const args *a, tr_cuda_grid grid)                                                      \
     {                                                                                                              \
         give_launch(run_##name, #name, a, sizeof *a, grid, 0);                                                     \
     }
@@ -497,7 +561,7 @@ TR_CUDA_KERNELS(X)
         const args *a = (const args *)(const void *)c->arguments;                                                  \
         BLOCKS(name, threads, bytes, name##_block(a, (int)x, (int)y, (int)z, shared.words, c->side));              \
     }                                                                                                              \
-    void tr_cuda_launch_##name(const args *a, tr_cuda_grid grid, int side)                                         \
+    void tr_cuda_run_##name(const args *a, tr_cuda_grid grid, int side)                                            \
     {                                                                                                              \
         give_launch(run_##name, #name, a, sizeof *a, grid, side);                                                  \
     }

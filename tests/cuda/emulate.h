@@ -19,4 +19,7 @@ size_t tr_emulated_scratch(void);
 typedef enum tr_emulated_policy { TR_OTHERS_LAST, TR_OTHERS_FIRST } tr_emulated_policy;
 void tr_emulated_order(tr_emulated_policy policy);
 
+/* Recording a graph fails from here on, or works again. */
+void tr_emulated_refuse_graphs(bool refuse);
+
 #endif

@@ -45,6 +45,17 @@ uint64_t tr_cuda_plan_decode(tr_dtype dtype, const tr_attention_shape *shape, in
                              int64_t response_tokens);
 uint64_t tr_cuda_plan_squares(int64_t count);
 
+/* Decode steps: how many were recorded as graphs, replayed, and launched one by one (lists that came for the first
+ * time, and those that the device refused to record, with the last reason). on: not turned off by
+ * TEMPR1_CUDA_GRAPHS=0. */
+typedef struct tr_cuda_graphs {
+    bool on;
+    int64_t graphs; /* there are now */
+    int64_t recorded, replayed, plain, refused;
+    char why[160];
+} tr_cuda_graphs;
+void tr_cuda_graphs_describe(tr_cuda_graphs *graphs);
+
 /* What the opened GPU reaches in one large bf16 product, in one large copy (bytes read and written), and in reading
  * alone (the optimiser's sum of squares). */
 typedef struct tr_cuda_ceilings {

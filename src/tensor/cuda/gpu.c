@@ -3,6 +3,7 @@
  * The runtime is linked statically and finds the driver when it is first used, so a program without a GPU starts
  * and says what is missing. Nothing here waits but read, check and give; gpu_stream.c has the rings and events. */
 #include "tensor/cuda/gpu.h"
+#include "tensor/cuda/graph.h"
 #include "tensor/cuda/products.h"
 #include "tensor/cuda/table.h"
 
@@ -19,16 +20,32 @@ static struct {
         size_t bytes;
     } scratch[TR_LANES];
     char failed[256]; /* the first error, "" is none */
+    bool holding;     /* a graph is recorded: errors go to held */
+    char held[256];
     pthread_mutex_t lock;
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void tr_cuda_remember(const char *message)
 {
     pthread_mutex_lock(&gpu.lock);
-    if (!gpu.failed[0]) {
-        snprintf(gpu.failed, sizeof gpu.failed, "%s", message);
+    char *to = gpu.holding ? gpu.held : gpu.failed;
+    if (!to[0]) {
+        snprintf(to, sizeof gpu.failed, "%s", message);
     }
     pthread_mutex_unlock(&gpu.lock);
+}
+
+bool tr_gpu_hold_errors(bool on, char why[160])
+{
+    pthread_mutex_lock(&gpu.lock);
+    const bool none = on || !gpu.held[0];
+    if (!none) {
+        snprintf(why, 160, "%.150s", gpu.held);
+    }
+    gpu.holding = on;
+    gpu.held[0] = 0;
+    pthread_mutex_unlock(&gpu.lock);
+    return none;
 }
 
 bool tr_gpu_fine(cudaError_t status, const char *what)
@@ -171,6 +188,7 @@ tr_status tr_cuda_take(void **memory, size_t bytes, bool zero, tr_error *err)
 void tr_cuda_give(void *memory)
 {
     if (memory) {
+        tr_cuda_settle();
         for (int lane = 0; lane < TR_LANES; lane++) {
             tr_gpu_fine(cudaStreamSynchronize(gpu.streams[lane]), "before memory is given back");
         }
@@ -193,6 +211,7 @@ void tr_cuda_copy(void *to, const void *from, size_t bytes)
 
 void tr_cuda_read(void *host, const void *from, size_t bytes)
 {
+    tr_cuda_settle();
     tr_gpu_fine(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, tr_gpu_stream()),
                 "a copy from the device");
     tr_gpu_fine(cudaStreamSynchronize(tr_gpu_stream()), "a copy from the device");
@@ -200,6 +219,7 @@ void tr_cuda_read(void *host, const void *from, size_t bytes)
 
 tr_status tr_cuda_check(tr_error *err)
 {
+    tr_cuda_settle();
     tr_gpu_fine(cudaStreamSynchronize(tr_gpu_stream()), "the device's work");
     if (!gpu.failed[0]) {
         return TR_OK;

@@ -14,6 +14,10 @@ extern "C" {
 cudaStream_t tr_gpu_stream(void);
 bool tr_gpu_fine(cudaError_t status, const char *what); /* remembers the first that is not */
 
+/* While a graph is recorded errors are the recording's: on begins, off ends holding them apart; off: whether there
+ * was none, else `why` has the first. */
+bool tr_gpu_hold_errors(bool on, char why[160]);
+
 /* Whether a grid can be launched: false for an empty one (nothing to do) and for one beyond the device's limits
  * (remembered). */
 bool tr_gpu_launchable(const char *kernel, int64_t x, int64_t y, int64_t z);

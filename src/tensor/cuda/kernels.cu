@@ -12,7 +12,7 @@
         extern __shared__ __align__(16) unsigned char memory[];                                                    \
         name##_block(&a, (int)blockIdx.x, (int)blockIdx.y, (int)blockIdx.z, memory);                               \
     }                                                                                                              \
-    extern "C" void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid)                                   \
+    extern "C" void tr_cuda_run_##name(const arguments *a, tr_cuda_grid grid)                                   \
     {                                                                                                              \
         if (tr_gpu_launchable(#name, grid.x, grid.y, grid.z)) {                                                    \
             name##_kernel<<<dim3((unsigned)grid.x, (unsigned)grid.y, (unsigned)grid.z), (threads), (bytes),        \
@@ -44,7 +44,7 @@ template <typename Kernel> static void allow_shared(Kernel *kernel, size_t bytes
             <<<dim3((unsigned)grid.x, (unsigned)grid.y, (unsigned)grid.z), (threads), (bytes), tr_gpu_stream()>>>( \
                 *a);                                                                                               \
     }                                                                                                              \
-    extern "C" void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid, int side)                         \
+    extern "C" void tr_cuda_run_##name(const arguments *a, tr_cuda_grid grid, int side)                         \
     {                                                                                                              \
         if (!tr_gpu_launchable(#name, grid.x, grid.y, grid.z)) {                                                   \
             return;                                                                                                \

@@ -1,5 +1,6 @@
-/* kernels.h: the list of kernels with their launchers. On the device kernels.cu makes them, in the tests emulate.c:
- * void tr_cuda_launch_NAME(arguments, grid), on the one stream of the process. Internal to tensor/cuda. */
+/* kernels.h: the list of kernels with their launchers: tr_cuda_launch_NAME(arguments, grid) is what operations call
+ * (graph.c), and collects the launch or gives it to the device: tr_cuda_run_NAME, which kernels.cu makes on a GPU
+ * and emulate.c in the tests, launches on the stream of the lane in use. Internal to tensor/cuda. */
 #ifndef TR_TENSOR_CUDA_KERNELS_H
 #define TR_TENSOR_CUDA_KERNELS_H
 
@@ -60,11 +61,14 @@ static inline int tr_cuda_side(int64_t head_dim)
 #ifdef __cplusplus
 extern "C" {
 #endif
-#define X(name, arguments, threads, bytes) void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid);
+#define X(name, arguments, threads, bytes)                                                                         \
+    void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid);                                             \
+    void tr_cuda_run_##name(const arguments *a, tr_cuda_grid grid);
 TR_CUDA_KERNELS(X)
 #undef X
 #define X(name, arguments, threads, bytes)                                                                         \
-    void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid, int side);
+    void tr_cuda_launch_##name(const arguments *a, tr_cuda_grid grid, int side);                                   \
+    void tr_cuda_run_##name(const arguments *a, tr_cuda_grid grid, int side);
 TR_CUDA_SIDE_KERNELS(X)
 #undef X
 void tr_cuda_launch_tile(const tile_args *a, tr_cuda_grid grid, tile_shape shape); /* kernels_tile.cu */

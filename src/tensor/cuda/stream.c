@@ -5,6 +5,7 @@
  * comes round to a part that is not free yet. Arguments are staged before the launch that reads them, so the mark
  * that frees a part is set when the part behind it is left: by then whatever was launched with it is marked too.
  * Nothing here is CUDA: the same code runs over the emulation. */
+#include "tensor/cuda/graph.h"
 #include "tensor/cuda/table.h"
 
 #include <pthread.h>
@@ -33,6 +34,7 @@ int tr_cuda_lane(void)
 
 static void use(int lane)
 {
+    tr_cuda_settle();
     lanes.lane = lane;
 }
 
@@ -79,7 +81,10 @@ static size_t rounded(size_t bytes)
 
 void *tr_cuda_stage(const void *host, size_t bytes)
 {
-    char *to = NULL;
+    char *to = tr_cuda_collect_stage(host, bytes);
+    if (to) {
+        return to;
+    }
     pthread_mutex_lock(&lanes.lock);
     ring *r = open_ring();
     if (r && rounded(bytes) > r->part) {
@@ -96,6 +101,7 @@ void *tr_cuda_stage(const void *host, size_t bytes)
 
 void tr_cuda_write(void *to, const void *host, size_t bytes)
 {
+    tr_cuda_settle();
     pthread_mutex_lock(&lanes.lock);
     ring *r = open_ring();
     for (size_t done = 0; r && done < bytes;) {

@@ -4,6 +4,7 @@
  * not the host's. Nothing here is CUDA: the same code runs over the emulation in the tests. Weights lie row-major
  * [out, in] in as many elements as panels have; so do masters, gradients and moments. */
 #include "tensor/cuda/table.h"
+#include "tensor/cuda/graph.h"
 
 #include "base/math.h"
 
@@ -212,7 +213,7 @@ static void linear_forward_bf16(float *y, const float *x, const tr_matrix *w, co
     if (w->dtype != TR_BF16) {
         linear_forward(y, x, w, bias, rows);
     } else if (narrowed(&a, x, rows * w->in, NULL, NULL, 0)) {
-        tr_cuda_product_bf16(TR_CUDA_FORWARD, y, a, w->panels, bias, rows, w->out, w->in);
+        tr_cuda_later_product(TR_CUDA_FORWARD, y, a, w->panels, bias, rows, w->out, w->in);
     }
 }
 
@@ -222,7 +223,7 @@ static void linear_backward_input_bf16(float *dx, const float *dy, const tr_matr
     if (w->dtype != TR_BF16) {
         linear_backward_input(dx, dy, w, rows);
     } else if (narrowed(&a, dy, rows * w->out, NULL, NULL, 0)) {
-        tr_cuda_product_bf16(TR_CUDA_INPUT, dx, a, w->panels, NULL, rows, w->out, w->in);
+        tr_cuda_later_product(TR_CUDA_INPUT, dx, a, w->panels, NULL, rows, w->out, w->in);
     }
 }
 
@@ -231,7 +232,7 @@ static void linear_backward_weight_bf16(float *dw, float *dbias, const float *dy
 {
     uint16_t *a = NULL, *b = NULL;
     if (dw && narrowed(&a, dy, rows * out, &b, x, rows * in)) {
-        tr_cuda_product_bf16(TR_CUDA_WEIGHT, dw, a, b, NULL, rows, out, in);
+        tr_cuda_later_product(TR_CUDA_WEIGHT, dw, a, b, NULL, rows, out, in);
     }
     add_bias_gradient(dbias, dy, rows, out);
 }
@@ -670,14 +671,15 @@ static const tr_memory memory = {
     .host = false,
     .take = tr_cuda_take,
     .give = tr_cuda_give,
-    .zero = tr_cuda_zero,
-    .copy = tr_cuda_copy,
+    .zero = tr_cuda_later_zero,
+    .copy = tr_cuda_later_copy,
     .write = tr_cuda_write,
     .read = tr_cuda_read,
     .convert = convert,
     .pack = pack,
     .unpack = unpack,
     .check = tr_cuda_check,
+    .collect = tr_cuda_collect,
     .mirror = &mirror,
     .lanes = &tr_cuda_lanes,
 };

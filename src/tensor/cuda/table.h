@@ -33,6 +33,17 @@ static inline int64_t tr_cuda_blocks(int64_t count, int64_t each)
 void tr_cuda_adamw8_step(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
                          const tr_adamw *adamw);
 
+/* The next power of two: grids and places of decoding change seldom as responses grow and leave, so that a recorded
+ * step serves long. */
+static inline int64_t tr_cuda_bucket(int64_t count, int64_t least)
+{
+    int64_t size = least;
+    while (size < count) {
+        size *= 2;
+    }
+    return size;
+}
+
 /* table_sample.c */
 int64_t tr_cuda_sample_work(int64_t vocab, int64_t rows);
 void tr_cuda_sample(tr_sampled *out, const float *logits, bool shared, const tr_draw *draws, int64_t rows,

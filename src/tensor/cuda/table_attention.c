@@ -204,9 +204,12 @@ static caches put_caches(const tr_decode_row *what, int64_t rows, int32_t *promp
             capacity[at] = kv->capacity;
         }
     }
-    c.keys = tr_cuda_bundle_put(keys, (size_t)c.count * sizeof *keys);
-    c.values = tr_cuda_bundle_put(values, (size_t)c.count * sizeof *values);
-    c.capacity = tr_cuda_bundle_put(capacity, (size_t)c.count * sizeof *capacity);
+    for (int64_t i = c.count; i < 2 * rows; i++) { /* as many for any number of prompts: places stay the same */
+        keys[i] = values[i] = capacity[i] = 0;
+    }
+    c.keys = tr_cuda_bundle_put(keys, (size_t)(2 * rows) * sizeof *keys);
+    c.values = tr_cuda_bundle_put(values, (size_t)(2 * rows) * sizeof *values);
+    c.capacity = tr_cuda_bundle_put(capacity, (size_t)(2 * rows) * sizeof *capacity);
     return c;
 }
 
@@ -331,13 +334,16 @@ static void decode_bf16(float *o, const float *q, const tr_decode_row *what, int
         prompt_most = prompt_splits[i] > prompt_most ? prompt_splits[i] : prompt_most;
         own_most = own_splits[i] > own_most ? own_splits[i] : own_most;
     }
-    const int64_t units = make_units(NULL, 0, what, prompt, rows, group, prompt_most);
+    prompt_most = tr_cuda_bucket(prompt_most, 1);
+    own_most = tr_cuda_bucket(own_most, 1);
+    const int64_t units = tr_cuda_bucket(make_units(NULL, 0, what, prompt, rows, group, prompt_most), 16);
     int32_t *unit = tr_cuda_list(1, UNIT_FIELDS * units + 1);
     float *share = tr_cuda_scratch(
         (size_t)((prompt_most + own_most) * rows * shape->heads * (shape->head_dim + 2)) * sizeof *share);
     if (!unit || !share) {
         return;
     }
+    memset(unit, 0, (size_t)(UNIT_FIELDS * units) * sizeof *unit); /* a unit without rows does nothing */
     make_units(unit, units, what, prompt, rows, group, prompt_most);
     const int64_t at = tr_cuda_bundle_put(unit, (size_t)(UNIT_FIELDS * units) * sizeof *unit);
     const int64_t at_splits = tr_cuda_bundle_put(prompt_splits, (size_t)(2 * rows) * sizeof *prompt_splits);
