@@ -447,6 +447,7 @@ TR_DEVICE void sample_list(const sample_row *r, int32_t *list, uint32_t above, u
     THREADS(t, SAMPLE_THREADS)
     {
         uint32_t larger = before[t], equals = s->scan[0][t] - same[t];
+        equals = equals < equal ? equals : equal;
         for (int64_t i = t * span; i < cu_min64((t + 1) * span, vocab); i++) {
             const float w = sample_weight_of(r, i);
             const int is_more = cu_bits(w) > above && (double)w >= least;
