@@ -56,12 +56,32 @@ static tr_status check_cpu(tr_selftest *s, tr_error *err)
     return status;
 }
 
+/* One addition as a decode step has it: collected, and from the second time on a recorded graph. */
+static void try_graphs(const tr_ops *ops, void *a, void *b, char *said, size_t size)
+{
+    tr_cuda_graphs graphs;
+    float first;
+    for (int i = 0; i < 3; i++) {
+        ops->memory->collect();
+        ops->add(a, b, 64);
+        ops->memory->read(&first, a, sizeof first);
+    }
+    tr_cuda_graphs_describe(&graphs);
+    if (graphs.replayed) {
+        snprintf(said, size, "%lld graph recorded and replayed %lld times", (long long)graphs.recorded,
+                 (long long)graphs.replayed);
+    } else {
+        snprintf(said, size, "no graphs: %s", graphs.on ? graphs.why : "TEMPR1_CUDA_GRAPHS=0");
+    }
+}
+
 /* Not there is no failure: the check is skipped and says what is missing. A GPU that is there must add. */
 static tr_status check_cuda(tr_selftest *s, tr_error *err)
 {
     tr_cuda_info info;
     const tr_ops *ops;
     float one[64], two[64];
+    char graphs[200];
     void *a = NULL, *b = NULL;
     tr_cuda_describe(&info);
     if (info.missing) {
@@ -76,18 +96,18 @@ static tr_status check_cuda(tr_selftest *s, tr_error *err)
     TR_TRY(ops->memory->take(&b, sizeof one, false, err));
     ops->memory->write(a, one, sizeof one);
     ops->memory->write(b, one, sizeof one);
-    ops->add(a, b, 64);
+    try_graphs(ops, a, b, graphs, sizeof graphs);
     ops->memory->read(two, a, sizeof two);
     TR_TRY(ops->memory->check(err));
     for (int i = 0; i < 64 && !status; i++) {
-        if (!(two[i] == 2.0f * one[i])) {
-            status = tr_fail(err, TR_MISMATCH, NULL, "%s adds %g and %g to %g", info.name, (double)one[i],
-                             (double)one[i], (double)two[i]);
+        if (!(two[i] == 4.0f * one[i])) {
+            status = tr_fail(err, TR_MISMATCH, NULL, "%s adds three times %g to %g and has %g", info.name,
+                             (double)one[i], (double)one[i], (double)two[i]);
         }
     }
-    snprintf(s->detail, sizeof s->detail, "%s, %.1f GiB, driver %d.%d, cuBLASLt %s", info.name,
+    snprintf(s->detail, sizeof s->detail, "%s, %.1f GiB, driver %d.%d, cuBLASLt %s, %s", info.name,
              (double)info.memory_bytes / 1073741824.0, info.driver / 1000, info.driver % 1000 / 10,
-             info.products ? "found" : "not found: dtype bf16 needs it");
+             info.products ? "found" : "not found: dtype bf16 needs it", graphs);
 done:
     if (a) {
         ops->memory->give(b);

@@ -152,8 +152,11 @@ tr_status tr_rollout_create(tr_network *network, const tr_network_limits *limits
     r->host = model->ops->memory->host;
     list_pieces(r, pieces);
     for (size_t i = 0; i < PIECES; i++) {
+        if (!pieces[i].count) { /* stays NULL */
+            continue;
+        }
         void *made = (pieces[i].aligned ? tr_calloc_aligned : tr_calloc)(pieces[i].count, pieces[i].size);
-        if (!made && pieces[i].count) {
+        if (!made) {
             tr_rollout_free(r);
             return tr_fail(err, TR_MEMORY, "rollout", "out of memory for %lld responses of %lld tokens",
                            (long long)(prompts * responses), (long long)max_tokens);
