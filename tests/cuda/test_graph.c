@@ -110,7 +110,7 @@ static void test_what_does_not_fit(void **state)
 {
     (void)state;
     ops_ = table_of(TR_BF16);
-    enum { OUT = 64, IN = 128, MANY = 700000 };
+    enum { OUT = 64, IN = 128, MANY = 60000, TABLES = 25 }; /* 720 KB staged for each table */
     const int64_t rows = 40;
     float *w = counting(OUT * IN), *x = counting(rows * IN);
     for (int64_t i = 0; i < rows * IN; i++) {
@@ -120,23 +120,23 @@ static void test_what_does_not_fit(void **state)
     const weight weights = make_weight(ops_, TR_BF16, OUT, IN, w);
     float *on = on_device(x, rows * IN), *want = on_device(NULL, rows * OUT), *y = on_device(NULL, rows * OUT);
     ops_->linear_forward(want, on, &weights.device, NULL, rows);
-    int32_t *index = calloc(MANY, sizeof *index);
-    float *wide = on_device(NULL, MANY);
-    assert_non_null(index);
+    int32_t *positions = calloc(3 * MANY, sizeof *positions);
+    float *cosine = on_device(NULL, MANY), *sine = on_device(NULL, MANY);
+    assert_non_null(positions);
     for (int k = 0; k < 3; k++) {
         ops_->memory->collect();
         ops_->memory->zero(y, (size_t)(rows * OUT) * sizeof *y);
         ops_->linear_forward(y, on, &weights.device, NULL, rows);
-        for (int i = 0; i < 7; i++) { /* 2.8 MB each */
-            index[0] = i;
-            ops_->rows_gather(wide, on, index, MANY, 1);
+        for (int i = 0; i < TABLES; i++) {
+            positions[MANY - 1] = i;
+            ops_->rope_mrope_table(cosine, sine, positions, MANY, 2, (const int32_t[]){1, 0, 0}, 10.0);
         }
-        float *got = from_device(y, rows * OUT), *host = from_device(want, rows * OUT), first;
+        float *got = from_device(y, rows * OUT), *host = from_device(want, rows * OUT);
         assert_memory_equal(got, host, (size_t)(rows * OUT) * sizeof *got);
-        ops_->memory->read(&first, wide, sizeof first);
-        assert_true(first == x[6]);
+        host = from_device(cosine, MANY);
+        assert_true(host[0] == 1 && fabs((double)host[MANY - 1] - cos(TABLES - 1)) < 1e-6);
     }
-    free(index);
+    free(positions);
     finish();
 }
 
