@@ -593,10 +593,17 @@ TR_DEVICE void sample_from_list(const sample_row *r, int32_t *list, int32_t *oth
         SYNC();
     } else { /* what cannot be in the nucleus, or is below min_p of the largest, need not be sorted */
         sample_walk_sums(r, 0);
-        const float zero = 0.0f * set->inverse;
-        const double nucleus = (1.0 - set->top_p) * s->total / (double)r->a->vocab;
-        const double floor = set->min_p * (double)sample_weigh(zero > -87.0f ? zero : -87.0f);
-        sample_list(r, list, 0u, 0u, nucleus > floor ? nucleus : floor);
+        THREADS(t, SAMPLE_THREADS)
+        {
+            if (t == 0) {
+                const float zero = 0.0f * set->inverse;
+                const double nucleus = (1.0 - set->top_p) * s->total / (double)r->a->vocab;
+                const double floor = set->min_p * (double)sample_weigh(zero > -87.0f ? zero : -87.0f);
+                s->target = nucleus > floor ? nucleus : floor;
+            }
+        }
+        SYNC();
+        sample_list(r, list, 0u, 0u, s->target);
         sample_sort(r, list, other, s->listed);
     }
     sample_walk_list(r, list, s->listed, SAMPLE_KEEP);
