@@ -77,6 +77,7 @@ static void fill_weights(float *weights, const float *logits, const uint8_t *ban
     for (int64_t i = 0; i < vocab; i++) {
         float x = (logits[i] - top) * inverse;
         x = x > -87.0f ? x : -87.0f; /* also turns -infinity into a number */
+        x = x < 0.0f ? x : 0.0f;     /* a banned one may be above all others */
         weights[i] = weigh(x);
     }
     for (int64_t i = 0; i < vocab; i++) {
