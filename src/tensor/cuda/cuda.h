@@ -30,6 +30,7 @@ tr_status tr_cuda_memory(uint64_t *free_bytes, uint64_t *all_bytes, tr_error *er
 
 enum {
     TR_CUDA_RING_BYTES = 64 << 20 /* for small arguments */,
+    TR_CUDA_REGION_BYTES = 16 << 20, /* for those of a decode step (graph.c) */
     TR_CUDA_SCRATCH_UNIT = 8 << 20,
     TR_CUDA_LOOSE_WORKSPACE = 32 << 20
 };

@@ -7,20 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { REGION_BYTES = 16 << 20 };
-
 bool tr_cuda_region(char **host, char **device, size_t *bytes)
 {
     void *from = NULL, *to = NULL;
-    if (cudaHostAlloc(&from, REGION_BYTES, cudaHostAllocDefault) != cudaSuccess ||
-        cudaMalloc(&to, REGION_BYTES) != cudaSuccess) {
+    if (cudaHostAlloc(&from, TR_CUDA_REGION_BYTES, cudaHostAllocDefault) != cudaSuccess ||
+        cudaMalloc(&to, TR_CUDA_REGION_BYTES) != cudaSuccess) {
         cudaGetLastError();
         cudaFreeHost(from);
         return false;
     }
     *host = from;
     *device = to;
-    *bytes = REGION_BYTES;
+    *bytes = TR_CUDA_REGION_BYTES;
     return true;
 }
 
