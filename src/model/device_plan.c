@@ -170,7 +170,7 @@ tr_status tr_device_plan_make(const tr_model_config *config, const tr_params *pa
     p->kv = kv_bytes(config, w->limits);
     const uint64_t lanes = w->limits->ahead && w->limits->decode_groups ? 2 : 1; /* each has its own of both */
     p->scratch = lanes * scratch_bytes(config, params, w);
-    p->staging = lanes * TR_CUDA_RING_BYTES + (limits.decode_rows ? TR_CUDA_REGION_BYTES : 0);
+    p->staging = lanes * TR_CUDA_RING_BYTES + (w->limits->decode_rows ? TR_CUDA_REGION_BYTES : 0);
     p->decode_groups = w->limits->decode_groups;
     p->total = p->weights + p->masters + p->gradients + p->moments + p->reference + p->network +
                p->reference_network + p->scratch + p->staging;
