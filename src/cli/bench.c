@@ -366,10 +366,10 @@ static int check(tr_bench_request *r)
         r->thw[0][0] > 4096 || r->thw[0][1] > 4096 || r->thw[0][2] > 4096) {
         return tr_cli_usage(&tr_command_bench, "--grid %s: expected T,H,W in patches, H and W even", r->grid);
     }
-    if (strcmp(r->dtype, "f32") && strcmp(r->dtype, "bf16")) {
+    if (strcmp(r->dtype, "f32") != 0 && strcmp(r->dtype, "bf16") != 0) {
         return tr_cli_usage(&tr_command_bench, "--dtype %s: expected f32 or bf16", r->dtype);
     }
-    if (strcmp(r->recompute, "none") && strcmp(r->recompute, "layer")) {
+    if (strcmp(r->recompute, "none") != 0 && strcmp(r->recompute, "layer") != 0) {
         return tr_cli_usage(&tr_command_bench, "--recompute %s: expected none or layer", r->recompute);
     }
     r->kind = !strcmp(r->dtype, "bf16") ? TR_BF16 : TR_F32;

@@ -40,7 +40,7 @@ static int match(const tr_command *command, int argc, char **argv)
 {
     const char *space = strchr(command->name, ' ');
     size_t first = space ? (size_t)(space - command->name) : strlen(command->name);
-    if (strlen(argv[0]) != first || strncmp(argv[0], command->name, first)) {
+    if (strlen(argv[0]) != first || strncmp(argv[0], command->name, first) != 0) {
         return 0;
     }
     if (!space) {

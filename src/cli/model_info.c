@@ -40,7 +40,7 @@ static tr_status collect(const char *dir, summary *s, tr_error *err)
         s->block += !strncmp(p->name, "visual.blocks.0.", 16) ? count : 0;
         s->bytes += s->found[i]->bytes;
         s->dtypes[s->found[i]->dtype]++;
-        if (strcmp(s->found[i]->name, p->name)) {
+        if (strcmp(s->found[i]->name, p->name) != 0) {
             s->layout = "newer (model.language_model..., model.visual...)";
         }
     }

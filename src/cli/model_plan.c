@@ -498,7 +498,7 @@ static int plan_question(const settings *s)
               .grid = {16, 16, 24}};
     tr_error err = {0};
     w.options.dtype = !strcmp(s->dtype, "f32") ? TR_F32 : TR_BF16;
-    if (strcmp(s->dtype, "f32") && strcmp(s->dtype, "bf16")) {
+    if (strcmp(s->dtype, "f32") != 0 && strcmp(s->dtype, "bf16") != 0) {
         return tr_cli_usage(&tr_command_model_plan, "--dtype must be f32 or bf16, not '%s'", s->dtype);
     }
     if (s->grid && !parse_grid(s->grid, w.grid)) {
@@ -562,7 +562,7 @@ done:
 /* Options that do not go together; -1: fine. */
 static int check_options(settings *s, int count)
 {
-    if (s->device && strcmp(s->device, "cpu") && strncmp(s->device, "cuda", 4)) {
+    if (s->device && strcmp(s->device, "cpu") != 0 && strncmp(s->device, "cuda", 4) != 0) {
         return tr_cli_usage(&tr_command_model_plan, "--device must be cpu or cuda, not '%s'", s->device);
     }
     s->device = s->device && strcmp(s->device, "cpu") ? s->device : NULL;

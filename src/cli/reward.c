@@ -135,10 +135,11 @@ static tr_status score_all(state *s, tr_error *err)
 static int check_words(const settings *o)
 {
     const char *think = o->think, *matching = o->matching;
-    if (think && strcmp(think, "optional") && strcmp(think, "required") && strcmp(think, "forbidden")) {
+    if (think && strcmp(think, "optional") != 0 && strcmp(think, "required") != 0 &&
+        strcmp(think, "forbidden") != 0) {
         return tr_cli_usage(&tr_command_reward, "--think is optional, required or forbidden, found '%s'", think);
     }
-    if (matching && strcmp(matching, "monotone") && strcmp(matching, "naive")) {
+    if (matching && strcmp(matching, "monotone") != 0 && strcmp(matching, "naive") != 0) {
         return tr_cli_usage(&tr_command_reward, "--matching is monotone or naive, found '%s'", matching);
     }
     return -1;

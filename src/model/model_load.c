@@ -57,7 +57,7 @@ static tr_status check_tied_head(const tr_safetensors *s, const tr_safetensor *h
 static tr_status check_tensor(const tr_safetensors *s, const tr_safetensor *t, const tr_param *param, tr_error *err)
 {
     char found[128], expected[128];
-    if (t->rank != param->rank || memcmp(t->shape, param->shape, (size_t)param->rank * sizeof *param->shape)) {
+    if (t->rank != param->rank || memcmp(t->shape, param->shape, (size_t)param->rank * sizeof *param->shape) != 0) {
         return tr_fail(err, TR_MISMATCH, tr_safetensors_path(s, t),
                        "tensor %s has shape %s; config.json asks for %s", t->name,
                        tr_shape_text(t->shape, t->rank, found, sizeof found),

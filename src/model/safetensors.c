@@ -350,7 +350,7 @@ static tr_status check_index(const tr_safetensors *s, const json_t *map, const c
         const tr_safetensor *t = tr_safetensors_find(s, key);
         const char *path = t ? tr_safetensors_path(s, t) : "", *file = json_string_value(value);
         size_t a = strlen(path), b = strlen(file);
-        if (!t || a < b || strcmp(path + a - b, file)) {
+        if (!t || a < b || strcmp(path + a - b, file) != 0) {
             return tr_fail(err, TR_NOT_FOUND, index,
                            "tensor %.128s is not in the shard %.128s that the index names", key, file);
         }

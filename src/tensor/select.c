@@ -16,7 +16,7 @@ bool tr_device_parse(const char *device, int *index)
         *index = 0;
         return true;
     }
-    if (strncmp(device, "cuda:", 5) || device[5] < '0' || device[5] > '9') {
+    if (strncmp(device, "cuda:", 5) != 0 || device[5] < '0' || device[5] > '9') {
         return false;
     }
     char *end;

@@ -71,7 +71,7 @@ const char *tr_config_preset_value(const tr_config *config, const char *key)
 {
     char name[32];
     const tr_key list = {.choices = TR_PRESETS};
-    if (strncmp(key, "grpo.", 5) || !strcmp(key, "grpo.preset") ||
+    if (strncmp(key, "grpo.", 5) != 0 || !strcmp(key, "grpo.preset") ||
         !tr_key_choice(&list, config->grpo.preset, name, sizeof name)) {
         return NULL;
     }
