@@ -131,7 +131,7 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
         p->weights += compute;
         p->state += state;
         p->snapshot += w->snapshot && state ? state - (uint64_t)param->elements * 4 : 0; /* all but the gradients */
-        /* the reference is a copy of the compute values that train; what came from bf16 is held as bf16 by the host */
+        /* the reference is a copy of the compute values that train; the host holds as bf16 what came from it */
         bool half = param->matrix && (w->options.dtype == TR_BF16 || (!gpu && param->stored != TR_F32));
         bool copied = w->reference && state && !w->reference_offloaded;
         p->reference += copied ? (uint64_t)param->elements * (half ? 2 : 4) : 0;

@@ -22,7 +22,8 @@ typedef struct tr_device_plan {
     int64_t decode_groups; /* prompts that share a decode batch */
 } tr_device_plan;
 
-/* What is planned. options: dtype, train, freeze_*, moments8 and moments_folder count. limits' adapter_rank is the adapter's. */
+/* What is planned. options: dtype, train, freeze_*, moments8 and moments_folder count. limits' adapter_rank is the
+ * adapter's. */
 typedef struct tr_device_work {
     const tr_model_options *options;
     bool reference;                            /* a frozen copy of what trains */

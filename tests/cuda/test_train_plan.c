@@ -86,8 +86,15 @@ static void test_what_does_not_fit_is_refused(void **state)
     tr_emulated_set_memory(need - 1);
     assert_int_equal(open_run(&o, GRPO "train: {dtype: f32, recompute: none}\n"), TR_OK);
     assert_int_equal(o.t.limits.decode_groups, 1);
+    assert_true(o.t.limits.ahead);
+    const size_t beside = (size_t)o.t.plan.total;
+    assert_true(beside < need);
+    close_run(&o);
+    tr_emulated_set_memory(beside - 1); /* and without a second lane */
+    assert_int_equal(open_run(&o, GRPO "train: {dtype: f32, recompute: none}\n"), TR_OK);
+    assert_false(o.t.limits.ahead);
     const size_t least = (size_t)o.t.plan.total;
-    assert_true(least < need);
+    assert_true(least < beside);
     close_run(&o);
     tr_emulated_set_memory(least - 1);
     const int64_t launches = tr_emulated_launches();
