@@ -565,7 +565,7 @@ static int check_options(settings *s, int count)
     if (s->device && strcmp(s->device, "cpu") != 0 && strncmp(s->device, "cuda", 4) != 0) {
         return tr_cli_usage(&tr_command_model_plan, "--device must be cpu or cuda, not '%s'", s->device);
     }
-    s->device = s->device && strcmp(s->device, "cpu") ? s->device : NULL;
+    s->device = s->device && strcmp(s->device, "cpu") != 0 ? s->device : NULL;
     if (!s->device && (s->memory || s->preset)) {
         return tr_cli_usage(&tr_command_model_plan, "--%s belongs to --device cuda",
                             s->memory ? "memory" : "preset");

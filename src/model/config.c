@@ -95,7 +95,7 @@ static tr_status read_rope(const places *p, tr_model_config *c, tr_error *err)
     for (int i = 0; i < 2; i++) {
         const json_t *value = json_object_get(rope, keys[i]);
         const char *type = json_string_value(value);
-        if (value && (!type || (strcmp(type, "mrope") != 0 && strcmp(type, "default")))) {
+        if (value && (!type || (strcmp(type, "mrope") != 0 && strcmp(type, "default") != 0))) {
             return tr_fail(err, TR_UNSUPPORTED, p->where,
                            "%s.%s is \"%.40s\"; only \"mrope\" and \"default\" are supported", name, keys[i],
                            type ? type : tr_json_type_name(value));
