@@ -30,18 +30,82 @@ static bool wanted(const tr_bench_request *r, const char *phase)
     return false;
 }
 
-/* Log-probs of the token at `index` of the responses [first, first + count), each from its row of logits, or all
- * from the prompt's (`shared`). All groups have the same responses. */
+/* The tokens at `index` of the responses [first, first + count) and their log-probs, each from its row of logits, or
+ * all from the prompt's (`shared`). On the CPU the tokens are the given ones, in every group. */
 static void record(tr_bench_work *w, int64_t index, int64_t first, int64_t count, bool shared)
 {
     const tr_model *model = w->model;
     for (int64_t i = 0; i < count; i++) {
         const int64_t row = first + i, at = row * w->r->response + index;
-        const int32_t *id = &w->responses[row % w->r->group * w->r->response + index];
+        w->tokens[row] = w->responses[row % w->r->group * w->r->response + index];
         model->host_ops->logsoftmax_forward(&w->recorded[at], NULL, NULL,
-                                            w->logits + (shared ? 0 : i * model->config.vocab), id, 1,
+                                            w->logits + (shared ? 0 : i * model->config.vocab), &w->tokens[row], 1,
                                             model->config.vocab, 1.0f);
     }
+}
+
+/* The same where logits stay on a GPU: tokens were sampled there, as in a rollout, and the first group's become the
+ * responses that the passes behind compute. */
+static void take_sampled(tr_bench_work *w, int64_t index, int64_t first, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t row = first + i;
+        w->tokens[row] = w->sampled[i].id < 0 ? 0 : w->sampled[i].id;
+        w->recorded[row * w->r->response + index] = w->sampled[i].logp;
+        if (row < w->r->group) {
+            w->responses[row * w->r->response + index] = w->tokens[row];
+        }
+    }
+}
+
+static void make_draws(tr_bench_work *w, int64_t index, int64_t first, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        w->draws[i] = (tr_draw){.seed = (uint64_t)w->r->seed,
+                                .row = (uint32_t)((first + i) / w->r->group),
+                                .response = (uint32_t)((first + i) % w->r->group),
+                                .token = (uint32_t)index};
+    }
+}
+
+/* A prompt's slot, and the first token of its responses. */
+static tr_status prefill_slot(tr_bench_work *w, int64_t slot, const tr_sampling *sampling, tr_error *err)
+{
+    const tr_group prompt = tr_bench_prompt_of(w);
+    const int64_t group = w->r->group, first = slot * group;
+    const bool host = w->model->ops->memory->host;
+    tr_status status;
+    TR_TRY(tr_network_prefill(w->network, slot, &prompt, host ? w->logits : NULL, err));
+    if (host) {
+        record(w, 0, first, group, true);
+    } else {
+        make_draws(w, 0, first, group);
+        TR_TRY(tr_network_sample(w->network, NULL, true, w->draws, group, sampling, w->sampled, err));
+        take_sampled(w, 0, first, group);
+    }
+done:
+    return status;
+}
+
+/* Appends the tokens at `index` of all responses and brings the next ones. */
+static tr_status decode_step(tr_bench_work *w, int64_t index, int64_t rows, const tr_sampling *sampling,
+                             tr_error *err)
+{
+    tr_status status;
+    for (int64_t row = 0; row < rows; row++) {
+        w->index[row] = index;
+    }
+    if (w->model->ops->memory->host) {
+        TR_TRY(tr_network_decode(w->network, w->streams, w->slots, w->index, w->tokens, rows, w->logits, err));
+        record(w, index + 1, 0, rows, false);
+    } else {
+        make_draws(w, index + 1, 0, rows);
+        TR_TRY(tr_network_step(w->network, w->streams, w->slots, w->index, w->tokens, rows, NULL, w->draws,
+                               sampling, w->sampled, err));
+        take_sampled(w, index + 1, 0, rows);
+    }
+done:
+    return status;
 }
 
 /* Prefill of every group's prompt, then every response one token at a time. */
@@ -49,33 +113,22 @@ static tr_status decode(tr_bench_work *w, int64_t groups, double *prefill_s, tr_
                         double *decode_s, tr_error *err)
 {
     const tr_bench_request *r = w->r;
-    const int64_t rows = groups * r->group;
-    tr_group prompt = tr_bench_prompt_of(w);
-    int32_t *tokens = tr_calloc((size_t)rows, sizeof *tokens);
+    const tr_sampling sampling = {
+        .temperature = 1, .top_p = 1, .max_tokens = r->response, .banned = w->banned}; /* nothing ends it early */
     double start = tr_time_s();
-    tr_status status;
-    if (!tokens) {
-        return tr_fail(err, TR_MEMORY, NULL, "no memory for %lld tokens", (long long)rows);
-    }
+    tr_status status = TR_OK;
     for (int64_t slot = 0; slot < groups; slot++) {
-        TR_TRY(tr_network_prefill(w->network, slot, &prompt, w->logits, err));
-        record(w, 0, slot * r->group, r->group, true);
+        TR_TRY(prefill_slot(w, slot, &sampling, err));
     }
     double after = tr_time_s();
     *prefill_s = after - start;
     for (int64_t i = 0; i + 1 < r->response; i++) {
         double before = tr_time_s();
-        for (int64_t row = 0; row < rows; row++) {
-            tokens[row] = w->responses[row % r->group * r->response + i];
-            w->index[row] = i;
-        }
-        TR_TRY(tr_network_decode(w->network, w->streams, w->slots, w->index, tokens, rows, w->logits, err));
-        record(w, i + 1, 0, rows, false);
+        TR_TRY(decode_step(w, i, groups * r->group, &sampling, err));
         tr_bench_note(steps, tr_time_s() - before);
     }
     *decode_s = tr_time_s() - after;
 done:
-    free(tokens);
     return status;
 }
 
@@ -220,20 +273,31 @@ done:
 
 enum { WHOLE, ROLLOUT, VISION, PREFILL, DECODE, REFERENCE, UPDATE, FORWARD, BACKWARD, OPTIMIZER, PARTS };
 
+/* Log-probs of the sampled responses by the reference, whose features are its own. */
+static tr_status reference(tr_bench_work *w, tr_error *err)
+{
+    tr_group group = w->group;
+    tr_status status;
+    group.features = w->reference_features;
+    TR_TRY(tr_network_vision_forward(w->reference_network, &w->visual, false, w->reference_features, err));
+    TR_TRY(tr_network_group_forward(w->reference_network, &group, 1.0f, false, w->expected, NULL, err));
+done:
+    return status;
+}
+
 /* Rollout, reference, update. The vision features of the rollout serve the update: the weights are the same. */
 static tr_status one_step(tr_bench_work *w, double part[PARTS], tr_bench_times *steps, tr_error *err)
 {
     update_times u;
     tr_status status;
     double start = tr_time_s();
-    TR_TRY(tr_bench_vision(w, w->reference_network, false, err));
-    TR_TRY(tr_network_group_forward(w->reference_network, &w->group, 1.0f, false, w->expected, NULL, err));
-    part[REFERENCE] = tr_time_s() - start;
-    start = tr_time_s();
     TR_TRY(tr_bench_vision(w, w->network, true, err));
     part[VISION] = tr_time_s() - start;
     TR_TRY(decode(w, 1, &part[PREFILL], steps, &part[DECODE], err));
     part[ROLLOUT] = tr_time_s() - start;
+    start = tr_time_s();
+    TR_TRY(reference(w, err));
+    part[REFERENCE] = tr_time_s() - start;
     TR_TRY(update(w, false, w->recorded, w->expected, &u, err));
     part[FORWARD] = u.forward;
     part[BACKWARD] = u.backward;
@@ -462,7 +526,8 @@ const tr_command tr_command_bench = {
     .arguments = "--model DIR [--grid T,H,W] [--text N] [--group G] [--response R] [options]",
     .summary = "times one group: vision, prefill, decode, logprob, update, a full step",
     .text =
-        "Noise pixels, random tokens and forced response lengths; prints one JSON object with the peer's key names "
+        "Noise pixels, random tokens (on a GPU sampled there, as in a rollout) and forced response lengths; prints "
+        "one JSON object with the peer's key names "
         "(phases.vision.seconds.median, phases.decode.shared.step_seconds.median, phases.step.parts, ...). "
         "phases.step.logprob_gap is the largest difference between the log-probs of decoding and of the training "
         "forward: 0. gflops counts what this program computes for the packed group, peer_gflops what the peer's "

@@ -32,8 +32,11 @@ typedef struct tr_bench_work {
     tr_optimiser optimiser;
     tr_visual visual;
     tr_group group;
-    float *pixels, *features, *dfeatures, *logits, *logp, *recorded, *expected, *dlogp;
-    int32_t *ids, *positions, *responses;
+    float *pixels, *features, *reference_features, *dfeatures, *logits, *logp, *recorded, *expected, *dlogp;
+    int32_t *ids, *positions, *responses, *tokens;
+    uint8_t *banned;     /* [vocab] ids that stand for pixels: a GPU's rollout samples its tokens */
+    tr_draw *draws;      /* [rows] */
+    tr_sampled *sampled; /* [rows] */
     int64_t *lengths, *slots, *streams, *index;
     double gap; /* largest |sampled - recomputed| log-prob of the last step */
     double grad_norm;

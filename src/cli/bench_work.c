@@ -100,6 +100,7 @@ static tr_status make_prompt(tr_bench_work *w, tr_error *err)
         w->streams[i] = i;
         w->slots[i] = i / r->group;
     }
+    w->banned[c->image_id] = w->banned[c->video_id] = 1;
     const double seconds = 1.0;
     return tr_positions(c, w->ids, visual + r->text, r->thw, 1, &seconds, w->positions, NULL, err);
 }
@@ -120,6 +121,7 @@ tr_status tr_bench_make_inputs(tr_bench_work *w, tr_error *err)
     bool failed = false;
     w->pixels = room(&failed, patches, PATCH * sizeof(float));
     w->features = room(&failed, patches / 4 * c->hidden, sizeof(float));
+    w->reference_features = room(&failed, patches / 4 * c->hidden, sizeof(float));
     w->dfeatures = room(&failed, patches / 4 * c->hidden, sizeof(float));
     w->logits = room(&failed, rows * c->vocab, sizeof(float));
     w->logp = room(&failed, tokens, sizeof(float));
@@ -133,6 +135,10 @@ tr_status tr_bench_make_inputs(tr_bench_work *w, tr_error *err)
     w->slots = room(&failed, rows, sizeof(int64_t));
     w->streams = room(&failed, rows, sizeof(int64_t));
     w->index = room(&failed, rows, sizeof(int64_t));
+    w->tokens = room(&failed, rows, sizeof(int32_t));
+    w->banned = room(&failed, c->vocab, sizeof *w->banned);
+    w->draws = room(&failed, rows, sizeof *w->draws);
+    w->sampled = room(&failed, rows, sizeof *w->sampled);
     if (failed) {
         return tr_fail(err, TR_MEMORY, NULL, "no memory for the inputs of %lld patches", (long long)patches);
     }
@@ -209,10 +215,13 @@ tr_status tr_bench_load(tr_bench_work *w, bool train, tr_error *err)
 void tr_bench_free(tr_bench_work *w)
 {
     tr_bench_free_networks(w);
-    tr_model_free(w->model);
     tr_model_free(w->reference);
-    void *all[] = {w->pixels, w->features,  w->dfeatures, w->logits,  w->logp,  w->recorded, w->expected, w->dlogp,
-                   w->ids,    w->positions, w->responses, w->lengths, w->slots, w->streams,  w->index};
+    tr_model_free(w->model);
+    void *all[] = {w->pixels, w->features,  w->dfeatures, w->logits,
+                   w->logp,   w->recorded,  w->expected,  w->dlogp,
+                   w->ids,    w->positions, w->responses, w->lengths,
+                   w->slots,  w->streams,   w->index,     w->reference_features,
+                   w->tokens, w->banned,    w->draws,     w->sampled};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         free(all[i]);
     }
