@@ -1,5 +1,5 @@
 /* test_plan.c: what a run of each kind takes in memory is what was planned: live bytes (heap and mappings) are
- * counted from the moment its rows are open. What setup makes is the plan to within small change; nothing that
+ * counted from its beginning. What setup makes is the plan to within small change; nothing that
  * a step allocates exceeds it. Packed SFT groups, kept responses of dynamic sampling and off-policy truth included.
  */
 #include "memory_source.h"
@@ -94,7 +94,7 @@ int munmap(void *at, size_t size)
 
 /* ---- one run ---- */
 
-static long long rows_there; /* live bytes when rows are opened, before anything large is made */
+static long long before; /* live bytes when a run begins */
 static long long after_setup;
 static bool first_load;
 
@@ -105,7 +105,7 @@ static void watch(const char *what, int64_t loads)
     (void)loads;
     if (first_load) {
         first_load = false;
-        after_setup = live - rows_there;
+        after_setup = live - before;
         peak = live;
     }
 }
@@ -114,10 +114,7 @@ static tr_status open_and_note(void *context, const tr_config *config, const tr_
                                tr_source **source, tr_error *err)
 {
     tr_status status = memory_open(context, config, model, eval, source, err);
-    if (!eval) {
-        rows_there = live;
-        first_load = true;
-    }
+    first_load = first_load || !eval;
     return status;
 }
 
@@ -132,12 +129,12 @@ static uint64_t models_bytes(const tr_config *c, bool apart)
                                       .freeze_merger = c->train.freeze & TR_FREEZE_MERGER,
                                       .lora = lora.rank ? &lora : NULL,
                                       .merge_adapter = !lora.rank};
-    const long long before = live;
+    const long long empty = live;
     tr_model *model = NULL, *reference = NULL;
     tr_error err = {0};
     assert_int_equal(tr_model_load(c->model, &options, &model, &err), TR_OK);
     assert_int_equal(apart ? tr_model_clone_frozen(model, NULL, &reference, &err) : TR_OK, TR_OK);
-    const uint64_t bytes = (uint64_t)(live - before);
+    const uint64_t bytes = (uint64_t)(live - empty);
     tr_model_free(reference);
     tr_model_free(model);
     return bytes;
@@ -187,9 +184,10 @@ static void measure(const char *name, const char *extra, int64_t pairs)
     const uint64_t plan = planned(c, pairs, &step);
     rows_template.hook = watch;
     const tr_train_options options = {.quiet = true, .stop = &rows_template.stop, .open_source = open_and_note};
+    before = live;
     assert_int_equal(tr_train_run(&set, &options, &summary, &err), TR_OK);
     json_decref(summary);
-    const long long highest = peak - rows_there;
+    const long long highest = peak - before;
     printf("%-12s planned %9llu, made %9lld, most in a step %9lld bytes\n", name, (unsigned long long)plan,
            after_setup, highest);
 #if COUNTS
