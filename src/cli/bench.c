@@ -30,8 +30,8 @@ static bool wanted(const tr_bench_request *r, const char *phase)
     return false;
 }
 
-/* The tokens at `index` of the responses [first, first + count) and their log-probs, each from its row of logits, or
- * all from the prompt's (`shared`). On the CPU the tokens are the given ones, in every group. */
+/* The tokens at `index` of the responses [first, first + count) and their log-probs, each from its row of logits,
+ * or all from the prompt's (`shared`). On the CPU the tokens are the given ones, in every group. */
 static void record(tr_bench_work *w, int64_t index, int64_t first, int64_t count, bool shared)
 {
     const tr_model *model = w->model;

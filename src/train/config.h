@@ -116,7 +116,7 @@ tr_status tr_config_to_json(const tr_config *config, json_t **out, tr_error *err
 tr_status tr_config_to_yaml(const tr_config *config, tr_buffer *out, tr_error *err);
 
 /* Appends one line "grpo.kl: 0.04 -> 0.01" for every difference between two resolved objects; keys listed in
- * `except` (ends with NULL) do not count. */
+ * `except` (ends with NULL) do not count, nor does a key that `before` lacks and that has its default now. */
 tr_status tr_config_differences(const json_t *before, const json_t *after, const char *const *except,
                                 tr_buffer *out, tr_error *err);
 

@@ -208,6 +208,24 @@ static tr_status add_value(tr_buffer *out, const json_t *value, tr_error *err)
     return value ? add_scalar(out, value, err) : tr_buffer_add_text(out, "(absent)", err);
 }
 
+/* A key that the older object lacks was unknown to the program that wrote it, which did what the default says. */
+static bool is_default(const char *name, const json_t *value)
+{
+    const tr_key *key = NULL;
+    for (size_t i = 0; i < tr_config_keys_count; i++) {
+        key = strcmp(tr_config_keys[i].name, name) ? key : &tr_config_keys[i];
+    }
+    if (!key || !key->fallback) {
+        return false;
+    }
+    tr_buffer text = {0};
+    const bool same = json_is_string(value)
+                          ? !strcmp(json_string_value(value), key->fallback)
+                          : !add_scalar(&text, value, NULL) && !strcmp(tr_buffer_text(&text), key->fallback);
+    tr_buffer_free(&text);
+    return same;
+}
+
 static tr_status compare(const json_t *before, const json_t *after, const char *prefix, const char *const *except,
                          tr_buffer *out, tr_error *err)
 {
@@ -225,7 +243,7 @@ static tr_status compare(const json_t *before, const json_t *after, const char *
         for (size_t i = 0; except && except[i]; i++) {
             skip = skip || !strcmp(except[i], name);
         }
-        if (skip || (a && b && json_equal(a, b)) ||
+        if (skip || (a && b && json_equal(a, b)) || (!a && is_default(name, b)) ||
             (json_is_number(a) && json_is_number(b) && json_number_value(a) == json_number_value(b))) {
             continue;
         }

@@ -7,6 +7,7 @@
 #include "train/trainer.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,11 +92,11 @@ static void add_text(json_t *list, const char *format, ...)
     json_array_append_new(list, json_string(text));
 }
 
-/* Numbers are compared as bits: 17 digits give back the same double. */
+/* 17 digits give back the same double; of two zeros the sign counts. */
 static bool is_same_number(const json_t *a, const json_t *b)
 {
     double x = json_number_value(a), y = json_number_value(b);
-    return json_typeof(a) == json_typeof(b) && !memcmp(&x, &y, sizeof x);
+    return json_typeof(a) == json_typeof(b) && x == y && signbit(x) == signbit(y);
 }
 
 /* The first place where two lists differ is said. */
@@ -139,7 +140,7 @@ static tr_status compare_all(const json_t *recorded, char *text, json_t *result,
     bool all_same = true;
     size_t i, k;
     tr_status status = TR_OK;
-    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+    for (char *line = text, *end; line && (end = strchr(line, '\n')); line = end + 1) {
         json_t *object;
         TR_TRY(tr_json_parse(line, (size_t)(end - line), "the replayed step", 0, &object, err));
         json_array_append_new(replayed, object);

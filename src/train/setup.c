@@ -221,8 +221,7 @@ static tr_status make_networks(tr_trainer *t)
 static tr_status make_buffers(tr_trainer *t)
 {
     tr_plan_piece pieces[TR_PLAN_PIECES];
-    const size_t count =
-        tr_plan_pieces(t->config, &t->limits, t->reference != NULL, t->model->config.hidden, pieces);
+    const size_t count = tr_plan_pieces(t->config, &t->limits, t->reference != NULL, t->shape.hidden, pieces);
     for (size_t i = 0; i < count; i++) {
         void *made = (pieces[i].aligned ? tr_calloc_aligned : tr_calloc)(pieces[i].count, pieces[i].size);
         if (!made) {

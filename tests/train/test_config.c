@@ -81,6 +81,16 @@ static void test_the_whole_design_page_is_understood(void **state)
     const char *except[] = {"train.steps", NULL};
     assert_int_equal(tr_config_differences(a, b, except, &difference, &err), TR_OK);
     assert_string_equal(tr_buffer_text(&difference), "  grpo.kl: 0.04 -> 0.5\n");
+    /* Written by a program that did not know these keys: defaults are what it did, other values are changes. */
+    json_object_set(json_object_get(b, "grpo"), "kl", json_object_get(json_object_get(a, "grpo"), "kl"));
+    json_object_del(json_object_get(a, "optim"), "moments");
+    json_object_del(json_object_get(a, "optim"), "betas");
+    json_object_del(json_object_get(a, "train"), "exact");
+    json_object_del(json_object_get(a, "rollout"), "group");
+    json_object_set_new(json_object_get(b, "rollout"), "group", json_integer(5));
+    tr_buffer_clear(&difference);
+    assert_int_equal(tr_config_differences(a, b, except, &difference, &err), TR_OK);
+    assert_string_equal(tr_buffer_text(&difference), "  rollout.group: (absent) -> 5\n");
     json_decref(a);
     json_decref(b);
     tr_buffer_free(&yaml);
