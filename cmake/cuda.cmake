@@ -60,9 +60,19 @@ if(TR_CUDA)
     message(STATUS "CUDA ${CUDAToolkit_VERSION}: sm_${archs}")
 endif()
 
-# The tensor library holds them.
+# The tensor library holds them. A checksum of their sources tells whether the tests that passed were theirs.
 function(tr_cuda_attach)
     if(TR_CUDA)
+        file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/tensor/cuda/*)
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${sources})
+        set(sums "")
+        foreach(source ${sources})
+            file(SHA256 ${source} sum)
+            string(APPEND sums ${sum})
+        endforeach()
+        string(SHA256 sums "${sums}")
+        set_source_files_properties(${PROJECT_SOURCE_DIR}/src/tensor/cuda_passed.c PROPERTIES
+            COMPILE_DEFINITIONS TEMPR1_CUDA_SOURCES="${sums}")
         target_sources(tr_tensor PRIVATE ${TR_CUDA_OBJECTS})
         target_compile_definitions(tr_tensor PRIVATE TEMPR1_CUDA=1)
         target_link_libraries(tr_tensor PUBLIC CUDA::cudart_static)

@@ -2,13 +2,14 @@
 # make test-cuda: every test of the GPU backend, over the emulated device (test_cuda_*) and on the GPU (test_gpu_*): the
 # operations, attention, all goldens at f32 and the recorded noise of bf16, a whole model, training (the gap is 0, a step twice
 # and a resumed run give the same bytes); then compute-sanitizer's memcheck and racecheck over the GPU tests, whose shapes
-# are small. A part that cannot run here is skipped, counted, and says why; the status is 1 when one failed.
+# are small. A part that cannot run here is skipped, counted, and says why; the status is 1 when one failed. When all
+# passed on the GPU, `--device auto` takes it from then on.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}/cuda
 jobs=${JOBS:-$(nproc)}
 limit=${LIMIT_S:-1800} # seconds for one part; the sanitizer's tools are slow
-failed=0 passed=0 skipped=0
+failed=0 passed=0 skipped=0 on_gpu=0
 names=$(for t in tests/cuda/test_*.c tests/model/test_golden_*.c; do t=${t##*/test_}; echo "${t%.c}"; done)
 count=$(echo "$names" | wc -l)
 total=$((4 * count)) number=0 start=$(date +%s)
@@ -35,6 +36,7 @@ part() {
             skip "$part_name" "$(sed -n 's/^SKIP: no GPU: //p' "$log" | head -n 1)"
         else
             passed=$((passed + 1))
+            case $part_name in "gpu "*) on_gpu=$((on_gpu + 1)) ;; esac
             inside=$(grep -c '^SKIP: ' "$log" || true)
             [ "$inside" -eq 0 ] || part_name="$part_name ($inside tests inside skipped: $(sed -n 's/^SKIP: //p' "$log" | head -n 1))"
             echo "passed  $part_name"
@@ -48,6 +50,10 @@ part() {
 
 summary() {
     echo "test-cuda: $passed passed, $failed failed, $skipped skipped"
+    if [ "$failed" -eq 0 ] && [ "$on_gpu" -eq "$count" ]; then
+        "$build"/tempr1 selftest --gpu-tests-passed
+        echo "test-cuda: --device auto takes this GPU from now on"
+    fi
     [ "$failed" -eq 0 ]
     exit
 }

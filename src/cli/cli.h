@@ -63,7 +63,8 @@ int tr_cli_usage(const tr_command *command, const char *format, ...) __attribute
 /* Help of options that several commands have: --out where a checkpoint is written, --device, --isa. */
 #define TR_NEW_CHECKPOINT_HELP                                                                                     \
     "The new checkpoint directory. An existing checkpoint there is replaced, anything else is refused."
-#define TR_DEVICE_HELP "Where the network is computed; a GPU only when it is named (default auto)."
+#define TR_DEVICE_HELP                                                                                             \
+    "Where the network is computed (default auto: a GPU on which make test-cuda passed, else the CPU)."
 #define TR_ISA_HELP "Kernels: scalar, avx2, avx512 or reference (default: $TEMPR1_ISA, else the widest)."
 
 /* Moves a tr_progress (context) that counts megabytes: what the writers of checkpoints tell. */

@@ -119,7 +119,7 @@ static tr_status plan_weights(const work *w, plan *p, tr_error *err)
     const tr_safetensor **found = NULL;
     char *base = NULL;
     tr_status status;
-    const bool gpu = w->config && tr_plan_is_on_gpu(w->config);
+    const bool gpu = w->config && tr_config_on_gpu(w->config);
     p->self_reference = w->reference && w->lora.rank && !w->trains_vision;
     TR_TRY(tr_lora_base(w->model_dir, &base, err));
     TR_TRY(tr_checkpoint_open(base, &p->config, &params, &tensors, &found, err));

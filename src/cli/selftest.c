@@ -105,9 +105,10 @@ static tr_status check_cuda(tr_selftest *s, tr_error *err)
                              (double)one[i], (double)one[i], (double)two[i]);
         }
     }
-    snprintf(s->detail, sizeof s->detail, "%s, %.1f GiB, driver %d.%d, cuBLASLt %s, %s", info.name,
-             (double)info.memory_bytes / 1073741824.0, info.driver / 1000, info.driver % 1000 / 10,
-             info.products ? "found" : "not found: dtype bf16 needs it", graphs);
+    snprintf(s->detail, sizeof s->detail, "%s, %.1f GiB, driver %d.%d, cuBLASLt %s, %s; --device auto takes %s",
+             info.name, (double)info.memory_bytes / 1073741824.0, info.driver / 1000, info.driver % 1000 / 10,
+             info.products ? "found" : "not found: dtype bf16 needs it", graphs,
+             tr_cuda_passed() ? "it" : "the CPU: make test-cuda has not passed here");
 done:
     if (a) {
         ops->memory->give(b);
@@ -310,7 +311,7 @@ static int run(int argc, char **argv)
 {
     const tr_command *self = &tr_command_selftest;
     const char *dir = ".", *cache = NULL, *model = NULL;
-    bool json = false;
+    bool json = false, passed = false;
     const tr_option options[] = {
         {"dir", TR_OPTION_TEXT, &dir, "DIR",
          "Where runs are to be written: its room is checked, files of the checks go into a folder below it and are "
@@ -319,6 +320,11 @@ static int run(int argc, char **argv)
         {"cache", TR_OPTION_TEXT, &cache, "DIR", "The cache of clips to check. Default: one below --dir.", 0, 0,
          false},
         {"model", TR_OPTION_TEXT, &model, "DIR", "Also check this checkpoint.", 0, 0, false},
+        {"gpu-tests-passed", TR_OPTION_FLAG, &passed, NULL,
+         "Only notes that the GPU tests passed on this machine, so that --device auto takes the GPU; make "
+         "test-cuda "
+         "calls it.",
+         0, 0, false},
         {"json", TR_OPTION_FLAG, &json, NULL, "Print one JSON object.", 0, 0, false},
         {0},
     };
@@ -328,6 +334,9 @@ static int run(int argc, char **argv)
         return exit_status;
     }
     tr_error err = {0};
+    if (passed) {
+        return tr_cuda_mark_passed(&err) ? tr_cli_fail(self, &err) : TR_EXIT_DONE;
+    }
     char *scratch = NULL, *own_cache = NULL;
     json_t *list = json_array();
     tr_status status = make_scratch(dir, &scratch, &err);

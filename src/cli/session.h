@@ -47,7 +47,7 @@ void tr_session_defaults(tr_session_settings *settings);
 #define TR_SESSION_OPTIONS(s) \
     TR_SESSION_MODEL_OPTIONS(s), \
     {"device", TR_OPTION_TEXT, &(s).device, "auto|cpu|cuda:N", \
-     "Where the network is computed; a GPU only when it is named. Default auto.", 0, 0, false}, \
+     TR_DEVICE_HELP, 0, 0, false}, \
     {"max-tokens", TR_OPTION_INT, &(s).max_tokens, "N", "Longest answer in tokens. Default 1024.", 1, 1e6, false}, \
     {"temperature", TR_OPTION_DOUBLE, &(s).temperature, "T", "0 is greedy, the default.", 0, 100, false}, \
     {"top-k", TR_OPTION_INT, &(s).top_k, "K", "Sample among the K likeliest tokens. Default 0: off.", 0, 1e9, \

@@ -9,7 +9,11 @@
 bool tr_device_parse(const char *device, int *index)
 {
     *index = -1;
-    if (!device || !strcmp(device, "auto") || !strcmp(device, "cpu")) {
+    if (!device || !strcmp(device, "auto")) {
+        *index = tr_cuda_passed() ? 0 : -1;
+        return true;
+    }
+    if (!strcmp(device, "cpu")) {
         return true;
     }
     if (!strcmp(device, "cuda")) {

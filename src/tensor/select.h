@@ -4,8 +4,8 @@
 
 #include "tensor/ops.h"
 
-/* device: NULL, "auto" or "cpu" the CPU; "cuda" or "cuda:N" a GPU, an error where it cannot be used. ("auto" takes
- * the CPU until make test-cuda has passed on a GPU; docs/cuda.md.) isa as in tr_ops_cpu. *host is the CPU's table,
+/* device: "cpu"; "cuda" or "cuda:N", an error where that GPU cannot be used; NULL or "auto": the first GPU where
+ * make test-cuda passed on it (tr_cuda_passed), else the CPU. isa as in tr_ops_cpu. *host is the CPU's table,
  * for operations on host memory; the same as *ops on the CPU. */
 tr_status tr_ops_select(const char *device, const char *isa, tr_dtype dtype, const tr_ops **ops,
                         const tr_ops **host, tr_error *err);

@@ -109,7 +109,7 @@ tr_status tr_config_parse(const char *text, size_t length, const char *name, con
                           size_t override_count, tr_config_set *set, tr_error *err);
 void tr_config_set_free(tr_config_set *set);
 
-bool tr_config_on_gpu(const tr_config *config); /* whether `device` names one */
+bool tr_config_on_gpu(const tr_config *config); /* whether `device` names one, or auto takes one */
 
 /* The resolved configuration as an object of the same form (owned by the caller), and as YAML text. */
 tr_status tr_config_to_json(const tr_config *config, json_t **out, tr_error *err);

@@ -165,7 +165,7 @@ const tr_key tr_config_keys[] = {
 
     {"device", TR_KEY_CHOICE, AT(device), "auto", 0, 0,
      "auto|cpu|cuda|cuda:0|cuda:1|cuda:2|cuda:3|cuda:4|cuda:5|cuda:6|cuda:7",
-     "where it runs: the CPU (auto too, until the GPU tests have passed on a GPU) or a GPU by its number"},
+     "where it runs; auto: the first GPU if make test-cuda passed on it, else the CPU"},
 };
 const size_t tr_config_keys_count = sizeof tr_config_keys / sizeof *tr_config_keys;
 

@@ -23,11 +23,6 @@ static bool is_grpo(const tr_config *c)
     return c->algorithm == TR_ALGORITHM_GRPO;
 }
 
-bool tr_plan_is_on_gpu(const tr_config *c)
-{
-    return c->device > 1; /* auto, cpu, cuda, cuda:0, ... */
-}
-
 static int64_t group_of(const tr_config *c)
 {
     return is_grpo(c) ? c->rollout.group : 1;
@@ -145,7 +140,7 @@ void tr_plan_limits(const tr_config *c, const tr_plan_rows *rows, tr_network_lim
         n->decode_groups = is_grpo(c) ? c->grpo.prompts_per_step : EVAL_PROMPTS;
         n->decode_rows = n->decode_groups * group_of(c);
         n->decode_tokens = c->rollout.max_tokens;
-        n->ahead = tr_plan_is_on_gpu(c) && is_grpo(c) && c->grpo.prompts_per_step > 1;
+        n->ahead = tr_config_on_gpu(c) && is_grpo(c) && c->grpo.prompts_per_step > 1;
     }
 }
 

@@ -28,7 +28,6 @@ typedef struct tr_plan_bytes {
     uint64_t waiting;                      /* decoded clips: open, or opened ahead */
 } tr_plan_bytes;
 
-bool tr_plan_is_on_gpu(const tr_config *config);     /* `device` names one: auto is the CPU */
 bool tr_plan_trains_vision(const tr_config *config); /* tower or merger */
 
 /* The configuration's video block as a source takes it. */

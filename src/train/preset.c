@@ -2,6 +2,7 @@
  *
  * A preset only replaces defaults: a key that the user has written stays, and the resolved configuration shows
  * every value. docs/algorithms.md explains each. */
+#include "tensor/cuda/cuda.h"
 #include "train/config_table.h"
 
 #include <stdio.h>
@@ -86,7 +87,7 @@ const char *tr_config_preset_value(const tr_config *config, const char *key)
 
 bool tr_config_on_gpu(const tr_config *config)
 {
-    return config->device >= 2; /* after auto and cpu */
+    return config->device == 0 ? tr_cuda_passed() : config->device >= 2; /* auto, cpu, cuda, cuda:0, ... */
 }
 
 bool tr_config_contradiction(const tr_config *config, const char **first, char *why, size_t size)

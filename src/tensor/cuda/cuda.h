@@ -18,6 +18,12 @@ typedef struct tr_cuda_info {
 } tr_cuda_info;
 void tr_cuda_describe(tr_cuda_info *info);
 
+/* Whether make test-cuda passed with these kernels on this GPU, driver and runtime: the mark that it leaves is in
+ * $XDG_CACHE_HOME/tempr1 (~/.cache/tempr1). `auto` takes the GPU then. */
+bool tr_cuda_passed(void);
+/* Leaves the mark. TR_UNSUPPORTED: there is no GPU. */
+tr_status tr_cuda_mark_passed(tr_error *err);
+
 /* The table for GPU `index`: dtype TR_F32 (fused multiply-adds in the CPU's order, the CPU's bits in every forward
  * operation) or TR_BF16 (products and attention on the tensor cores for weights stored as bf16). The first call
  * opens the device; another index later is an error. TR_UNSUPPORTED names what is missing. */
