@@ -45,7 +45,7 @@ static tr_status turn_frame(tr_video_converter *c, const AVFrame *frame, tr_erro
 static tr_status scaler_make(tr_video_converter *c, const AVFrame *frame, tr_error *err)
 {
     const AVPixFmtDescriptor *format = av_pix_fmt_desc_get(frame->format);
-    int result, *inverse, *table, in_full, out_full, brightness, contrast, saturation;
+    int *inverse, *table, in_full, out_full, brightness, contrast, saturation;
     sws_freeContext(c->scaler);
     if (!(c->scaler = sws_alloc_context())) {
         return tr_fail(err, TR_MEMORY, NULL, "no memory for the conversion to RGB");
@@ -60,7 +60,7 @@ static tr_status scaler_make(tr_video_converter *c, const AVFrame *frame, tr_err
     if (format && format->log2_chroma_w == 1 && format->log2_chroma_h == 1) {
         av_opt_set_int(c->scaler, "src_v_chr_pos", 128, 0);
     }
-    if ((result = sws_init_context(c->scaler, NULL, NULL)) < 0) {
+    if (sws_init_context(c->scaler, NULL, NULL) < 0) {
         return tr_fail(err, TR_UNSUPPORTED, NULL, "cannot convert frames of pixel format %s to RGB",
                        format ? format->name : "unknown");
     }
