@@ -33,6 +33,10 @@ bool tr_checkpoint_name(const char *name, char canonical[96]);
 /* A stored tensor's elements in the checkpoint: the product of its shape. */
 int64_t tr_param_count(const tr_param *param);
 
+/* Whether the parameter's moments are records of 8 bits: a matrix' with options->moments8, but not the embedding's,
+ * whose rows see few and unlike gradients (the paper's stable embedding keeps 32 bits too). */
+bool tr_param_keeps_records(const tr_param *param, const tr_model_options *options);
+
 /* Bytes that tr_param_allocate will take, without taking them: the compute copy (0 where the master serves as one)
  * and master, gradient and moments. param->stored must be set. */
 void tr_param_plan(const tr_param *param, const tr_model_options *options, uint64_t *compute, uint64_t *state);

@@ -21,7 +21,7 @@ static void add_param(const tr_param *param, const tr_device_work *w, tr_device_
 {
     uint64_t values, state, moments;
     tr_param_plan_away(param, w->options, &values, &state, &moments);
-    const bool away = w->options->moments_folder && !(w->options->moments8 && param->matrix);
+    const bool away = w->options->moments_folder && !tr_param_keeps_records(param, w->options);
     p->masters += state / 2;
     p->gradients += state / 2;
     p->moments += away ? 0 : moments;

@@ -57,11 +57,16 @@ static tr_dtype value_dtype(const tr_param *param, bool trainable, tr_dtype dtyp
     return trainable || param->stored == TR_F32 ? dtype : param->stored;
 }
 
+bool tr_param_keeps_records(const tr_param *param, const tr_model_options *options)
+{
+    return options->moments8 && param->matrix && !param->embedding;
+}
+
 /* Bytes of a trainable parameter's moments. */
 static size_t moment_bytes(const tr_param *param, const tr_model_options *options)
 {
-    return options->moments8 && param->matrix ? tr_param_moments8_bytes(param)
-                                              : 2 * (size_t)param->elements * sizeof(float);
+    return tr_param_keeps_records(param, options) ? tr_param_moments8_bytes(param)
+                                                  : 2 * (size_t)param->elements * sizeof(float);
 }
 
 void tr_param_plan(const tr_param *param, const tr_model_options *options, uint64_t *compute, uint64_t *state)
@@ -107,7 +112,7 @@ tr_status tr_params_offload_moments(tr_params *params, const tr_model_options *o
     }
     for (int i = 0; i < params->count; i++) {
         const tr_param *p = &params->items[i];
-        const size_t pieces = options->moments8 && p->matrix ? 1 : 2;
+        const size_t pieces = tr_param_keeps_records(p, options) ? 1 : 2;
         bytes += is_frozen(options, p->part) ? 0 : pieces * tr_spill_need(moment_bytes(p, options) / pieces);
     }
     return options->moments_folder && bytes ? tr_spill_open(&params->spill, options->moments_folder, bytes, err)
@@ -133,7 +138,7 @@ tr_status tr_param_allocate(tr_params *params, int index, const tr_model_options
         param->master = take(param->elements, TR_F32);
         param->gradient = tr_calloc_aligned((size_t)param->elements, sizeof(float));
         made = param->master && param->gradient;
-        if (options->moments8 && param->matrix) {
+        if (tr_param_keeps_records(param, options)) {
             param->moments8 = take_moment(params, moment_bytes(param, options), options);
             made = made && param->moments8;
         } else {

@@ -15,7 +15,7 @@ typedef struct tr_model {
     tr_model_config config;
     tr_params params;
     tr_dtype dtype;         /* of the compute copies: TR_F32 or TR_BF16 */
-    bool moments8;          /* of matrices that train: in 8 bits */
+    bool moments8;          /* of matrices that train, the embedding apart: in 8 bits */
     const tr_ops *ops;      /* what computes the network */
     const tr_ops *host_ops; /* the CPU's: for arrays of the host; the same as ops on the CPU */
     char *directory;        /* where it was read from; NULL for a fresh one */

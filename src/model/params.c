@@ -126,6 +126,7 @@ tr_status tr_params_build(const tr_model_config *config, tr_params *params, tr_e
         return tr_fail(err, TR_MEMORY, NULL, "out of memory for a table of %zu parameters", count);
     }
     params->embed = add_matrix(params, TR_PART_TEXT, config->vocab, config->hidden, "model.embed_tokens.weight");
+    params->items[params->embed].embedding = true;
     for (int n = 0; n < (int)config->layers; n++) {
         add_layer(params, config, n);
     }

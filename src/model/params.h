@@ -21,6 +21,7 @@ typedef struct tr_param {
     tr_param_part part;
     bool matrix;      /* panels [out, in] (a patch embedding is viewed [out, 1176]); else a vector of `out` */
     bool decay;       /* weight decay applies (matrices; not norms and biases) */
+    bool embedding;   /* rows get gradients of their own tokens only (and of the head's, where it is tied) */
     int64_t out, in;  /* in is 1 for vectors */
     int64_t elements; /* as stored here, padding lanes included */
 

@@ -34,7 +34,7 @@ tr_status tr_param_allocate_away(tr_params *params, tr_param *param, const tr_mo
     float **state[] = {&param->master, &param->gradient, &param->m, &param->v};
     tr_status status = TR_OK;
     void *memory;
-    const bool records = options->moments8 && param->matrix;               /* these stay: they are small */
+    const bool records = tr_param_keeps_records(param, options);           /* these stay: they are small */
     const bool host = params->away && options->moments_folder && !records; /* and an adapter's moments */
     for (int i = 0; param->trainable && i < (records || host ? 2 : 4); i++) {
         TR_TRY(param->memory->take(&memory, bytes, true, err));

@@ -121,8 +121,7 @@ const tr_key tr_config_keys[] = {
      "largest global gradient norm; 0: no clipping"},
     {"optim.moments", TR_KEY_CHOICE, AT(optim.moments), "f32", 0, 0, "f32|8bit",
      "AdamW's two moments of every matrix: f32, or one byte each with a scale for every 256 (6 bytes a number "
-     "less; "
-     "other bits); those of norms and biases are f32"},
+     "less; other bits); those of the embedding, of norms and of biases are f32"},
 
     {"train.dtype", TR_KEY_CHOICE, AT(train.dtype), "bf16", 0, 0, "f32|bf16",
      "weights as computed with; masters are always f32"},
