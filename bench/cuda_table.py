@@ -6,8 +6,8 @@ PyTorch loop takes for the same work.
 
 `make bench-cuda` builds and calls it. For every preset: a random checkpoint (model init), then `tempr1 bench` for vision,
 prefill, decode (G responses for each of --groups prompts) and logprob; then update and GRPO step, twice with one seed,
-whose digests must be equal; then the peer (peer_transformers.py through peer_cuda.py) on the same checkpoint. Writes
-OUT/table.md, to be pasted into docs/cuda.md, and OUT/table.json with every figure. A row that was not run says why: without
+whose digests must be equal; a shape whose training does not fit the GPU whole does both with adapters (--lora); then the
+peer (peer_transformers.py through peer_cuda.py) on the same checkpoint. Writes OUT/table.md, to be pasted into docs/cuda.md, and OUT/table.json with every figure. A row that was not run says why: without
 a GPU all of them do, and that is no failure. Exit status 1: something ran and failed, the log-probs of decoding and
 training differed, or two equal runs did.
 """
@@ -15,6 +15,7 @@ import argparse, json, os, shutil, subprocess, sys, time
 
 DISK_GB = {"qwen2.5-vl-3b": 7.6, "qwen2.5-vl-7b": 16.7}  # of a checkpoint in bf16
 TRAINED_WHOLE = {"qwen2.5-vl-3b"}  # with all weights on one GPU: 18 bytes a parameter, reference and activations
+WHOLE_DOES_NOT_FIT = "training all weights of this shape does not fit one GPU of 139 GiB"
 TARGETS = {"qwen2.5-vl-3b"}  # the wishes of the table are for this shape
 
 
@@ -84,6 +85,14 @@ class Table:
             yield f"| {row['name']} | {row['wanted']} | {what} | {met} |"
 
 
+def trains_whole(p):
+    return p in TRAINED_WHOLE or p not in DISK_GB
+
+
+def trains_adapters(p):
+    return p not in TRAINED_WHOLE
+
+
 def plan_rows(table, a):
     table.add("ceiling", "ceilings: bf16 product (cuBLASLt, 8192 x 8192 x 8192); copy; reading")
     for p in a.presets:
@@ -94,15 +103,24 @@ def plan_rows(table, a):
                   ">= 60 % of the bandwidth-bound rate" if asked else "")
         table.add(f"{p}.logprob", f"{p}: logprob, one group")
         table.add(f"{p}.memory", f"{p}: GPU memory of these, planned and in use")
-        table.add(f"{p}.update", f"{p}: update, one group")
-        table.add(f"{p}.step", f"{p}: GRPO step, one group", "<= 2 s" if asked else "")
-        table.add(f"{p}.step_memory", f"{p}: GPU memory of the step, planned and in use")
-        table.add(f"{p}.gap", f"{p}: `logprob_gap`", "0")
-        table.add(f"{p}.same", f"{p}: two runs with one seed", "the same bytes")
+        if trains_adapters(p):
+            table.add(f"{p}.lora_decode", f"{p}, LoRA of rank {a.lora}: decode, G = {a.group}")
+            table.add(f"{p}.lora_logprob", f"{p}, LoRA of rank {a.lora}: logprob, one group")
+            plan_training_rows(table, p, "lora_", f"{p}, LoRA of rank {a.lora}", asked)
+        if trains_whole(p):
+            plan_training_rows(table, p, "", p, asked)
         for name in "prefill", "decode":
             table.add(f"{p}.peer_{name}", f"{p}: {name}, transformers / tempr1")
         table.add(f"{p}.peer_step", f"{p}: GRPO step, transformers loop / tempr1", ">= 5x" if asked else "")
         table.add(f"{p}.peer_kind", f"{p}: the same, its kindest form (head at responses alone, no pass for old log-probs)")
+
+
+def plan_training_rows(table, p, kind, name, asked):
+    table.add(f"{p}.{kind}update", f"{name}: update, one group")
+    table.add(f"{p}.{kind}step", f"{name}: GRPO step, one group", "<= 2 s" if asked else "")
+    table.add(f"{p}.{kind}step_memory", f"{name}: GPU memory of the step, planned and in use")
+    table.add(f"{p}.{kind}gap", f"{name}: `logprob_gap`", "0")
+    table.add(f"{p}.{kind}same", f"{name}: two runs with one seed", "the same bytes")
 
 
 # ---------------------------------------------------------------- running
@@ -214,32 +232,38 @@ def fill_forward(table, p, result):
     phases, asked = result["phases"], p in TARGETS
     fill_phase(table, f"{p}.vision", phases["vision"])
     fill_phase(table, f"{p}.prefill", phases["prefill"], 0.6 if asked else None)
-    d = phases["decode"]["shared"]
-    step, part = d["step_seconds"]["median"], d.get("bandwidth_share")
-    table.fill(f"{p}.decode", f"{seconds(step)} a step, {nearest(d['tokens_per_s'])} tokens/s, "
-               f"{nearest(d['bytes_per_step'] / 1e9)} GB a step, {nearest(d['gb_per_s'])} GB/s"
-               + share(d, "bandwidth_share", "the bandwidth") + f", {flops(d['gflops'])}",
-               part >= 0.6 if asked and part is not None else None, step_seconds=step, tokens_per_s=d["tokens_per_s"],
-               bytes_per_step=d["bytes_per_step"], gb_per_s=d["gb_per_s"], bandwidth_share=part)
+    fill_decode(table, f"{p}.decode", phases["decode"]["shared"], 0.6 if asked else None)
     fill_phase(table, f"{p}.logprob", phases["logprob"])
     fill_memory(table, f"{p}.memory", phases.values())
 
 
-def fill_training(table, p, runs, recompute):
+def fill_decode(table, key, d, limit=None):
+    step, part = d["step_seconds"]["median"], d.get("bandwidth_share")
+    table.fill(key, f"{seconds(step)} a step, {nearest(d['tokens_per_s'])} tokens/s, "
+               f"{nearest(d['bytes_per_step'] / 1e9)} GB a step, {nearest(d['gb_per_s'])} GB/s"
+               + share(d, "bandwidth_share", "the bandwidth") + f", {flops(d['gflops'])}",
+               part >= limit if limit is not None and part is not None else None, step_seconds=step, tokens_per_s=d["tokens_per_s"],
+               bytes_per_step=d["bytes_per_step"], gb_per_s=d["gb_per_s"], bandwidth_share=part)
+
+
+def fill_training(table, p, kind, runs, recompute):
     phases = runs[0]["phases"]
-    fill_phase(table, f"{p}.update", phases["update"], more=f"; recompute {recompute}")
+    if kind:  # with adapters these differ from the whole weights'
+        fill_decode(table, f"{p}.{kind}decode", phases["decode"]["shared"])
+        fill_phase(table, f"{p}.{kind}logprob", phases["logprob"])
+    fill_phase(table, f"{p}.{kind}update", phases["update"], more=f"; recompute {recompute}")
     step, parts = phases["step"], phases["step"]["parts"]
-    fill_phase(table, f"{p}.step", step, more=f"; rollout {seconds(parts['rollout'])}, reference "
+    fill_phase(table, f"{p}.{kind}step", step, more=f"; rollout {seconds(parts['rollout'])}, reference "
                f"{seconds(parts['reference'])}, update {seconds(parts['update'])}; recompute {recompute}")
     if p in TARGETS:
-        table.rows[f"{p}.step"]["met"] = step["seconds"]["median"] <= 2
-    fill_memory(table, f"{p}.step_memory", phases.values())
+        table.rows[f"{p}.{kind}step"]["met"] = step["seconds"]["median"] <= 2
+    fill_memory(table, f"{p}.{kind}step_memory", phases.values())
     gaps = [r["phases"]["step"]["logprob_gap"] for r in runs]
-    table.fill(f"{p}.gap", " and ".join(f"{g:g}" for g in gaps), all(g == 0 for g in gaps), gaps=gaps)
+    table.fill(f"{p}.{kind}gap", " and ".join(f"{g:g}" for g in gaps), all(g == 0 for g in gaps), gaps=gaps)
     if len(runs) > 1:
         digests = [r["phases"]["step"]["digest"] for r in runs]
         same = digests[0] == digests[1]
-        table.fill(f"{p}.same", f"digests {digests[0]} and {digests[1]}: {'the same' if same else 'different'}", same,
+        table.fill(f"{p}.{kind}same", f"digests {digests[0]} and {digests[1]}: {'the same' if same else 'different'}", same,
                    digests=digests)
         if not same:
             raise Failed("two runs with the same seed gave different bytes")
@@ -333,38 +357,38 @@ def plan_forward(work, p):
     work.add(f"{p}, vision, prefill, decode, logprob", rows + ["ceiling"], 60, forward)
 
 
-def plan_training(work, p):
+def plan_training(work, p, kind):
     a, table, results = work.a, work.table, work.results
-    rows = [f"{p}.{k}" for k in ("update", "step", "step_memory", "gap", "same")]
-    if p in DISK_GB and p not in TRAINED_WHOLE:
-        table.why_not(rows + [f"{p}.peer_step", f"{p}.peer_kind"],
-                      "training all weights of this shape does not fit one GPU of 139 GiB")
-        return
+    rows = [f"{p}.{kind}{k}" for k in ("update", "step", "step_memory", "gap", "same") + (("decode", "logprob") if kind else ())]
+    what = ["--lora", str(a.lora), "--phases", "decode,logprob,update,step"] if kind else ["--phases", "update,step"]
+    called = "adapters" if kind else "training"
 
     def training():
         need(results, f"{p}.model")
         for recompute in ["none", "layer"] if a.recompute == "auto" else [a.recompute]:
             try:
-                words = ["--phases", "update,step", "--repeats", str(a.repeats), "--recompute", recompute, "--digest"]
-                first = bench(a, f"training, recompute {recompute}", p, *words)
+                words = [*what, "--repeats", str(a.repeats), "--recompute", recompute, "--digest"]
+                first = bench(a, f"{called}, recompute {recompute}", p, *words)
                 break
             except NotRun as e:
                 why = e
         else:
             raise why
-        results[f"{p}.training"] = first
-        fill_training(table, p, [first], recompute)
-        results[f"{p}.again"] = bench(a, "training again", p, *words)
-        fill_training(table, p, [first, results[f"{p}.again"]], recompute)
+        results[f"{p}.{kind}training"] = first
+        fill_training(table, p, kind, [first], recompute)
+        results[f"{p}.{kind}again"] = bench(a, f"{called} again", p, *words)
+        fill_training(table, p, kind, [first, results[f"{p}.{kind}again"]], recompute)
 
-    work.add(f"{p}, update and step, twice", rows, 240, training)
+    work.add(f"{p}, update and step{' with adapters' if kind else ''}, twice", rows, 240, training)
 
 
 def plan_peer(work, p, missing):
     a, table, results = work.a, work.table, work.results
     both, steps = [f"{p}.peer_prefill", f"{p}.peer_decode"], [f"{p}.peer_step", f"{p}.peer_kind"]
+    if not trains_whole(p):  # the peer has no adapters
+        table.why_not(steps, WHOLE_DOES_NOT_FIT)
     if missing:
-        table.why_not(both + steps, missing)
+        table.why_not(both + (steps if trains_whole(p) else []), missing)
         return
 
     def forward():
@@ -381,7 +405,7 @@ def plan_peer(work, p, missing):
         fill_peer_step(table, p, mine, theirs, kind)
 
     work.add(f"{p}, the peer's prefill and decode", both, 180, forward)
-    if table.rows[steps[0]]["reason"] == table.reason:
+    if trains_whole(p):
         work.add(f"{p}, the peer's step", steps, 240, step)
 
 
@@ -391,7 +415,7 @@ def write(a, table, results, about, failed):
         f.write("\n".join(table.markdown(a, about)) + "\n")
     with open(os.path.join(a.out, "table.json"), "w") as f:
         json.dump({"about": about, "date": time.strftime("%Y-%m-%d"), "work": {k: getattr(a, k) for k in (
-            "presets", "grid", "text", "group", "groups", "response", "dtype", "repeats", "recompute")}, "counts": counts,
+            "presets", "grid", "text", "group", "groups", "response", "dtype", "lora", "repeats", "recompute")}, "counts": counts,
             "failures": failed, "rows": list(table.rows.values()), "results": results}, f, indent=1)
     return counts
 
@@ -417,6 +441,7 @@ def parse():
     p.add_argument("--groups", type=int, default=8, help="groups decoded together")
     p.add_argument("--response", type=int, default=256)
     p.add_argument("--dtype", choices=["bf16", "f32"], default="bf16")
+    p.add_argument("--lora", type=int, default=16, help="rank of the adapters where not all weights fit")
     p.add_argument("--repeats", type=int, default=5)
     p.add_argument("--recompute", choices=["auto", "none", "layer"], default="auto",
                    help="activations kept or computed again; auto: kept, if they fit")
@@ -459,7 +484,10 @@ def main():
         missing = peer_missing(a)
         for p in a.presets:
             plan_forward(work, p)
-            plan_training(work, p)
+            if trains_adapters(p):
+                plan_training(work, p, "lora_")
+            if trains_whole(p):
+                plan_training(work, p, "")
             plan_peer(work, p, missing)
         work.go(about)
     counts = write(a, table, work.results, about, work.failed)

@@ -145,7 +145,7 @@ static tr_status update(tr_bench_work *w, bool with_vision, const float *old, co
     tr_status status;
     t->vision = 0;
     if (with_vision) {
-        TR_TRY(tr_bench_vision(w, w->network, true, err));
+        TR_TRY(tr_bench_vision(w, w->network, !w->r->lora, err));
         t->vision = tr_time_s() - start;
     }
     TR_TRY(tr_network_group_forward(w->network, &w->group, 1.0f, true, w->logp, NULL, err));
@@ -161,8 +161,12 @@ static tr_status update(tr_bench_work *w, bool with_vision, const float *old, co
     }
     double middle = tr_time_s();
     t->forward = middle - start;
-    TR_TRY(tr_network_group_backward(w->network, &w->group, w->dlogp, NULL, w->dfeatures, err));
-    TR_TRY(tr_network_vision_backward(w->network, &w->visual, w->dfeatures, err));
+    if (w->r->lora) { /* nothing below the decoder trains */
+        TR_TRY(tr_network_group_backward(w->network, &w->group, w->dlogp, NULL, NULL, err));
+    } else {
+        TR_TRY(tr_network_group_backward(w->network, &w->group, w->dlogp, NULL, w->dfeatures, err));
+        TR_TRY(tr_network_vision_backward(w->network, &w->visual, w->dfeatures, err));
+    }
     double end = tr_time_s();
     t->backward = end - middle;
     w->grad_norm = tr_optimiser_norm(w->model);
@@ -273,11 +277,18 @@ done:
 
 enum { WHOLE, ROLLOUT, VISION, PREFILL, DECODE, REFERENCE, UPDATE, FORWARD, BACKWARD, OPTIMIZER, PARTS };
 
-/* Log-probs of the sampled responses by the reference, whose features are its own. */
+/* Log-probs of the sampled responses by the reference: the model without its adapter, which has the same features;
+ * else one with weights and features of its own. */
 static tr_status reference(tr_bench_work *w, tr_error *err)
 {
     tr_group group = w->group;
     tr_status status;
+    if (w->r->lora) {
+        tr_network_set_adapter(w->network, TR_ADAPTER_START);
+        status = tr_network_group_forward(w->network, &group, 1.0f, false, w->expected, NULL, err);
+        tr_network_set_adapter(w->network, TR_ADAPTER_ON);
+        return status;
+    }
     group.features = w->reference_features;
     TR_TRY(tr_network_vision_forward(w->reference_network, &w->visual, false, w->reference_features, err));
     TR_TRY(tr_network_group_forward(w->reference_network, &group, 1.0f, false, w->expected, NULL, err));
@@ -291,7 +302,7 @@ static tr_status one_step(tr_bench_work *w, double part[PARTS], tr_bench_times *
     update_times u;
     tr_status status;
     double start = tr_time_s();
-    TR_TRY(tr_bench_vision(w, w->network, true, err));
+    TR_TRY(tr_bench_vision(w, w->network, !w->r->lora, err));
     part[VISION] = tr_time_s() - start;
     TR_TRY(decode(w, 1, &part[PREFILL], steps, &part[DECODE], err));
     part[ROLLOUT] = tr_time_s() - start;
@@ -354,17 +365,17 @@ static tr_status make_networks(tr_bench_work *w, const struct phase *phase, json
 {
     tr_network_limits limits = tr_bench_limits_of(w, phase->train, phase->run == phase_decode ? w->r->groups : 1),
                       forward = tr_bench_limits_of(w, false, 0);
-    bool step = phase->run == phase_step;
+    const bool refers = phase->run == phase_step && !w->r->lora; /* to another model than the one that trains */
     tr_status status;
     tr_bench_free_networks(w);
     TR_TRY(tr_network_create(w->model, &limits, &w->network, err));
-    if (step) {
+    if (refers) {
         if (!w->reference) {
             TR_TRY(tr_model_clone_frozen(w->model, w->r->offload, &w->reference, err));
         }
         TR_TRY(tr_network_create(w->reference, &forward, &w->reference_network, err));
     }
-    const double planned = tr_bench_planned_bytes(w, &limits, step ? &forward : NULL);
+    const double planned = tr_bench_planned_bytes(w, &limits, refers ? &forward : NULL);
     json_object_set_new(out, "planned_gib", planned > 0 ? json_real(planned / 0x1p30) : json_null());
 done:
     return status;
@@ -433,6 +444,9 @@ static int check(tr_bench_request *r)
     if (strcmp(r->dtype, "f32") != 0 && strcmp(r->dtype, "bf16") != 0) {
         return tr_cli_usage(&tr_command_bench, "--dtype %s: expected f32 or bf16", r->dtype);
     }
+    if (r->lora && r->cold) {
+        return tr_cli_usage(&tr_command_bench, "--lora and --cold: a cold start has no adapters; leave one out");
+    }
     if (strcmp(r->recompute, "none") != 0 && strcmp(r->recompute, "layer") != 0) {
         return tr_cli_usage(&tr_command_bench, "--recompute %s: expected none or layer", r->recompute);
     }
@@ -449,6 +463,7 @@ static void describe(const tr_bench_request *r, json_t *out)
     json_object_set_new(out, "groups", json_integer(r->groups));
     json_object_set_new(out, "R", json_integer(r->response));
     json_object_set_new(out, "seed", json_integer(r->seed));
+    json_object_set_new(out, "lora", json_integer(r->lora));
     json_object_set_new(out, "recompute", json_string(r->recompute));
     json_object_set_new(out, "offload", json_boolean(r->offload != NULL));
     json_object_set_new(out, "threads", json_integer(tr_threads_count()));
@@ -484,6 +499,11 @@ static int run(int argc, char **argv)
          "Comma list of vision, prefill, decode, logprob, update, step (default all).", 0, 0, false},
         {"recompute", TR_OPTION_TEXT, &r.recompute, "none|layer",
          "Activations in backward: kept, or computed again layer by layer (default none).", 0, 0, false},
+        {"lora", TR_OPTION_INT, &r.lora, "RANK",
+         "Trains adapters of this rank on every linear layer of the decoder, as train.lora does by default, and "
+         "nothing else: every phase computes with them, the step's reference is the model without them (default 0: "
+         "whole weights).",
+         0, TR_LORA_RANK_MAX, false},
         {"offload", TR_OPTION_TEXT, &r.offload, "DIR",
          "Keeps moments and reference weights in files of this folder instead of memory (train.offload).", 0, 0,
          false},
@@ -537,5 +557,7 @@ const tr_command tr_command_bench = {
         "planned_gib and peak_gpu_gib or peak_rss_gib are memory by plan and in use. A readable line per phase "
         "goes "
         "to stderr.\n\n"
-        "Example: tempr1 bench --model xs --grid 16,16,24 --text 64 --group 8 --response 64",
+        "Examples:\n"
+        "  tempr1 bench --model xs --grid 16,16,24 --text 64 --group 8 --response 64\n"
+        "  tempr1 bench --model 7b --dtype bf16 --device cuda --lora 16 --recompute layer",
     .run = run};

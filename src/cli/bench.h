@@ -15,6 +15,7 @@ enum { TR_BENCH_TIMES = 4096 };
 typedef struct tr_bench_request {
     const char *model, *grid, *dtype, *device, *isa, *phases, *recompute, *offload;
     int64_t text, group, groups, response, repeats, seed, child;
+    int64_t lora; /* rank of the adapters that train instead of the weights; 0: none */
     bool cold, digest, json;
     int32_t thw[1][3];
     tr_dtype kind;
@@ -46,9 +47,10 @@ typedef struct tr_bench_work {
 } tr_bench_work;
 
 /* Operations of one group. prompt, sequence and rollout_generate are of the peer's form, where every response is a
- * sequence of its own; shared is the group packed, forward; update and step are this program's. */
+ * sequence of its own; shared is the group packed, forward; update and step are this program's, peer_update the
+ * peer's for the same result. */
 typedef struct tr_bench_operations {
-    double vision, prompt, head, prefill, decode, sequence, shared, rollout_generate, update, step;
+    double vision, prompt, head, prefill, decode, sequence, shared, rollout_generate, update, step, peer_update;
 } tr_bench_operations;
 
 /* Takes a time down; the median of those taken; {"median", "min", "max", "n"}. */

@@ -38,15 +38,33 @@ static double vision_operations(const tr_vision_config *v, const int32_t grid[3]
            patches / 4 * 2 * (16 * d * d + 4 * d * (double)v->out_hidden);
 }
 
+/* Of a token in the adapters. */
+static double adapter_operations(const tr_model *model)
+{
+    double sum = 0;
+    for (int i = model->params.base; i < model->params.count; i++) {
+        sum += 2 * (double)model->params.items[i].out * (double)model->params.items[i].in;
+    }
+    return sum;
+}
+
+/* Forward and backward of what a forward takes. Whole weights: dX and dW are each as much again. With adapters the
+ * tower has no backward and frozen weights have no dW. `again`: recomputed in backward. */
+static double training(bool adapters, double vision, double linear, double rest, double again)
+{
+    return (adapters ? vision + 2 * linear : 3 * (vision + linear)) + 3 * rest + again;
+}
+
 void tr_bench_count_operations(const tr_bench_work *w, tr_bench_operations *o)
 {
     const tr_model_config *c = &w->model->config;
     const double h = (double)c->hidden, kv = (double)(c->head_dim * c->kv_heads), layers = (double)c->layers;
-    const double token = layers * 2 * (2 * h * h + 2 * h * kv + 3 * h * (double)c->intermediate);
+    const double weights = layers * 2 * (2 * h * h + 2 * h * kv + 3 * h * (double)c->intermediate);
+    const double adapter = adapter_operations(w->model), token = weights + adapter;
     const double pair = layers * 4 * h, head = 2 * h * (double)c->vocab;
     const int64_t prompt = w->group.prompt, each = w->r->response;
     const double s = (double)prompt, g = (double)w->r->group, r = (double)each;
-    const double passes = !strcmp(w->r->recompute, "layer") ? 4 : 3; /* forward, backward, the layers again */
+    const bool adapters = w->r->lora > 0, layer = !strcmp(w->r->recompute, "layer");
     o->vision = vision_operations(&c->vision, w->r->thw[0]);
     o->prompt = s * token + pair * contexts(0, prompt);
     o->head = head;
@@ -55,9 +73,14 @@ void tr_bench_count_operations(const tr_bench_work *w, tr_bench_operations *o)
     o->sequence = o->vision + (s + r) * token + pair * contexts(0, prompt + each) + (s + r) * head;
     o->shared = o->vision + o->prompt + g * (r * token + pair * contexts(prompt, prompt + each)) + g * r * head;
     o->rollout_generate = o->vision + g * o->prefill + o->decode;
-    o->update = passes * o->shared;
-    /* the features of the rollout serve the update: its vision tower runs backward alone */
-    o->step = o->vision + o->prefill + o->decode + o->shared + o->update - o->vision;
+    const double all = (s + g * r) * weights + g * r * head, theirs = (s + r) * (weights + head);
+    o->update = training(adapters, o->vision, all, o->shared - o->vision - all,
+                         layer ? o->shared - (adapters ? o->vision : 0) : 0);
+    o->peer_update = g * training(adapters, o->vision, theirs, o->sequence - o->vision - theirs, 0);
+    /* the features of the rollout serve the update: its vision tower runs backward alone; with adapters they serve
+     * the reference too, which is computed without them */
+    o->step = o->vision + o->prefill + o->decode + o->shared + o->update - o->vision -
+              (adapters ? o->vision + (s + g * r) * adapter : 0);
 }
 
 json_t *tr_bench_operations_json(const tr_bench_work *w, const tr_bench_operations *o)
@@ -66,9 +89,9 @@ json_t *tr_bench_operations_json(const tr_bench_work *w, const tr_bench_operatio
     return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f}}",
                      "prompt_tokens", (json_int_t)w->group.prompt, "vision", o->vision, "prompt", o->prompt,
                      "prefill", o->prefill, "head", o->head, "decode", o->decode, "sequence_forward", o->sequence,
-                     "logprob", g * o->sequence, "update", 3 * g * o->sequence, "rollout_generate",
-                     o->rollout_generate, "shared_forward", o->shared, "packed", "vision", o->vision, "prefill",
-                     o->prefill, "decode", o->decode, "logprob", o->shared, "update", o->update, "step", o->step);
+                     "logprob", g * o->sequence, "update", o->peer_update, "rollout_generate", o->rollout_generate,
+                     "shared_forward", o->shared, "packed", "vision", o->vision, "prefill", o->prefill, "decode",
+                     o->decode, "logprob", o->shared, "update", o->update, "step", o->step);
 }
 
 /* ---- bytes ---- */
@@ -178,10 +201,10 @@ void tr_bench_add_rates(const tr_bench_work *w, const char *phase, json_t *resul
         peers = g * o.sequence;
     } else if (!strcmp(phase, "update")) {
         own = o.update;
-        peers = 3 * g * o.sequence;
+        peers = o.peer_update;
     } else {
         own = o.step;
-        peers = o.rollout_generate + 2 * g * o.sequence + 3 * g * o.sequence;
+        peers = o.rollout_generate + 2 * g * o.sequence + o.peer_update;
     }
     if (seconds > 0) {
         json_object_set_new(result, "tokens_per_s", json_real(tokens / seconds));

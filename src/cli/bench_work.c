@@ -170,7 +170,7 @@ tr_network_limits tr_bench_limits_of(const tr_bench_work *w, bool train, int64_t
                            .response_tokens = r->group * r->response,
                            .responses = r->group,
                            .train_text = train,
-                           .train_vision = train,
+                           .train_vision = train && !r->lora,
                            .recompute = !strcmp(r->recompute, "layer") ? TR_RECOMPUTE_LAYER : TR_RECOMPUTE_NONE};
     if (decode_groups) {
         l.decode_rows = decode_groups * r->group;
@@ -199,17 +199,28 @@ void tr_bench_free_networks(tr_bench_work *w)
     w->network = w->reference_network = NULL;
 }
 
-/* Working memory as the phase needs it: nothing for backward before the first phase that trains. */
+/* Working memory as the phase needs it: nothing for backward before the first phase that trains. With adapters all
+ * else is frozen, as train.lora has it. */
 tr_status tr_bench_load(tr_bench_work *w, bool train, tr_error *err)
 {
+    const bool adapts = w->r->lora > 0;
+    json_t *targets = json_string(TR_LORA_TARGETS);
+    const tr_lora_settings lora = {
+        .rank = w->r->lora, .alpha = 2 * (double)w->r->lora, .targets = targets, .seed = (uint64_t)w->r->seed};
     const tr_model_options options = {.dtype = w->r->kind,
                                       .train = train,
+                                      .freeze_text = adapts,
+                                      .freeze_vision = adapts,
+                                      .freeze_merger = adapts,
+                                      .lora = adapts ? &lora : NULL,
                                       .moments_folder = w->r->offload,
                                       .device = w->r->device,
                                       .isa = w->r->isa};
     tr_model_free(w->model);
     w->model = NULL;
-    return tr_model_load(w->r->model, &options, &w->model, err);
+    tr_status status = tr_model_load(w->r->model, &options, &w->model, err);
+    json_decref(targets);
+    return status;
 }
 
 void tr_bench_free(tr_bench_work *w)

@@ -181,6 +181,97 @@ static void check_counts(const json_t *forward)
                      1) < 1e-9);
 }
 
+/* The same prompt and responses with A and B of a rank on seven matrices of each layer. Frozen weights have no
+ * gradients of their own, so their part of an update is twice the forward's, the vision tower's once. */
+static void check_adapters(const json_t *run, const json_t *whole, int rank)
+{
+    const double inside =
+        2.0 * 2 * rank * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 96)); /* a token's, all layers */
+    const double weights = 2 * 2.0 * (64 * 64 + 2 * 32 * 64 + 64 * 64 + 3 * 96 * 64), head = 2.0 * 64 * 512;
+    const double vision = at(whole, "flop.vision"), tokens = 16 + 2 * 3;
+    const double forward = at(whole, "flop.packed.logprob") + tokens * inside;
+    const double linear = tokens * weights + 6 * head, rest = forward - vision - linear;
+    assert_int_equal(at(run, "lora"), rank);
+    assert_true(at(run, "flop.packed.prefill") == at(whole, "flop.packed.prefill") + 16 * inside);
+    assert_true(at(run, "flop.packed.decode") == at(whole, "flop.packed.decode") + 4 * inside);
+    assert_true(at(run, "flop.packed.logprob") == forward);
+    assert_true(at(run, "flop.packed.update") == vision + 2 * linear + 3 * rest);
+    /* the tower once; the reference without adapters; the update on the rollout's features */
+    assert_true(at(run, "flop.packed.step") == vision + at(run, "flop.packed.prefill") +
+                                                   at(run, "flop.packed.decode") + forward - tokens * inside -
+                                                   vision + 2 * linear + 3 * rest);
+    assert_true(at(run, "phases.step.logprob_gap") == 0);
+    assert_true(at(run, "phases.step.grad_norm") > 0);
+}
+
+static json_t *bench_on_the_cpu(const char *name, const char *more)
+{
+    tr_buffer out = {0}, errors = {0};
+    json_t *json;
+    const char *model = scratch_path("cpu-nano");
+    if (!tr_directory_exists(model)) {
+        program_run(tr_format("model init --preset nano --out '%s'", model), &out, &errors);
+    }
+    tr_buffer_clear(&out);
+    const int code = program_run(tr_format("bench --model '%s' --grid 2,4,4 --text 8 --group 2 --response 3 "
+                                           "--repeats 1 --digest %s",
+                                           model, more),
+                                 &out, &errors);
+    if (code) {
+        fail_msg("%s: %s", name, tr_buffer_text(&errors));
+    }
+    json = json_loads(tr_buffer_text(&out), 0, NULL);
+    assert_non_null(json);
+    tr_buffer_free(&out);
+    tr_buffer_free(&errors);
+    return json;
+}
+
+static void test_adapters_on_the_cpu(void **state)
+{
+    (void)state;
+    static const char *const phases[] = {"vision", "prefill", "logprob", "update", "step"};
+    json_t *whole = bench_on_the_cpu("whole", ""), *first = bench_on_the_cpu("first", "--lora 4"),
+           *again = bench_on_the_cpu("again", "--lora 4"),
+           *layer = bench_on_the_cpu("layer", "--lora 4 --recompute layer"),
+           *wider = bench_on_the_cpu("wider", "--lora 5");
+    check_adapters(first, whole, 4);
+    assert_int_equal(at(whole, "lora"), 0);
+    for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
+        char *planned = tr_format("phases.%s.planned_gib", phases[i]),
+             *taken = tr_format("phases.%s.seconds.median", phases[i]);
+        assert_true(at(first, taken) > 0);
+        if (i < 3) { /* A and B come on top; in training they are all that has masters, gradients and moments */
+            assert_true(at(first, planned) > at(whole, planned));
+        } else {
+            assert_true(at(first, planned) < at(whole, planned));
+        }
+        assert_true(at(wider, planned) > at(first, planned));
+        free(planned);
+        free(taken);
+    }
+    /* no weights but A and B have masters, gradients and moments */
+    assert_true(at(first, "phases.update.planned_gib") < 2 * at(first, "phases.prefill.planned_gib"));
+    assert_true(at(whole, "phases.update.planned_gib") > 4 * at(whole, "phases.prefill.planned_gib"));
+    /* the reference is the same model with its adapter off: it takes nothing */
+    assert_true(at(first, "phases.step.planned_gib") == at(first, "phases.update.planned_gib"));
+    assert_true(at(whole, "phases.step.planned_gib") > at(whole, "phases.update.planned_gib"));
+    const char *digest = text(json_object_get(json_object_get(first, "phases"), "step"), "digest");
+    assert_string_equal(digest, text(json_object_get(json_object_get(again, "phases"), "step"), "digest"));
+    assert_string_equal(digest, text(json_object_get(json_object_get(layer, "phases"), "step"), "digest"));
+    assert_string_not_equal(digest, text(json_object_get(json_object_get(whole, "phases"), "step"), "digest"));
+    /* the decoder again, the tower, which is frozen, not */
+    assert_true(at(layer, "flop.packed.update") ==
+                at(first, "flop.packed.update") + at(first, "flop.packed.logprob") - at(first, "flop.vision"));
+    program_expect(tr_strdup("bench --model none --lora 4 --cold"), 2, "", "--lora and --cold");
+    program_expect(tr_strdup("bench --model none --lora 4096"), 2, "", "--lora");
+    json_decref(whole);
+    json_decref(first);
+    json_decref(again);
+    json_decref(layer);
+    json_decref(wider);
+}
+
 static void test_over_the_emulated_gpu(void **state)
 {
     (void)state;
@@ -197,9 +288,10 @@ static void test_over_the_emulated_gpu(void **state)
     unsetenv("PYTHONPATH");
     json_t *all = results_of("emulated");
     same_rows(all, &printed, "emulated");
-    static const char *const measured[] = {"vision",       "prefill",     "decode",    "logprob",  "memory",
-                                           "update",       "step",        "gap",       "same",     "step_memory",
-                                           "peer_prefill", "peer_decode", "peer_step", "peer_kind"};
+    static const char *const measured[] = {
+        "vision",      "prefill",   "decode",   "logprob",     "memory",       "lora_decode",      "lora_logprob",
+        "lora_update", "lora_step", "lora_gap", "lora_same",   "peer_kind",    "lora_step_memory", "update",
+        "step",        "gap",       "same",     "step_memory", "peer_prefill", "peer_decode",      "peer_step"};
     for (size_t i = 0; i < sizeof measured / sizeof *measured; i++) {
         char id[64];
         snprintf(id, sizeof id, "nano.%s", measured[i]);
@@ -210,8 +302,15 @@ static void test_over_the_emulated_gpu(void **state)
     assert_true(json_is_true(json_object_get(row(all, "nano.same"), "met")));
     const json_t *results = json_object_get(all, "results");
     const json_t *forward = json_object_get(results, "nano.forward"),
-                 *mine = json_object_get(results, "nano.training");
+                 *mine = json_object_get(results, "nano.training"),
+                 *adapters = json_object_get(results, "nano.lora_training");
     check_counts(forward);
+    check_adapters(adapters, forward, 16);
+    assert_true(json_is_true(json_object_get(row(all, "nano.lora_gap"), "met")));
+    assert_true(json_is_true(json_object_get(row(all, "nano.lora_same"), "met")));
+    assert_true(at(adapters, "phases.step.peak_gpu_gib") >= at(adapters, "phases.step.planned_gib"));
+    assert_true(at(adapters, "phases.step.peak_gpu_gib") <= at(adapters, "phases.step.planned_gib") + 0.08);
+    assert_true(at(adapters, "phases.step.planned_gib") < at(mine, "phases.step.planned_gib"));
     static const char *const phases[] = {"vision", "prefill", "logprob"}, *const trained[] = {"update", "step"};
     static const char *const keys[] = {"seconds.median", "tokens_per_s", "gflops",      "peer_gflops",
                                        "planned_gib",    "peak_gpu_gib", "peak_rss_gib"};
@@ -258,8 +357,9 @@ static void test_what_fails_is_told(void **state)
     if (is_sanitized()) {
         skip_test("the emulated device takes minutes under a sanitizer; the release build runs this");
     }
-    const char *program = in_front("breaks.sh", "case \"$*\" in *logprob*) echo 'the GPU fell off' >&2; exit 1;;\n"
-                                                "*digest*) echo 'GPU memory cannot be had' >&2; exit 1;; esac");
+    const char *program =
+        in_front("breaks.sh", "case \"$*\" in *vision,prefill*) echo 'the GPU fell off' >&2; exit 1;;\n"
+                              "*digest*) echo 'GPU memory cannot be had' >&2; exit 1;; esac");
     assert_int_equal(table(program, "breaks", TINY, &printed), 1);
     json_t *all = results_of("breaks");
     assert_string_equal(text(row(all, "nano.prefill"), "state"), "failed");
@@ -277,7 +377,8 @@ static void test_what_fails_is_told(void **state)
     free(lines);
     assert_int_equal(table(program, "differs", TINY, &printed), 1);
     all = results_of("differs");
-    assert_true(json_is_false(json_object_get(row(all, "nano.same"), "met")));
+    assert_true(json_is_false(json_object_get(row(all, "nano.lora_same"), "met"))); /* the first that came twice */
+    assert_true(json_is_true(json_object_get(row(all, "nano.same"), "met")));
     assert_non_null(strstr(tr_buffer_text(&printed), "**missed**"));
     json_decref(all);
     tr_buffer_free(&printed);
@@ -286,9 +387,8 @@ static void test_what_fails_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_is_run),
-        cmocka_unit_test(test_without_a_gpu),
-        cmocka_unit_test(test_over_the_emulated_gpu),
+        cmocka_unit_test(test_nothing_is_run),      cmocka_unit_test(test_without_a_gpu),
+        cmocka_unit_test(test_adapters_on_the_cpu), cmocka_unit_test(test_over_the_emulated_gpu),
         cmocka_unit_test(test_what_fails_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
