@@ -204,7 +204,7 @@ void tr_bench_free_networks(tr_bench_work *w)
 tr_status tr_bench_load(tr_bench_work *w, bool train, tr_error *err)
 {
     const bool adapts = w->r->lora > 0;
-    json_t *targets = json_string(TR_LORA_TARGETS);
+    json_t *targets = json_string(".*language_model.*_proj"); /* train.lora's default */
     const tr_lora_settings lora = {
         .rank = w->r->lora, .alpha = 2 * (double)w->r->lora, .targets = targets, .seed = (uint64_t)w->r->seed};
     const tr_model_options options = {.dtype = w->r->kind,

@@ -18,8 +18,6 @@ struct tr_model;
 struct tr_model_options;
 
 enum { TR_LORA_RANK_MAX = 1024 };
-/* Every linear layer of the decoder: what a run adapts unless it says otherwise. */
-#define TR_LORA_TARGETS ".*language_model.*_proj"
 
 /* What a new adapter shall be. targets has peft's meaning: a string is a regular expression that must match a whole
  * module name ("model.language_model.layers.0.self_attn.q_proj"); a list holds names, each matching modules of that

@@ -171,7 +171,7 @@ const size_t tr_config_keys_count = sizeof tr_config_keys / sizeof *tr_config_ke
 const tr_key tr_lora_keys[] = {
     {"rank", TR_KEY_INT, LORA(rank), "16", 1, TR_LORA_RANK_MAX, NULL, "inner dimension of each pair of matrices"},
     {"alpha", TR_KEY_NUMBER, LORA(alpha), "32", 1e-6, 1e6, NULL, "what the adapter adds is scaled by alpha / rank"},
-    {"targets", TR_KEY_MODULES, LORA(targets), "'" TR_LORA_TARGETS "'", 0, 0, NULL,
+    {"targets", TR_KEY_MODULES, LORA(targets), "'.*language_model.*_proj'", 0, 0, NULL,
      "which linear layers of the decoder, as peft's target_modules: a regular expression for whole names such as "
      "model.language_model.layers.0.self_attn.q_proj, or a list of last parts of names such as [q_proj, v_proj]"},
     {"dropout", TR_KEY_NUMBER, LORA(dropout), "0", 0, 0, NULL,
