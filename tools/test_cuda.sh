@@ -10,7 +10,7 @@ build=${BUILD:-build}/cuda
 jobs=${JOBS:-$(nproc)}
 limit=${LIMIT_S:-1800} # seconds for one part; the sanitizer's tools are slow
 failed=0 passed=0 skipped=0 on_gpu=0
-names=$(for t in tests/cuda/test_*.c tests/model/test_golden_*.c; do t=${t##*/test_}; echo "${t%.c}"; done)
+names=$(for t in tests/cuda/test_*.c tests/model/test_golden_*.c tests/model/test_lora.c tests/rl/test_group.c tests/rl/test_optimiser.c; do t=${t##*/test_}; echo "${t%.c}"; done)
 count=$(echo "$names" | wc -l)
 total=$((4 * count)) number=0 start=$(date +%s)
 

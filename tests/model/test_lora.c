@@ -25,12 +25,13 @@ static void test_golden_adapter(void **state)
 {
     (void)state;
     static const char *const isa[] = {NULL, "reference"};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (GOLDEN_DEVICE ? 1 : 2); i++) {
         golden g;
         golden_read(&g, "lora-nano");
         hide(&g, "truth/merged_last_logits");
         tr_model_options options = frozen_base;
         options.isa = isa[i];
+        options.device = GOLDEN_DEVICE;
         tr_model *model = golden_model("nano-lora", &options);
         golden_run(&g, model, true);
         int bad = golden_compare(&g) + golden_compare_probes(&g, "grad_probes");
@@ -72,7 +73,7 @@ static void test_golden_merged(void **state)
         free(a);
         free(b);
     }
-    const tr_model_options options = {.dtype = TR_F32};
+    const tr_model_options options = {.dtype = TR_F32, .device = GOLDEN_DEVICE};
     tr_model *model;
     golden_ok(tr_model_load(dir, &options, &model, &err_));
     golden_run(&g, model, false);
@@ -764,5 +765,8 @@ int main(void)
         cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_bad_adapters_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest on_a_device[] = {cmocka_unit_test(test_golden_adapter),
+                                             cmocka_unit_test(test_golden_merged)};
+    return GOLDEN_DEVICE ? cmocka_run_group_tests(on_a_device, NULL, NULL)
+                         : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,7 +86,7 @@ static tr_model *load(const char *checkpoint, bool train)
     tr_model *model;
     tr_error err = {0};
     char relative[96];
-    tr_model_options options = {.dtype = TR_F32, .train = train};
+    tr_model_options options = {.dtype = TR_F32, .train = train, .device = GOLDEN_DEVICE};
     snprintf(relative, sizeof relative, "golden/checkpoints/%s", checkpoint);
     need_ok(tr_model_load(need_shared(relative), &options, &model, &err), &err);
     return model;
@@ -106,11 +106,20 @@ static void check_gradient(const golden *g, const char *kind, const tr_param *p)
     } else {
         rows = (size_t)p->out;
     }
-    float *x = malloc(rows * (size_t)p->in * sizeof *x);
+    float *x = malloc(rows * (size_t)p->in * sizeof *x),
+          *all = malloc((size_t)p->out * (size_t)p->in * sizeof *all);
+    const tr_matrix gradient = {.dtype = TR_F32, .out = p->out, .in = p->in, .panels = p->gradient};
+    assert_non_null(x);
+    assert_non_null(all);
+    if (p->matrix) {
+        p->memory->unpack(&gradient, all, TR_F32, 0, p->out);
+    } else {
+        p->memory->read(all, p->gradient, (size_t)p->out * sizeof *all);
+    }
     for (size_t i = 0; i < rows; i++) {
         int64_t row = index ? index[i] : (int64_t)i;
         for (int64_t c = 0; c < p->in; c++) {
-            x[(int64_t)i * p->in + c] = p->gradient[p->matrix ? tr_matrix_index(p->in, row, c) : row];
+            x[(int64_t)i * p->in + c] = all[row * p->in + c];
         }
     }
     snprintf(key, sizeof key, "truth/%s/%s", kind, p->name);
@@ -127,6 +136,7 @@ static void check_gradient(const golden *g, const char *kind, const tr_param *p)
                              json_number_value(json_object_get(what, "truth_rms"))));
     free(t);
     free(x);
+    free(all);
 }
 
 typedef struct one_group {
@@ -548,5 +558,9 @@ int main(void)
         cmocka_unit_test(test_sampled_and_recomputed_log_probs_are_equal),
         cmocka_unit_test(test_bad_requests_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest on_a_device[] = {cmocka_unit_test(test_grpo_gradients_through_the_network),
+                                             cmocka_unit_test(test_sft_gradients_through_the_network),
+                                             cmocka_unit_test(test_sft_gradients_when_packed)};
+    return GOLDEN_DEVICE ? cmocka_run_group_tests(on_a_device, NULL, NULL)
+                         : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "support/golden.h"
 
 #include "rl/optimiser.h"
+#include "tensor/select.h"
 
 #include <math.h>
 
@@ -12,10 +13,21 @@ typedef struct bench {
     uint16_t narrow[3][64];
 } bench;
 
+/* Values of the golden into the backend's memory. */
+static void put(const tr_param *p, float *to, const void *values, bool bf16)
+{
+    float x[64];
+    assert_in_range(p->elements, 1, 64);
+    tr_convert(x, TR_F32, values, bf16 ? TR_BF16 : TR_F32, p->elements);
+    p->memory->write(to, x, (size_t)p->elements * sizeof *x);
+}
+
 static void start(bench *b, const golden *g, bool bf16)
 {
     memset(b, 0, sizeof *b);
-    assert_int_equal(tr_ops_cpu(NULL, &b->model.ops, NULL), TR_OK);
+    golden_ok(tr_ops_select(GOLDEN_DEVICE ? GOLDEN_DEVICE : "cpu", NULL, TR_F32, &b->model.ops, &b->model.host_ops,
+                            &err_));
+    const tr_memory *memory = b->model.ops->memory;
     b->model.params.items = b->items;
     b->model.params.count = 3;
     b->model.dtype = bf16 ? TR_BF16 : TR_F32;
@@ -28,11 +40,12 @@ static void start(bench *b, const golden *g, bool bf16)
         p->trainable = p->decay = true;
         p->out = p->elements = (int64_t)count;
         p->in = 1;
-        p->master = calloc(count, sizeof(float));
-        p->gradient = calloc(count, sizeof(float));
-        p->m = calloc(count, sizeof(float));
-        p->v = calloc(count, sizeof(float));
-        tr_convert(p->master, TR_F32, values, bf16 ? TR_BF16 : TR_F32, (int64_t)count);
+        p->memory = memory;
+        void **const all[] = {(void **)&p->master, (void **)&p->gradient, (void **)&p->m, (void **)&p->v};
+        for (int k = 0; k < 4; k++) {
+            golden_ok(memory->take(all[k], count * sizeof(float), true, &err_));
+        }
+        put(p, p->master, values, bf16);
         p->value = (tr_matrix){TR_F32, p->out, 1, p->master};
     }
 }
@@ -40,10 +53,11 @@ static void start(bench *b, const golden *g, bool bf16)
 static void finish(bench *b)
 {
     for (int i = 0; i < 3; i++) {
-        free(b->items[i].master);
-        free(b->items[i].gradient);
-        free(b->items[i].m);
-        free(b->items[i].v);
+        const tr_param *p = &b->items[i];
+        p->memory->give(p->master);
+        p->memory->give(p->gradient);
+        p->memory->give(p->m);
+        p->memory->give(p->v);
     }
 }
 
@@ -54,16 +68,17 @@ static void load_gradients(bench *b, const golden *g, int step, bool bf16)
         size_t count;
         snprintf(key, sizeof key, "in/step%d/grad_%d", step, i);
         const void *values = golden_tensor(g, key, &count);
-        tr_convert(b->items[i].gradient, TR_F32, values, bf16 ? TR_BF16 : TR_F32, (int64_t)count);
+        put(&b->items[i], b->items[i].gradient, values, bf16);
     }
 }
 
 static void check(const bench *b, const golden *g, int step, const char *what, int i, const float *x)
 {
     char key[64];
-    (void)b;
+    float host[64];
+    b->model.ops->memory->read(host, x, (size_t)b->items[i].elements * sizeof *host);
     snprintf(key, sizeof key, "step%d/%s_%d", step, what, i);
-    assert_true(golden_check(g, key, x));
+    assert_true(golden_check(g, key, host));
 }
 
 static void run_case(const char *name, double decay, double clip, bool bf16)
@@ -86,7 +101,9 @@ static void run_case(const char *name, double decay, double clip, bool bf16)
                 size_t count;
                 snprintf(key, sizeof key, "truth/step%d/param_%d", step, i);
                 const uint16_t *truth = golden_tensor(&g, key, &count);
-                tr_convert(b.narrow[i], TR_BF16, b.items[i].master, TR_F32, (int64_t)count);
+                float master[64];
+                b.model.ops->memory->read(master, b.items[i].master, count * sizeof *master);
+                tr_convert(b.narrow[i], TR_BF16, master, TR_F32, (int64_t)count);
                 for (size_t k = 0; k < count; k++) {
                     assert_true(abs((int)b.narrow[i][k] - (int)truth[k]) <= 1);
                 }
@@ -156,5 +173,9 @@ int main(void)
         cmocka_unit_test(test_equals_torch_with_masters),
         cmocka_unit_test(test_decay_freezing_and_clipping),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest on_a_device[] = {cmocka_unit_test(test_equals_torch_without_decay),
+                                             cmocka_unit_test(test_equals_torch_with_decay),
+                                             cmocka_unit_test(test_equals_torch_with_masters)};
+    return GOLDEN_DEVICE ? cmocka_run_group_tests(on_a_device, NULL, NULL)
+                         : cmocka_run_group_tests(tests, NULL, NULL);
 }
