@@ -1,6 +1,6 @@
 #!/bin/sh
 # make test-cuda: every test of the GPU backend, over the emulated device (test_cuda_*) and on the GPU (test_gpu_*): the
-# operations, attention, all goldens at f32 and the recorded noise of bf16, a whole model, training (the gap is 0, a step twice
+# operations, attention, the goldens at f32 and the recorded noise of bf16, a whole model, training (the gap is 0, a step twice
 # and a resumed run give the same bytes); then compute-sanitizer's memcheck and racecheck over the GPU tests, whose shapes
 # are small. A part that cannot run here is skipped, counted, and says why; the status is 1 when one failed. When all
 # passed on the GPU, `--device auto` takes it from then on.
