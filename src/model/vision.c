@@ -148,19 +148,24 @@ static tr_status check_work(const tr_network *n, tr_error *err)
     return TR_OK;
 }
 
+/* The caller's patches where the operations read them. */
+static const float *patches_in(tr_network *n, const tr_visual *visual)
+{
+    const int64_t count = visual->rows * patch_inputs(&n->model->config.vision);
+    if (n->pinned_patches && visual->patches == n->pinned_patches) {
+        n->ops->memory->lanes->send(n->edge.patches, visual->patches, (size_t)count * sizeof(float));
+        n->ops->memory->lanes->mark(n->patches_sent);
+        return n->edge.patches;
+    }
+    return tr_edge_in(n->ops, n->edge.patches, visual->patches, count);
+}
+
 /* Patch embedding and permutation into window order: blocks[0].in. */
 static void embed_patches(tr_network *n, const tr_visual *visual)
 {
     const tr_vision_config *v = &n->model->config.vision;
     tr_vision_memory *m = &n->vision;
-    const int64_t count = visual->rows * patch_inputs(v);
-    const float *patches = n->edge.patches;
-    if (n->pinned_patches && visual->patches == n->pinned_patches) {
-        n->ops->memory->lanes->send(n->edge.patches, visual->patches, (size_t)count * sizeof *patches);
-        n->ops->memory->lanes->mark(n->patches_sent);
-    } else {
-        patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, count);
-    }
+    const float *patches = patches_in(n, visual);
     n->ops->linear_forward(m->patches, patches, matrix(n, n->model->params.patch), NULL, visual->rows);
     tr_tap(n, "patch_embed", -1, m->patches, visual->rows, v->hidden);
     n->ops->rows_gather(m->blocks[0].in, m->patches, m->windows.index, visual->rows / 4, 4 * v->hidden);
@@ -257,14 +262,7 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
         block_backward(n, i, visual->rows, m->dx);
     }
     n->ops->rows_scatter(m->dnorm, m->dx, m->windows.index, visual->rows / 4, 4 * v->hidden);
-    const int64_t count = visual->rows * patch_inputs(v);
-    const float *patches = n->edge.patches;
-    if (n->pinned_patches && visual->patches == n->pinned_patches) {
-        n->ops->memory->lanes->send(n->edge.patches, visual->patches, (size_t)count * sizeof *patches);
-        n->ops->memory->lanes->mark(n->patches_sent);
-    } else {
-        patches = tr_edge_in(n->ops, n->edge.patches, visual->patches, count);
-    }
+    const float *patches = patches_in(n, visual);
     n->ops->linear_backward_weight(gradient(n, n->model->params.patch), NULL, m->dnorm, patches, visual->rows,
                                    v->hidden, patch_inputs(v));
     return n->ops->memory->check(err);

@@ -60,7 +60,7 @@ static void narrow_v(uint8_t *code, float *v, float scale, int64_t columns, cons
 }
 
 /* p, g [columns][16] */
-static void step_tile(float *p, const float *g, unsigned char *record, int64_t columns, const adamw_constants *k,
+static void step_tile(float *p, const float *g, unsigned char *record, int64_t columns, const tr_adamw_constants *k,
                       const tr_moments8_tables *t)
 {
     float m[TILE], v[TILE], scale[2];
@@ -86,7 +86,7 @@ static void step_tile(float *p, const float *g, unsigned char *record, int64_t c
 void TR_VARIANT(adamw8_step)(float *parameter, const float *gradient, void *records, int64_t out, int64_t in,
                              const tr_adamw *adamw)
 {
-    const adamw_constants k = adamw_constants_of(adamw);
+    const tr_adamw_constants k = tr_adamw_constants_of(adamw);
     const tr_moments8_tables *t = tr_moments8_tables_get();
     const int64_t panels = (out + TR_PANEL - 1) / TR_PANEL, bytes = tr_moments8_panel_bytes(in);
     const bool fork = tr_worth(panels * in * TR_PANEL * 2);

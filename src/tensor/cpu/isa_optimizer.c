@@ -7,7 +7,7 @@
 
 enum { SUM_BLOCK = 4096, SUM_BLOCKS = 256, TURN = 16384 };
 
-static void adamw_range(float *p, const float *g, float *m, float *v, int64_t n, const adamw_constants *c)
+static void adamw_range(float *p, const float *g, float *m, float *v, int64_t n, const tr_adamw_constants *c)
 {
     for (int64_t i = 0; i < n; i += 16) {
         int left = (int)tr_min_i64(16, n - i);
@@ -26,7 +26,7 @@ static void adamw_range(float *p, const float *g, float *m, float *v, int64_t n,
 void TR_VARIANT(adamw_step)(float *parameter, float *gradient, float *m, float *v, int64_t count,
                             const tr_adamw *adamw)
 {
-    const adamw_constants c = adamw_constants_of(adamw);
+    const tr_adamw_constants c = tr_adamw_constants_of(adamw);
     if (!tr_worth(count / 2)) {
         adamw_range(parameter, gradient, m, v, count, &c);
         return;

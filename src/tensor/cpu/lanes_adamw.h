@@ -5,28 +5,12 @@
 #ifndef TR_TENSOR_CPU_LANES_ADAMW_H
 #define TR_TENSOR_CPU_LANES_ADAMW_H
 
+#include "tensor/adamw.h"
 #include "tensor/cpu/lanes_math.h"
-#include "tensor/ops.h"
 
 #include <float.h>
 
-typedef struct adamw_constants {
-    float keep, mix1, beta2, mix2, inverse_root2, eps, step, scale;
-} adamw_constants;
-
-LANES_INLINE adamw_constants adamw_constants_of(const tr_adamw *adamw)
-{
-    return (adamw_constants){.keep = (float)(-adamw->lr * adamw->weight_decay),
-                             .mix1 = (float)(1.0 - adamw->beta1),
-                             .beta2 = (float)adamw->beta2,
-                             .mix2 = (float)(1.0 - adamw->beta2),
-                             .inverse_root2 = (float)(1.0 / sqrt(adamw->bias2)),
-                             .eps = (float)adamw->eps,
-                             .step = (float)(-adamw->lr / adamw->bias1),
-                             .scale = (float)adamw->gradient_scale};
-}
-
-LANES_INLINE void adamw_lanes(lanes *p, lanes g, lanes *m, lanes *v, const adamw_constants *c)
+LANES_INLINE void adamw_lanes(lanes *p, lanes g, lanes *m, lanes *v, const tr_adamw_constants *c)
 {
     g = lanes_mul(g, lanes_set(c->scale));
     *m = lanes_fma(lanes_sub(g, *m), lanes_set(c->mix1), *m);

@@ -6,6 +6,7 @@
 #ifndef TR_TENSOR_CUDA_KERNEL_ELEMENTS_H
 #define TR_TENSOR_CUDA_KERNEL_ELEMENTS_H
 
+#include "tensor/adamw.h"
 #include "tensor/cuda/grid.h"
 
 enum { ELEMENT_THREADS = 256, ELEMENT_SPAN = 1024 };
@@ -209,7 +210,7 @@ typedef struct adamw_args {
     float *p, *m, *v;
     const float *g;
     int64_t count;
-    float keep, mix1, beta2, mix2, inverse_root2, eps, step, scale;
+    tr_adamw_constants c;
 } adamw_args;
 
 TR_DEVICE void adamw_block(const adamw_args *a, int x, int y, int z, void *shared)
@@ -219,13 +220,13 @@ TR_DEVICE void adamw_block(const adamw_args *a, int x, int y, int z, void *share
     {
         EACH_ELEMENT(i, a->count)
         {
-            const float g = a->g[i] * a->scale;
-            const float m = cu_fma(g - a->m[i], a->mix1, a->m[i]);
-            const float v = cu_fma(g * g, a->mix2, a->v[i] * a->beta2);
-            const float root = cu_max(1.17549435e-38f, cu_fma(cu_sqrt(v), a->inverse_root2, a->eps));
+            const float g = a->g[i] * a->c.scale;
+            const float m = cu_fma(g - a->m[i], a->c.mix1, a->m[i]);
+            const float v = cu_fma(g * g, a->c.mix2, a->v[i] * a->c.beta2);
+            const float root = cu_max(1.17549435e-38f, cu_fma(cu_sqrt(v), a->c.inverse_root2, a->c.eps));
             a->m[i] = m;
             a->v[i] = v;
-            a->p[i] = cu_fma(a->step, cu_divide(m, root), cu_fma(a->p[i], a->keep, a->p[i]));
+            a->p[i] = cu_fma(a->c.step, cu_divide(m, root), cu_fma(a->p[i], a->c.keep, a->p[i]));
         }
     }
 }

@@ -7,6 +7,7 @@
 #ifndef TR_TENSOR_CUDA_KERNEL_MOMENTS_H
 #define TR_TENSOR_CUDA_KERNEL_MOMENTS_H
 
+#include "tensor/adamw.h"
 #include "tensor/cuda/grid.h"
 #include "tensor/moments.h"
 
@@ -19,7 +20,7 @@ typedef struct adamw8_args {
     unsigned char *records;
     const tr_moments8_tables *tables;
     int64_t out, in, tiles; /* tiles of the whole matrix */
-    float keep, mix1, beta2, mix2, inverse_root2, eps, step, scale;
+    tr_adamw_constants c;
 } adamw8_args;
 
 typedef struct adamw8_shared {
@@ -83,12 +84,12 @@ TR_DEVICE void adamw8_block(const adamw8_args *a, int x, int y, int z, void *sha
             float m = 0.0f, v = 0.0f;
             if (there) {
                 const int64_t i = row * a->in + column + c;
-                const float g = a->g[i] * a->scale, m0 = s->tables.m[code[at]] * scale[0],
+                const float g = a->g[i] * a->c.scale, m0 = s->tables.m[code[at]] * scale[0],
                             v0 = s->tables.v[code[codes + at]] * scale[1];
-                m = cu_fma(g - m0, a->mix1, m0);
-                v = cu_fma(g * g, a->mix2, v0 * a->beta2);
-                const float root = cu_max(1.17549435e-38f, cu_fma(cu_sqrt(v), a->inverse_root2, a->eps));
-                a->p[i] = cu_fma(a->step, cu_divide(m, root), cu_fma(a->p[i], a->keep, a->p[i]));
+                m = cu_fma(g - m0, a->c.mix1, m0);
+                v = cu_fma(g * g, a->c.mix2, v0 * a->c.beta2);
+                const float root = cu_max(1.17549435e-38f, cu_fma(cu_sqrt(v), a->c.inverse_root2, a->c.eps));
+                a->p[i] = cu_fma(a->c.step, cu_divide(m, root), cu_fma(a->p[i], a->c.keep, a->p[i]));
             }
             values[OWN(t)][0] = m;
             values[OWN(t)][1] = v;

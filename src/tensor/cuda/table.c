@@ -557,19 +557,8 @@ HEAD(_bf16)
 
 static void adamw_step(float *parameter, float *gradient, float *m, float *v, int64_t count, const tr_adamw *adamw)
 {
-    const adamw_args a = {.p = parameter,
-                          .m = m,
-                          .v = v,
-                          .g = gradient,
-                          .count = count,
-                          .keep = (float)(-adamw->lr * adamw->weight_decay),
-                          .mix1 = (float)(1.0 - adamw->beta1),
-                          .beta2 = (float)adamw->beta2,
-                          .mix2 = (float)(1.0 - adamw->beta2),
-                          .inverse_root2 = (float)(1.0 / sqrt(adamw->bias2)),
-                          .eps = (float)adamw->eps,
-                          .step = (float)(-adamw->lr / adamw->bias1),
-                          .scale = (float)adamw->gradient_scale};
+    const adamw_args a = {
+        .p = parameter, .m = m, .v = v, .g = gradient, .count = count, .c = tr_adamw_constants_of(adamw)};
     tr_cuda_launch_adamw(&a, tr_cuda_grid_of(tr_cuda_blocks(count, ELEMENT_SPAN), 1, 1));
 }
 

@@ -14,14 +14,7 @@ void tr_cuda_adamw8_step(float *parameter, const float *gradient, void *records,
                            .out = out,
                            .in = in,
                            .tiles = tiles,
-                           .keep = (float)(-adamw->lr * adamw->weight_decay),
-                           .mix1 = (float)(1.0 - adamw->beta1),
-                           .beta2 = (float)adamw->beta2,
-                           .mix2 = (float)(1.0 - adamw->beta2),
-                           .inverse_root2 = (float)(1.0 / sqrt(adamw->bias2)),
-                           .eps = (float)adamw->eps,
-                           .step = (float)(-adamw->lr / adamw->bias1),
-                           .scale = (float)adamw->gradient_scale};
+                           .c = tr_adamw_constants_of(adamw)};
     if (a.tables) {
         tr_cuda_launch_adamw8(&a, tr_cuda_grid_of(tr_cuda_blocks(tiles, MOMENT_TILES), 1, 1));
     }
