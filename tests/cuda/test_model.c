@@ -32,13 +32,6 @@ typedef struct input {
     tr_group group;
 } input;
 
-static void need_ok(tr_status status, const tr_error *err)
-{
-    if (status) {
-        fail_msg("%s: %s", err->where, err->message);
-    }
-}
-
 static tr_model *make_model(const char *device, tr_dtype dtype)
 {
     tr_model_config config;

@@ -37,13 +37,6 @@ static void need_device(void)
     }
 }
 
-static void need_ok(tr_status status, const tr_error *err)
-{
-    if (status) {
-        fail_msg("%s: %s", err->where, err->message);
-    }
-}
-
 static tr_model *make_model(const char *device, tr_dtype dtype)
 {
     tr_model_config config;

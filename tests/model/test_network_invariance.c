@@ -76,14 +76,6 @@ typedef struct input {
     tr_group group;
 } input;
 
-static void need_ok(tr_status status, const tr_error *err)
-{
-    if (status) {
-        printf("%s: %s\n", err->where, err->message);
-    }
-    assert_int_equal(status, TR_OK);
-}
-
 static tr_model *make_model(const char *isa, tr_model_options options, tr_dtype dtype)
 {
     tr_model_config config;

@@ -73,14 +73,6 @@ static tr_group group_of(const prompt *p)
                       .visual_tokens = p->visual_tokens};
 }
 
-static void need_ok(tr_status status, const tr_error *err)
-{
-    if (status) {
-        printf("%s: %s\n", err->where, err->message);
-    }
-    assert_int_equal(status, TR_OK);
-}
-
 static tr_model *load(const char *checkpoint, bool train)
 {
     tr_model *model;

@@ -74,3 +74,10 @@ const char *need_shared(const char *relative)
     }
     return path;
 }
+
+void need_ok(tr_status status, const tr_error *err)
+{
+    if (status) {
+        fail_msg("%s: %s", err->where, err->message);
+    }
+}

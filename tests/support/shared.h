@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "base/status.h"
+
 /* The path of a file below shared/ (a static ring of 16 buffers), or NULL when it is absent. */
 const char *shared_path(const char *relative);
 
@@ -26,5 +28,8 @@ void skip_test(const char *reason);
 
 /* The path, or skip_test() when it is absent. */
 const char *need_shared(const char *relative);
+
+/* Fails the running test with the error's place and message unless status is TR_OK. */
+void need_ok(tr_status status, const tr_error *err);
 
 #endif
