@@ -40,6 +40,7 @@ const tr_command tr_command_selftest = {
 
 /* ---- small checks ---- */
 
+/* A CPU that cannot run the kernels is a fault of the machine: nothing else works there unasked. */
 static tr_status check_cpu(tr_selftest *s, tr_error *err)
 {
     const char *names[4];
@@ -53,7 +54,7 @@ static tr_status check_cpu(tr_selftest *s, tr_error *err)
         }
         snprintf(s->detail + used, sizeof s->detail - used, ", %d threads", tr_threads_count());
     }
-    return status;
+    return status == TR_UNSUPPORTED ? TR_INVALID : status;
 }
 
 /* One addition as a decode step has it: collected, and from the second time on a recorded graph. */

@@ -201,6 +201,9 @@ tr_status tr_selftest_kernels(tr_selftest *s, tr_error *err)
         snprintf(ran + strlen(ran), sizeof ran - strlen(ran), "%s%s", ran[0] ? ", " : "", names[v]);
     }
     tr_threads_set(most);
+    if (!status && !ran[0]) {
+        return tr_fail(err, TR_UNSUPPORTED, NULL, "this CPU can run none of them");
+    }
     snprintf(s->detail, sizeof s->detail, "%s, 1 and %d threads: the committed checksum", ran, most);
     return status;
 }
@@ -215,6 +218,10 @@ tr_status tr_selftest_rollout(tr_selftest *s, tr_error *err)
     static uint8_t banned[1024];
     tr_status status;
     TR_TRY(case_make(NULL, &c, err));
+    if (!strcmp(c->model->ops->name, "reference")) {
+        status = tr_fail(err, TR_UNSUPPORTED, NULL, "the reference kernels promise no gap of 0");
+        goto done;
+    }
     banned[c->model->config.image_id] = banned[c->model->config.video_id] = 1; /* below the preset's 512 */
     const tr_sampling sampling = {.temperature = 0.8,
                                   .top_p = 1,
