@@ -7,6 +7,7 @@
 #include "base/thread.h"
 #include "support/compare.h"
 #include "support/shared.h"
+#include "tensor/cpu/parallel.h"
 #include "tensor/ops.h"
 #include "tensor/reference/reference.h"
 
@@ -113,12 +114,14 @@ static __attribute__((noinline, unused)) double *widened(const float *x, int64_t
     return y;
 }
 
-/* The fast variants of this CPU; prints the ones it cannot run, once. */
+/* The fast variants of this CPU; prints the ones it cannot run, once. From here on work of any size is shared by
+ * the threads that a test sets. */
 static __attribute__((noinline, unused)) int fast_variants(const tr_ops *tables[3])
 {
     static const char *names[3] = {"scalar", "avx2", "avx512"};
     static bool told;
     int count = 0;
+    tr_cpu_steps_worth_threads = 0;
     for (int i = 0; i < 3; i++) {
         tr_error err = {0};
         if (tr_ops_cpu(names[i], &tables[count], &err) == TR_OK) {

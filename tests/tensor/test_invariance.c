@@ -1,7 +1,9 @@
 /* test_invariance.c: the numbers do not depend on how they are computed. Every operation's outputs on a small
  * fixture have the same bits in every variant and with 1, 2 and 3 threads, and the same checksum on every machine;
  * forward rows have the same bits alone and among others. */
+#include "tensor/moments.h"
 #include "tensor/ops_fixture.h"
+#include "tensor/sampler.h"
 
 enum { LARGEST = 600000 };
 
@@ -21,6 +23,27 @@ static int64_t linear(const tr_ops *ops, float *out)
     ops->linear_backward_input(dx, dy, &m, rows);
     ops->linear_backward_weight(dw, dbias, dy, x, rows, n, in);
     return dbias + n - out;
+}
+
+/* Weights of 16 bits: widened exactly, then the same sums. */
+static int64_t linear16(const tr_ops *ops, float *out)
+{
+    const int64_t rows = 26, in = 91, n = 77;
+    float *w = filled(n * in, 1, 0.5f), *x = filled(rows * in, 2, 1.0f), *dy = filled(rows * n, 3, 1.0f);
+    float *start = out;
+    for (int i = 0; i < 2; i++) {
+        tr_matrix m = {i ? TR_F16 : TR_BF16, n, in, buffer(tr_matrix_elements(n, in) / 2)};
+        int32_t ids[3] = {76, -1, 5};
+        tr_matrix_pack(&m, w, TR_F32, 0, n);
+        ops->linear_forward(out, x, &m, NULL, rows);
+        out += rows * n;
+        memset(out, 0, (size_t)(rows * in) * sizeof *out);
+        ops->linear_backward_input(out, dy, &m, rows);
+        out += rows * in;
+        ops->embedding_forward(out, ids, &m, 3);
+        out += 3 * in;
+    }
+    return out - start;
 }
 
 static int64_t embedding(const tr_ops *ops, float *out)
@@ -175,6 +198,42 @@ static int64_t optimiser(const tr_ops *ops, float *out)
     return 3 * n + 2;
 }
 
+/* Moments in 8 bits: the records, then the parameters. */
+static int64_t moments(const tr_ops *ops, float *out)
+{
+    const int64_t rows = 37, in = 53, n = tr_matrix_elements(rows, in), bytes = tr_moments8_bytes(rows, in);
+    float *p = out + (bytes + 3) / 4;
+    memset(out, 0, (size_t)(p - out) * sizeof *out);
+    fill(p, n, 1, 1.0f);
+    for (int step = 1; step < 5; step++) {
+        tr_adamw a = {1e-2, 0.9, 0.999, 1e-8, 0.1, 0.1 * step, 1e-3 * step, 0.25};
+        ops->adamw8_step(p, filled(n, (uint32_t)step, 3.0f), out, rows, in, &a);
+    }
+    return p + n - out;
+}
+
+static int64_t sample(const tr_ops *ops, float *out)
+{
+    const int64_t rows = 33, vocab = 1031, work = ops->sample_work(vocab, rows);
+    static const tr_sampling settings[] = {{.temperature = 0.8, .top_p = 1},
+                                           {.temperature = 1.2, .top_p = 0.9},
+                                           {.temperature = 1, .top_p = 1, .top_k = 9}};
+    float *z = filled(rows * vocab, 1, 4.0f);
+    for (uint32_t i = 0; i < 3; i++) {
+        tr_draw draws[33];
+        tr_sampled picked[33];
+        for (uint32_t r = 0; r < 33; r++) {
+            draws[r] = (tr_draw){7, 1, i, r, r * 3};
+        }
+        ops->sample(picked, z, i == 1, draws, rows, vocab, &settings[i], buffer(work), work);
+        for (int r = 0; r < 33; r++) {
+            *out++ = (float)picked[r].id;
+            *out++ = picked[r].logp;
+        }
+    }
+    return 3 * 33 * 2;
+}
+
 /* The checksums were made on an AVX-512 machine; every other one must reproduce them. */
 static const struct {
     const char *name;
@@ -182,6 +241,7 @@ static const struct {
     uint64_t checksum;
 } fixtures[] = {
     {"linear", linear, 0x84d713508705d620},
+    {"linear16", linear16, 0xc71c65a584159652},
     {"embedding", embedding, 0x5b7d7537a03afdc3},
     {"rmsnorm", rmsnorm, 0x633b47ae7b407b65},
     {"elementwise", elementwise, 0xf3f14bca90180e79},
@@ -192,6 +252,8 @@ static const struct {
     {"logsoftmax", logsoftmax, 0xd2b9e9b0e2f789d5},
     {"head", head, 0x0df6b3178d21a87f},
     {"optimiser", optimiser, 0x2beb0725d52f48e2},
+    {"moments", moments, 0x5c07235f49a0e6ef},
+    {"sample", sample, 0xddcc4210714b09dd},
 };
 enum { FIXTURES = sizeof fixtures / sizeof *fixtures };
 
@@ -230,6 +292,42 @@ static void test_variants_and_threads(void **state)
 
 /* ---- rows alone and among others ---- */
 
+/* A rotated row and its table, and a window of a frame, alone. */
+static void rotations_and_windows(const tr_ops *ops)
+{
+    enum { ROWS = 245, HEADS = 3, DIM = 20, WIDE = HEADS * DIM, HALF = DIM / 2 };
+    const tr_attention_shape shape = {HEADS, HEADS, DIM, 0.2236f};
+    const int32_t cu[6] = {0, 64, 65, 80, 180, 245}, sections[3] = {2, 5, 3};
+    int32_t positions[3 * ROWS], one[3];
+    float *x = filled(ROWS * 3 * WIDE, 1, 2.0f), *c = buffer(ROWS * HALF), *s = buffer(ROWS * HALF);
+    float *alone = copy_of(x, ROWS * 3 * WIDE), *c1 = buffer(HALF), *s1 = buffer(HALF);
+    for (int i = 0; i < 3 * ROWS; i++) {
+        positions[i] = i * 7919 % 30000;
+    }
+    ops->rope_mrope_table(c, s, positions, ROWS, DIM, sections, 1e6);
+    ops->rope_forward(x, c, s, ROWS, 2 * HEADS, DIM, 3 * WIDE);
+    for (int r = 0; r < ROWS; r++) {
+        for (int axis = 0; axis < 3; axis++) {
+            one[axis] = positions[axis * ROWS + r];
+        }
+        ops->rope_mrope_table(c1, s1, one, 1, DIM, sections, 1e6);
+        same_bits("cos of a row", ops->name, c1, c + r * HALF, HALF);
+        same_bits("sin of a row", ops->name, s1, s + r * HALF, HALF);
+        ops->rope_forward(alone + r * 3 * WIDE, c1, s1, 1, 2 * HEADS, DIM, 3 * WIDE);
+    }
+    same_bits("rotated rows", ops->name, alone, x, ROWS * 3 * WIDE);
+    float *o = buffer(ROWS * WIDE), *o1 = buffer(ROWS * WIDE),
+          *work = buffer(ops->segment_attention_work(&shape, cu, 5, false));
+    ops->segment_attention_forward(o, NULL, x, x + WIDE, x + 2 * WIDE, 3 * WIDE, &shape, cu, 5, work);
+    for (int w = 0; w < 5; w++) {
+        const int32_t only[2] = {0, cu[w + 1] - cu[w]};
+        float *first = x + cu[w] * 3 * WIDE;
+        ops->segment_attention_forward(o1 + cu[w] * WIDE, NULL, first, first + WIDE, first + 2 * WIDE, 3 * WIDE,
+                                       &shape, only, 1, work);
+    }
+    same_bits("windows alone", ops->name, o1, o, ROWS * WIDE);
+}
+
 static void test_rows(void **state)
 {
     (void)state;
@@ -267,6 +365,7 @@ static void test_rows(void **state)
                                     vocab, 1.3f);
         }
         same_bits("logsoftmax rows", ops->name, r + 3 * rows, r, 3 * rows);
+        rotations_and_windows(ops);
         float *panels = zeros(tr_matrix_elements(vocab, d)), *head_w = filled(vocab * d, 5, 0.3f);
         tr_matrix m = {TR_F32, vocab, d, panels};
         tr_matrix_pack(&m, head_w, TR_F32, 0, vocab);

@@ -45,10 +45,14 @@ static problem make(size n, tr_dtype dtype)
     return p;
 }
 
+/* Roundings of an element; 0: one for every term of its sum. */
+static int64_t roundings;
+
 /* |value - truth| <= gamma_terms * size; NaN fails. */
 static void within(const char *what, const char *variant, size n, int64_t at, float value, double truth,
                    int64_t terms, double largest)
 {
+    terms = roundings ? roundings : terms;
     double bound = (double)terms * EPS / (1.0 - (double)terms * EPS) * largest;
     if (!(fabs((double)value - truth) <= bound)) {
         fail_msg("%s, %s, rows %ld in %ld out %ld: element %ld is %.9g, truth %.9g, bound %.3g", what, variant,
@@ -112,6 +116,27 @@ static void check_weight(const char *variant, const problem *p, const float *dw,
     }
 }
 
+/* The plain code adds in f64 and rounds once (dX: the sum, and its addition to what is there): every element within
+ * two roundings, at sizes that are small enough for it. */
+static void check_reference(const problem *p, const float *bias)
+{
+    const tr_ops *plain = &tr_reference_table;
+    int64_t elements = tr_matrix_elements(p->n.out, p->n.in), narrow = p->n.rows * p->n.in;
+    if (p->n.rows * p->n.in * p->n.out > 200000) {
+        return;
+    }
+    float *y = buffer(p->n.rows * p->n.out), *dx = copy_of(p->dx, narrow), *dw = zeros(elements),
+          *dbias = copy_of(p->dbias, p->n.out);
+    plain->linear_forward(y, p->x, &p->w, bias, p->n.rows);
+    plain->linear_backward_input(dx, p->dy, &p->w, p->n.rows);
+    plain->linear_backward_weight(dw, dbias, p->dy, p->x, p->n.rows, p->n.out, p->n.in);
+    roundings = 2;
+    check_forward("reference", p, y, bias);
+    check_input("reference", p, dx);
+    check_weight("reference", p, dw, dbias);
+    roundings = 0;
+}
+
 static void test_bounds(void **state)
 {
     (void)state;
@@ -123,6 +148,7 @@ static void test_bounds(void **state)
                 narrow = p.n.rows * p.n.in;
         const tr_ops *ops = fast[variants - 1]; /* the others have the same bits, below */
         const float *bias = i % 2 ? p.bias : NULL;
+        check_reference(&p, bias);
         tr_threads_set(1);
         float *y = buffer(wide), *dx = copy_of(p.dx, narrow), *dw = zeros(elements),
               *dbias = copy_of(p.dbias, p.n.out);
@@ -175,6 +201,32 @@ static void test_rows(void **state)
             ops->linear_backward_input(dx1, p.dy + first * OUT, &p.w, n);
             same_bits("forward rows", ops->name, y1, y + first * OUT, n * OUT);
             same_bits("dX rows", ops->name, dx1, dx + first * IN, n * IN);
+        }
+        release();
+    }
+}
+
+/* The same with thousands of rows, a fewer of them at a time. */
+static void test_thousands_of_rows(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {1, 7, 999, 1000, 1001, 2047, 2049, 4095};
+    enum { ROWS = 4100, IN = 37, OUT = 34 };
+    const tr_ops *fast[3];
+    int variants = fast_variants(fast);
+    for (int v = 0; v < variants; v++) {
+        problem p = make((size){ROWS, IN, OUT}, TR_F32);
+        float *y = buffer(ROWS * OUT), *dx = copy_of(p.dx, ROWS * IN);
+        tr_threads_set(2);
+        fast[v]->linear_forward(y, p.x, &p.w, p.bias, ROWS);
+        fast[v]->linear_backward_input(dx, p.dy, &p.w, ROWS);
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            int64_t n = counts[c], first = ROWS - n;
+            float *y1 = buffer(n * OUT), *dx1 = copy_of(p.dx + first * IN, n * IN);
+            fast[v]->linear_forward(y1, p.x + first * IN, &p.w, p.bias, n);
+            fast[v]->linear_backward_input(dx1, p.dy + first * OUT, &p.w, n);
+            same_bits("forward of thousands", fast[v]->name, y1, y + first * OUT, n * OUT);
+            same_bits("dX of thousands", fast[v]->name, dx1, dx + first * IN, n * IN);
         }
         release();
     }
@@ -289,8 +341,8 @@ static void test_bf16_rest(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bounds), cmocka_unit_test(test_rows),
-                                       cmocka_unit_test(test_parts), cmocka_unit_test(test_bf16_bounds),
-                                       cmocka_unit_test(test_bf16_rest)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bounds), cmocka_unit_test(test_rows),        cmocka_unit_test(test_thousands_of_rows),
+        cmocka_unit_test(test_parts),  cmocka_unit_test(test_bf16_bounds), cmocka_unit_test(test_bf16_rest)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

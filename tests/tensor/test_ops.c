@@ -5,7 +5,7 @@
 
 #include "base/math.h"
 
-static const int64_t counts[] = {1, 2, 15, 16, 17, 31, 33, 63, 65, 100, 8191, 8193, 50001};
+static const int64_t counts[] = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 8191, 8192, 8193, 50001};
 enum { COUNTS = sizeof counts / sizeof *counts };
 
 typedef void body(const tr_ops *ops);
@@ -175,9 +175,89 @@ static void rows(const tr_ops *ops)
     free(order);
 }
 
+/* Gathering is exact. Scatter-add: many rows of one id, in their order; what is not hit stays as it was. */
+static void embedding(const tr_ops *ops)
+{
+    static const int64_t sizes[][3] = {{1, 1, 1},   {7, 15, 16},  {8, 16, 17},
+                                       {9, 17, 15}, {90, 33, 50}, {211, 5, 31}};
+    static const tr_dtype dtypes[] = {TR_F32, TR_BF16, TR_F16};
+    for (int i = 0; i < 18; i++) {
+        const int64_t rows = sizes[i / 3][0], d = sizes[i / 3][1], vocab = sizes[i / 3][2];
+        const int64_t n = tr_matrix_elements(vocab, d);
+        int32_t ids[211], times[50] = {0};
+        float *weights = filled(vocab * d, 1, 2.0f), *x = buffer(rows * d), *x0 = buffer(rows * d);
+        tr_matrix m = {dtypes[i % 3], vocab, d, buffer(n)};
+        tr_matrix_pack(&m, weights, TR_F32, 0, vocab);
+        tr_matrix_unpack(&m, weights, TR_F32, 0, vocab); /* as stored */
+        for (int64_t r = 0; r < rows; r++) {
+            ids[r] = r % 5 == 3 ? -1 : (int32_t)(r * r * 7 % vocab);
+            times[ids[r] < 0 ? 0 : ids[r]] += ids[r] >= 0;
+        }
+        ops->embedding_forward(x, ids, &m, rows);
+        plain->embedding_forward(x0, ids, &m, rows);
+        same_bits("embedding", ops->name, x, x0, rows * d);
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t k = 0; k < d; k++) {
+                assert_true(x[r * d + k] == (ids[r] < 0 ? 0.0f : weights[ids[r] * d + k]));
+            }
+        }
+        float *dx = filled(rows * d, 2, 1.0f), *before = filled(n, 3, 1.0f), *dw = copy_of(before, n),
+              *dw0 = copy_of(before, n);
+        ops->embedding_backward(dw, dx, ids, rows, vocab, d);
+        plain->embedding_backward(dw0, dx, ids, rows, vocab, d);
+        same_bits("embedding dw", ops->name, dw, dw0,
+                  n); /* one order of additions: there is nothing to round apart */
+        for (int64_t k = 0; k < n; k++) {
+            int64_t o = k / 16 / d * 16 + k % 16;
+            assert_true((o < vocab && times[o]) || dw[k] == before[k]);
+        }
+        for (int64_t o = 0; o < vocab; o++) {
+            double truth = (double)before[tr_matrix_index(d, o, 0)], size = fabs(truth);
+            for (int64_t r = 0; r < rows; r++) {
+                truth += ids[r] == o ? (double)dx[r * d] : 0.0;
+                size += ids[r] == o ? fabs((double)dx[r * d]) : 0.0;
+            }
+            assert_true(fabs((double)dw[tr_matrix_index(d, o, 0)] - truth) <= 1.01 * times[o] * EPS * size);
+        }
+        release();
+    }
+}
+
+/* The visual features go to their places by rows_scatter and their gradients come back by rows_add. */
+static void rows_and_scale(const tr_ops *ops)
+{
+    static const int64_t widths[] = {1, 15, 16, 17, 37};
+    for (int i = 0; i < 5; i++) {
+        const int64_t d = widths[i], n = 70, places = 40;
+        int32_t index[70];
+        for (int r = 0; r < n; r++) {
+            index[r] = r % 6 == 2 ? -1 : r * 11 % (int)places;
+        }
+        float *src = filled(n * d, 1, 1.0f), *dst = filled(places * d, 2, 1.0f), *sum = copy_of(dst, places * d);
+        float *other = copy_of(dst, places * d);
+        ops->rows_add(dst, src, index, n, d);
+        plain->rows_add(other, src, index, n, d);
+        for (int64_t r = 0; r < n; r++) { /* in the order of the rows */
+            for (int64_t k = 0; index[r] >= 0 && k < d; k++) {
+                sum[index[r] * d + k] += src[r * d + k];
+            }
+        }
+        same_bits("rows_add", ops->name, dst, sum, places * d);
+        same_bits("rows_add", "reference", other, sum, places * d);
+        ops->scale(dst, 0.37f, places * d);
+        plain->scale(other, 0.37f, places * d);
+        for (int64_t k = 0; k < places * d; k++) {
+            sum[k] *= 0.37f;
+        }
+        same_bits("scale", ops->name, dst, sum, places * d);
+        same_bits("scale", "reference", other, sum, places * d);
+        release();
+    }
+}
+
 static void logsoftmax(const tr_ops *ops)
 {
-    static const int64_t vocabs[] = {1, 2, 15, 17, 1031, 4095, 4096, 4097, 9000};
+    static const int64_t vocabs[] = {1, 15, 16, 17, 1031, 4095, 4096, 4097, 9000};
     static const float temperatures[] = {1.0f, 0.7f, 1.3f};
     for (int i = 0; i < 27; i++) {
         int64_t vocab = vocabs[i % 9], n = 7;
@@ -215,12 +295,12 @@ static void logsoftmax(const tr_ops *ops)
     }
 }
 
-static void head(const tr_ops *ops)
+static void head_rows(const tr_ops *ops, int64_t n, int64_t vocab)
 {
-    const int64_t n = 23, d = 33, vocab = 1031, tile = 5;
+    const int64_t d = 33, tile = 5;
     int32_t ids[23];
     for (int i = 0; i < 23; i++) {
-        ids[i] = i < 4 || i % 5 == 2 || i > 20 ? -1 : (i * 331) % 1031;
+        ids[i] = (i < 4 && n > 6) || i % 5 == 2 || i > 20 ? -1 : (i * 331) % (int)vocab;
     }
     float *panels = zeros(tr_matrix_elements(vocab, d)), *w = filled(vocab * d, 1, 0.5f),
           *x = filled(n * d, 2, 1.0f);
@@ -246,10 +326,19 @@ static void head(const tr_ops *ops)
     close_to("head dw", ops->name, dw, dw0, panel_count, 200.0 * EPS);
     float *frozen = zeros(n * d);
     ops->head_backward(frozen, NULL, x, &m, ids, dlogp, NULL, expected[2], NULL, n, 0.7f, tile, work);
-    for (int i = 0; i < 23; i++) { /* ignored rows receive nothing */
+    for (int i = 0; i < n; i++) { /* ignored rows receive nothing */
         for (int64_t c = 0; c < d; c++) {
             assert_true(ids[i] >= 0 || frozen[i * d + c] == 0.0f);
         }
+    }
+    release();
+}
+
+static void head(const tr_ops *ops)
+{
+    static const int64_t sizes[][2] = {{23, 1031}, {1, 16}, {4, 17}, {5, 15}, {6, 4097}, {10, 4096}, {11, 33}};
+    for (int i = 0; i < 7; i++) {
+        head_rows(ops, sizes[i][0], sizes[i][1]);
     }
 }
 
@@ -299,6 +388,8 @@ TEST(elementwise)
 TEST(vector_functions)
 TEST(rope)
 TEST(rows)
+TEST(embedding)
+TEST(rows_and_scale)
 TEST(logsoftmax)
 TEST(head)
 TEST(optimiser)
@@ -468,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_rope),      cmocka_unit_test(test_vector_functions),
         cmocka_unit_test(test_rows),      cmocka_unit_test(test_logsoftmax),
         cmocka_unit_test(test_head),      cmocka_unit_test(test_optimiser),
+        cmocka_unit_test(test_embedding), cmocka_unit_test(test_rows_and_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,13 @@
 /* cpu.c: picks the CPU's table of operations at run time. */
+#include "tensor/cpu/parallel.h"
 #include "tensor/ops.h"
 #include "tensor/reference/reference.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+int64_t tr_cpu_steps_worth_threads = 100000;
 
 extern const tr_ops tr_cpu_table_scalar, tr_cpu_table_avx2, tr_cpu_table_avx512;
 
@@ -107,7 +110,8 @@ tr_status tr_ops_cpu(const char *name, const tr_ops **ops, tr_error *err)
                 return TR_OK;
             }
         }
-        return tr_fail(err, TR_UNSUPPORTED, NULL, "the kernels need a CPU with %s; \"reference\" runs without it",
+        return tr_fail(err, TR_UNSUPPORTED, NULL,
+                       "the kernels need a CPU with %s; TEMPR1_ISA=reference, the plain code, runs without it",
                        v[2].lacks);
     }
     if (strcmp(name, "avx512bf16") == 0) {

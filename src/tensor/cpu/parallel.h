@@ -12,16 +12,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* `work` in elementary steps of roughly a nanosecond. */
+/* Elementary steps, of roughly a nanosecond, above which OpenMP's threads are woken; a fifth is worth the team.
+ * Tests of the operations set 0, so that the smallest case is shared too. */
+extern int64_t tr_cpu_steps_worth_threads;
+
 static inline bool tr_worth(int64_t work)
 {
-    return work > 100000 && omp_get_max_threads() > 1 && !omp_in_parallel();
+    return work > tr_cpu_steps_worth_threads && omp_get_max_threads() > 1 && !omp_in_parallel();
 }
 
 /* Runs work over the team's threads where that is worth it, else here. */
 static inline void tr_share_work(int64_t cost, void (*work)(void *context, int self, int count), void *context)
 {
-    if (cost > 20000) {
+    if (cost > tr_cpu_steps_worth_threads / 5) {
         tr_threads_run(work, context);
     } else {
         work(context, 0, 1);
