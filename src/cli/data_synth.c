@@ -12,12 +12,15 @@ const tr_command tr_command_data_synth = {
     .name = "data synth",
     .arguments = "--out DIR [options]",
     .summary = "write synthetic H.264 clips with known events, and their rows",
-    .text = "Writes DIR/videos/*.mp4 (moving shapes on a noisy background, H.264 in MP4) and DIR/train.jsonl, "
-            "tune.jsonl and\n"
-            "test.jsonl with rows for the tasks asked for. No scene stands in two splits. The same options and "
-            "seed make the\n"
-            "same scenes; a folder made with the same options is left as it is.\n\n"
-            "  tempr1 data synth --out corpus --tasks tg,dtg,vhd,gvqa,tal,qa --overlap\n",
+    .text =
+        "Writes DIR/videos/*.mp4 (moving shapes on a noisy background, H.264 in MP4) and DIR/train.jsonl, "
+        "tune.jsonl and\n"
+        "test.jsonl with rows for the tasks asked for. No scene stands in two splits. The same options and "
+        "seed make the\n"
+        "same files, byte for byte, on every CPU (with one version of FFmpeg and libx264); a folder made with the "
+        "same\n"
+        "options is left as it is.\n\n"
+        "  tempr1 data synth --out corpus --tasks tg,dtg,vhd,gvqa,tal,qa --overlap\n",
     .run = run,
 };
 

@@ -1,4 +1,13 @@
-/* encode.c: H.264 in MP4 by libx264, one thread, no clock and no version in the file: the same bytes every time. */
+/* encode.c: H.264 in MP4 by libx264, one thread, no clock and no version in the file: the same bytes every time and on
+ * every x86-64 CPU.
+ *
+ * That needs two settings that are not the libraries' own:
+ * - cpu-independent=1. On CPUs with AVX-512 libx264 (core 164) otherwise spreads the costs of its macroblock tree
+ *   by a kernel that takes eight macroblocks at a time and does not mask those behind the end of a row: unless the
+ *   width in macroblocks is a multiple of eight it uses memory that nothing has written, and now and then a block
+ *   gets another quantiser from it. The older vector kernels of the tree estimate a division, so that CPUs differ.
+ *   With this setting the tree is computed in plain C; all else keeps its vector code, which agrees bit for bit.
+ * - SWS_ACCURATE_RND and SWS_BITEXACT. libswscale's vector code otherwise rounds some samples another way. */
 #include "video/encode.h"
 #include "base/buffer.h"
 #include "base/memory.h"
@@ -77,7 +86,8 @@ static tr_status start(tr_video_writer *w, int width, int height, AVRational rat
     w->format->flags |= AVFMT_FLAG_BITEXACT;
     av_opt_set_int(w->codec->priv_data, "crf", o->crf, 0);
     av_opt_set(w->codec->priv_data, "preset", "veryfast", 0);
-    av_opt_set(w->codec->priv_data, "x264-params", "log=-1", 0);
+    av_opt_set(w->codec->priv_data, "x264-params",
+               o->plain ? "log=-1:cpu-independent=1:asm=0" : "log=-1:cpu-independent=1", 0);
     int level = av_log_get_level(); /* opening prints a line of its own, whatever x264 was told */
     av_log_set_level(AV_LOG_ERROR);
     result = avcodec_open2(w->codec, codec, NULL);
@@ -87,8 +97,8 @@ static tr_status start(tr_video_writer *w, int width, int height, AVRational rat
         return av_fail(err, w, result, "cannot start the H.264 encoder");
     }
     w->stream->time_base = w->codec->time_base;
-    w->scaler = sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, AV_PIX_FMT_YUV420P, SWS_BICUBIC,
-                               NULL, NULL, NULL);
+    w->scaler = sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, AV_PIX_FMT_YUV420P,
+                               SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT, NULL, NULL, NULL);
     if (!w->scaler) {
         return tr_fail(err, TR_MEMORY, w->path, "no memory for the conversion from RGB");
     }

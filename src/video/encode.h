@@ -1,4 +1,5 @@
-/* encode.h: writing H.264 in MP4 from RGB frames, the same bytes for the same frames on one library version.
+/* encode.h: writing H.264 in MP4 from RGB frames, the same bytes for the same frames on one library version, on
+ * every x86-64 CPU.
  *
  * The file appears whole at tr_video_writer_close or not at all. Not thread safe. */
 #ifndef TR_VIDEO_ENCODE_H
@@ -6,10 +7,12 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct tr_video_writer_options {
     int crf, gop, bframes; /* quality (0 best to 51), frames between key frames, B-frames in a row */
+    bool plain;            /* the coder's plain C code: slow, the same bytes; for the test that they are the same */
 } tr_video_writer_options;
 
 typedef struct tr_video_writer tr_video_writer;
