@@ -1,5 +1,5 @@
-/* encode.c: H.264 in MP4 by libx264, one thread, no clock and no version in the file: the same bytes every time and on
- * every x86-64 CPU.
+/* encode.c: H.264 in MP4 by libx264, one thread, no clock and no version in the file: the same bytes every time
+ * and on every x86-64 CPU.
  *
  * That needs two settings that are not the libraries' own:
  * - cpu-independent=1. On CPUs with AVX-512 libx264 (core 164) otherwise spreads the costs of its macroblock tree
