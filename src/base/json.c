@@ -10,6 +10,11 @@ tr_status tr_json_parse(const char *text, size_t length, const char *name, long 
                         tr_error *err)
 {
     json_error_t detail;
+    if (!lines_before && length >= 3 &&
+        !memcmp(text, "\xEF\xBB\xBF", 3)) { /* a byte order mark, as editors write */
+        text += 3;
+        length -= 3;
+    }
     *out = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &detail);
     if (!*out) {
         char where[512];

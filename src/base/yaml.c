@@ -216,6 +216,44 @@ static bool is_blank(const char *text, size_t length)
     return true;
 }
 
+/* The line of the first byte that is not UTF-8; 0 where there is none. */
+static int find_bad_utf8(const char *text, size_t length)
+{
+    int line = 1;
+    for (const char *at = text, *end = text + length; at < end; line++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        stop = stop ? stop : end;
+        json_t *probe = json_stringn(at, (size_t)(stop - at));
+        if (!probe) {
+            return line;
+        }
+        json_decref(probe);
+        at = stop + 1;
+    }
+    return 0;
+}
+
+/* A file with a second document, of which only the first would be read. The mark stands at the start of a line,
+ * where no text of a document can. */
+static tr_status refuse_second(const char *text, size_t length, const char *name, tr_error *err)
+{
+    bool begun = false;
+    int line = 1;
+    for (const char *at = text, *end = text + length; at < end; line++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        stop = stop ? stop : end;
+        bool mark = stop - at >= 3 && !memcmp(at, "---", 3) && (stop - at == 3 || strchr(" \t\r", at[3]));
+        if (mark && begun && !is_blank(at, (size_t)(end - at))) {
+            char where[512];
+            snprintf(where, sizeof where, "%s:%d", name, line);
+            return tr_fail(err, TR_FORMAT, where, "a second YAML document begins here; only one is possible");
+        }
+        begun = begun || mark || (*at != '%' && !is_blank(at, (size_t)(stop - at)));
+        at = stop + 1;
+    }
+    return TR_OK;
+}
+
 tr_status tr_yaml_parse(const char *text, size_t length, const char *name, json_t **root, tr_yaml_places *places,
                         tr_error *err)
 {
@@ -223,9 +261,22 @@ tr_status tr_yaml_parse(const char *text, size_t length, const char *name, json_
     if (memchr(text, 0, length)) {
         return tr_fail(err, TR_FORMAT, name, "not valid YAML: the text holds a NUL byte");
     }
+    int bad = find_bad_utf8(text, length);
+    if (bad) {
+        char where[512];
+        snprintf(where, sizeof where, "%s:%d", name, bad);
+        return tr_fail(err, TR_FORMAT, where, "not valid UTF-8; save the file in that encoding");
+    }
+    if (length >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* a byte order mark, as editors write */
+        text += 3;
+        length -= 3;
+    }
     if (is_blank(text, length)) {
         *root = json_null();
         return TR_OK;
+    }
+    if (refuse_second(text, length, name, err)) {
+        return TR_FORMAT;
     }
     struct fy_diag_cfg diag_config;
     fy_diag_cfg_default(&diag_config);

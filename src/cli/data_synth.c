@@ -24,6 +24,16 @@ const tr_command tr_command_data_synth = {
     .run = run,
 };
 
+static tr_status print_summary(const tr_synth_options *o, const char *out, tr_error *err)
+{
+    json_t *object = json_pack("{s:s, s:I, s:I, s:I}", "out", out, "train", (json_int_t)o->clips[0], "tune",
+                               (json_int_t)o->clips[1], "test", (json_int_t)o->clips[2]);
+    tr_status status = object ? tr_cli_print_json(object, err)
+                              : tr_fail(err, TR_FORMAT, out, "the folder's name is not valid UTF-8");
+    json_decref(object);
+    return status;
+}
+
 static int run(int argc, char **argv)
 {
     const tr_command *self = &tr_command_data_synth;
@@ -31,7 +41,7 @@ static int run(int argc, char **argv)
     tr_synth_defaults(&o);
     const char *out = NULL;
     int64_t seed = (int64_t)o.seed;
-    bool no_clock = false;
+    bool no_clock = false, json = false;
     const tr_option options[] = {
         {"out", TR_OPTION_TEXT, &out, "DIR", "The folder to write.", 0, 0, true},
         {"tasks", TR_OPTION_TEXT, &o.tasks, "LIST",
@@ -61,6 +71,8 @@ static int run(int argc, char **argv)
         {"distinct-colours", TR_OPTION_FLAG, &o.distinct_colours, NULL,
          "No two events of a clip share a colour (at most 6 events).", 0, 0, false},
         {"no-clock", TR_OPTION_FLAG, &no_clock, NULL, "Leave out the bar that grows with time.", 0, 0, false},
+        {"json", TR_OPTION_FLAG, &json, NULL, "Print one JSON object: out and the clips of each split.", 0, 0,
+         false},
         {0},
     };
     char **arguments;
@@ -75,5 +87,5 @@ static int run(int argc, char **argv)
         return tr_cli_fail(self, &err);
     }
     fprintf(stderr, "%s holds %lld clips\n", out, (long long)(o.clips[0] + o.clips[1] + o.clips[2]));
-    return TR_EXIT_DONE;
+    return !json || !print_summary(&o, out, &err) ? TR_EXIT_DONE : tr_cli_fail(self, &err);
 }

@@ -11,8 +11,22 @@ extern const tr_command tr_command_trace;
 
 typedef struct request {
     const char *model, *adapter, *input, *out, *dtype, *device, *isa;
-    bool backward;
+    bool backward, json;
 } request;
+
+static tr_status print_summary(const request *r, tr_trace_kind kind, size_t tensors, tr_error *err)
+{
+    static const char *const kinds[] = {[TR_TRACE_VISION] = "vision",
+                                        [TR_TRACE_TEXT] = "text",
+                                        [TR_TRACE_GROUPS] = "groups",
+                                        [TR_TRACE_SFT] = "sft"};
+    json_t *object = json_pack("{s:s, s:s, s:I, s:b}", "kind", kinds[kind], "out", r->out, "tensors",
+                               (json_int_t)tensors, "backward", r->backward && kind != TR_TRACE_TEXT);
+    tr_status status = object ? tr_cli_print_json(object, err)
+                              : tr_fail(err, TR_FORMAT, r->out, "the file's name is not valid UTF-8");
+    json_decref(object);
+    return status;
+}
 
 static tr_status trace(const request *r, tr_error *err)
 {
@@ -42,6 +56,9 @@ static tr_status trace(const request *r, tr_error *err)
     TR_TRY(tr_model_load(r->model, &options, &model, err));
     TR_TRY(tr_trace_run(model, &input, r->backward, &builder, err));
     TR_TRY(tr_safetensors_builder_write(&builder, r->out, err));
+    if (r->json) {
+        TR_TRY(print_summary(r, input.kind, builder.count, err));
+    }
 done:
     tr_safetensors_builder_free(&builder);
     tr_trace_input_free(&input);
@@ -66,6 +83,8 @@ static int run(int argc, char **argv)
          "Of the weights (default f32); activations and accumulation are f32.", 0, 0, false},
         {"device", TR_OPTION_TEXT, &r.device, "auto|cpu|cuda:N", TR_DEVICE_HELP, 0, 0, false},
         {"isa", TR_OPTION_TEXT, &r.isa, "NAME", TR_ISA_HELP, 0, 0, false},
+        {"json", TR_OPTION_FLAG, &r.json, NULL, "Print one JSON object: kind, out, tensors, backward.", 0, 0,
+         false},
         {0}};
     char **positional;
     int count, exit = tr_cli_parse(&tr_command_trace, options, argc, argv, 0, 0, &positional, &count);
@@ -81,7 +100,7 @@ static int run(int argc, char **argv)
 
 const tr_command tr_command_trace = {
     .name = "trace",
-    .arguments = "--model DIR --input FILE --out FILE [--backward] [--dtype f32|bf16] [--device NAME] [--isa NAME]",
+    .arguments = "--model DIR --input FILE --out FILE [--backward] [--dtype f32|bf16] [options]",
     .summary = "every stage of the network on given inputs, to compare with another implementation",
     .text =
         "Reads named tensors (in/pixels_u8: vision; in/input_ids: text; in/prompt_input_ids or "

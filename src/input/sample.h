@@ -66,7 +66,8 @@ typedef struct tr_sample {
     const char *task;    /* "tg", ..., borrowed */
     const char *scheme;  /* the entry's reward scheme, borrowed */
     const json_t *truth; /* the whole row, borrowed */
-    double duration_s;   /* of the clip */
+    double duration_s;   /* of the clip: as the row says it, else as its container does */
+    double shown_s;      /* what the container holds of it; 0: not known */
     uint64_t clip_key;   /* equal keys mean equal patches: key of the feature cache */
 
     int32_t *prompt_ids; /* [prompt], owned */

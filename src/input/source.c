@@ -246,6 +246,10 @@ static tr_status load(tr_source *source, int64_t row, bool target, tr_sample *sa
     sample->duration_s = r->duration_s > 0  ? r->duration_s
                          : r->clip_s[1] > 0 ? r->clip_s[1] - r->clip_s[0]
                                             : s->clip->duration_s;
+    sample->shown_s = s->clip->duration_s;
+    if (r->clip_s[1] > 0) {
+        sample->shown_s = fmin(r->clip_s[1], s->clip->duration_s) - r->clip_s[0];
+    }
     sample->visual_tokens = s->clip->tokens;
     TR_TRY(build_prompt(s, row, sample->visual_tokens, &prompt, err));
     sample->prompt_ids = prompt.data;

@@ -81,6 +81,25 @@ static int64_t leader_of(const tr_trainer *t, int64_t i, int64_t row)
     return joins ? t->leaders[i - 1] : i;
 }
 
+/* A truth that the clip does not hold cannot be learnt. Reading the rows holds it against their "duration", which
+ * may be absent or wrong; this against the container, with as much slack as published annotations need. */
+static tr_status check_times(const tr_sample *s, tr_error *err)
+{
+    const json_t *segments = json_object_get(s->truth, "segments");
+    double limit = s->shown_s + fmax(0.5, 0.02 * s->shown_s);
+    for (size_t i = 0; s->shown_s > 0 && i < json_array_size(segments); i++) {
+        const json_t *pair = json_array_get(segments, i);
+        double start = json_number_value(json_array_get(pair, 0)), end = json_number_value(json_array_get(pair, 1));
+        if (start >= s->shown_s || end > limit) {
+            return tr_fail(err, TR_INVALID, s->id,
+                           "\"segments[%zu]\": [%g, %g] s lies outside the clip, which is %.3f s long; tempr1 data "
+                           "check --videos DIR finds all such rows",
+                           i, start, end, s->shown_s);
+        }
+    }
+    return TR_OK;
+}
+
 /* Loads a row as sample i, whole or not at all. */
 static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *report, tr_error *err)
 {
@@ -92,6 +111,7 @@ static tr_status load(tr_trainer *t, int64_t i, int64_t row, tr_step_report *rep
     }
     double start_s = tr_time_s();
     tr_status status = t->source->call->load(t->source, row, target, s, err);
+    status = status ? status : check_times(s, err);
     if (!status && target && s->target_count < 1) {
         status = tr_fail(err, TR_FORMAT, s->id, "the row has no target to learn");
     }

@@ -81,6 +81,16 @@ static const char *place(const reader *r, const char *key, char *out, size_t siz
         char *dot = strrchr(name, '.');
         *(dot ? dot : name) = 0;
     }
+    size_t length = strlen(key);
+    const char *given;
+    json_t *value;
+    json_object_foreach(r->overridden, given, value)
+    {
+        if (!line && !strncmp(given, key, length) && given[length] == '.') { /* a section that it alone has */
+            snprintf(out, size, "command line");
+            return out;
+        }
+    }
     snprintf(out, size, line ? "%s:%d" : "%s", r->name, line);
     return out;
 }
@@ -125,7 +135,9 @@ static char *resolve(const char *folder, const char *path)
 static void describe(const json_t *value, char *out, size_t size)
 {
     if (json_is_number(value)) {
-        snprintf(out, size, "%.10g", json_number_value(value));
+        double number = json_number_value(value);
+        bool whole = json_is_real(value) && number == floor(number) && fabs(number) < 1e9; /* 2.0 is no integer */
+        snprintf(out, size, whole ? "%.1f" : "%.10g", number);
     } else if (json_is_string(value)) {
         snprintf(out, size, "'%s'", json_string_value(value));
     } else if (json_is_array(value)) {
@@ -503,19 +515,38 @@ static bool is_key(const char *name)
     return false;
 }
 
+/* One more unknown key: the first makes the error, the others stand behind it in its message. */
+static tr_status add_unknown(const reader *r, tr_status status, const char *name, const char *prefix)
+{
+    tr_error more = {0};
+    reader other = *r;
+    if (!status) {
+        return unknown(r, name, prefix, tr_config_keys, tr_config_keys_count);
+    }
+    other.err = &more;
+    unknown(&other, name, prefix, tr_config_keys, tr_config_keys_count);
+    if (r->err) {
+        size_t used = strlen(r->err->message);
+        snprintf(r->err->message + used, sizeof r->err->message - used, "; %s: %s", more.where, more.message);
+    }
+    return status;
+}
+
 static tr_status refuse_unknown(const reader *r, json_t *root)
 {
     const char *key, *below;
     json_t *value, *item;
+    tr_status status = TR_OK;
     json_object_foreach(root, key, value)
     {
         if (is_key(key)) {
             continue;
         }
         if (!is_section(key)) {
-            return unknown(r, key, "", tr_config_keys, tr_config_keys_count);
+            status = add_unknown(r, status, key, "");
+            continue;
         }
-        if (!json_is_object(value) && !json_is_null(value)) {
+        if (!status && !json_is_object(value) && !json_is_null(value)) {
             char where[512];
             return tr_fail(r->err, TR_FORMAT, place(r, key, where, sizeof where), "%s must be a mapping, found %s",
                            key, tr_json_type_name(value));
@@ -526,11 +557,11 @@ static tr_status refuse_unknown(const reader *r, json_t *root)
             snprintf(full, sizeof full, "%s.%s", key, below);
             snprintf(prefix, sizeof prefix, "%s.", key);
             if (!is_key(full)) {
-                return unknown(r, full, prefix, tr_config_keys, tr_config_keys_count);
+                status = add_unknown(r, status, full, prefix);
             }
         }
     }
-    return TR_OK;
+    return status;
 }
 
 static json_t *lookup(const json_t *root, const char *name)

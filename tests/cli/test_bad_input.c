@@ -45,6 +45,7 @@ static void test_every_command_has_help(void **state)
         snprintf(usage, sizeof usage, "usage: tempr1 %s", name);
         if (strcmp(name, "decode-worker")) { /* the program's own child: it takes no words */
             program_expect(tr_format("%s --help", name), 0, usage, "");
+            program_expect(tr_format("%s --help", name), 0, "\n  --json ", "");
             refuse(tr_format("%s --no-such-option", name), 2, "unknown option --no-such-option");
         }
         commands++;
@@ -119,6 +120,11 @@ static void test_configurations(void **state)
         {"train: {freeze: [eyes]}", "train.freeze must be a list out of"},
         {"  bad: [unclosed", "c.yaml:4:3: not valid YAML"},
         {"out: again", "c.yaml:4:1: not valid YAML: duplicate key"},
+        {"train: {steps: 2.0}", "train.steps must be an integer from 0 to 1000000000, found 2.0"},
+        {"trian: 1\ngrpo: {k1: 0}", "c.yaml:4: unknown key 'trian' (did you mean 'train'?); "},
+        {"trian: 1\ngrpo: {k1: 0}", "c.yaml:5: unknown key 'grpo.k1' (did you mean 'grpo.kl'?)"},
+        {"---\ntrain: {steps: 1}", "c.yaml:4: a second YAML document begins here"},
+        {"optim:\n  schedule: \xE4", "c.yaml:5: not valid UTF-8"},
     };
     char text[512];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -127,6 +133,11 @@ static void test_configurations(void **state)
         refuse(tr_format("train '%s'", path), 1, cases[i].message);
         refuse(tr_format("model plan '%s'", path), 1, cases[i].message);
     }
+    const char *good =
+        program_file("e.yaml", "\xEF\xBB\xBF%YAML 1.2\n# a mark and a comment\n---\nmodel: m\nout: o\n"
+                               "data: [ {rows: r.jsonl} ]\n---\n# nothing more\n");
+    refuse(tr_format("train '%s' gpro.kl=0", good), 1,
+           "train: command line: unknown key 'gpro' (did you mean 'grpo'?)");
     refuse(tr_format("train /nonexistent/c.yaml"), 1, "/nonexistent/c.yaml");
     refuse(tr_format("model plan /nonexistent/c.yaml"), 1, "/nonexistent/c.yaml");
     refuse(tr_format("train '%s'", corpus), 1, "Is a directory");
@@ -156,6 +167,27 @@ static void test_files_of_a_configuration(void **state)
                  cases[i].model, cases[i].tokenizer, out, cases[i].rows, corpus, cases[i].videos);
         refuse(tr_format("train '%s'", program_file("files.yaml", text)), 1, cases[i].message);
     }
+}
+
+/* Truths that the container does not hold, which a row without a duration, or with a wrong one, cannot tell; rows
+ * in a file that begins with a byte order mark. */
+static void test_training_on_times_outside_the_clip(void **state)
+{
+    (void)state;
+    char text[2400];
+    const char *rows = program_file(
+        "outside.jsonl", "\xEF\xBB\xBF{\"id\":\"a\",\"task\":\"tg\",\"video\":\"test-00000.mp4\",\"query\":\"q\","
+                         "\"segments\":[[300,310]]}\n"
+                         "{\"id\":\"b\",\"task\":\"tg\",\"video\":\"test-00000.mp4\",\"duration\":99,"
+                         "\"query\":\"q\",\"segments\":[[1,30]]}\n");
+    snprintf(text, sizeof text,
+             "algorithm: sft\nmodel: %s\nout: %s\ndata: [ {rows: %s, videos: %s/videos, prompt: no-think} ]\n"
+             "video: {total_pixels: 12544, min_pixels: 784}\ntrain: {steps: 1, dtype: f32}\n",
+             model, scratch_path("outside-run"), rows, corpus);
+    const char *path = program_file("outside.yaml", text);
+    refuse(tr_format("train '%s'", path), 1,
+           "row left out: a: \"segments[0]\": [300, 310] s lies outside the clip");
+    refuse(tr_format("train '%s' --resume", path), 1, "row left out: b: \"segments[0]\": [1, 30] s lies outside");
 }
 
 /* No prompt fits the context: every row is named with the numbers, then the run ends. */
@@ -282,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_worked_lines_name_what_exists),
         cmocka_unit_test(test_configurations),
         cmocka_unit_test(test_files_of_a_configuration),
+        cmocka_unit_test(test_training_on_times_outside_the_clip),
         cmocka_unit_test(test_training_on_prompts_longer_than_the_context),
         cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_vocabulary_mismatch),

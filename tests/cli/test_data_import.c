@@ -73,9 +73,9 @@ static void durations_of_containers(void **state)
 {
     (void)state;
     program_expect(tr_format("data synth --out '%s' --train 1 --tune 0 --test 0 --min-duration 4 --max-duration 4 "
-                             "--min-events 1 --max-events 1",
+                             "--min-events 1 --max-events 1 --json",
                              scratch_path("corpus")),
-                   0, "", "");
+                   0, "\"train\":1,\"tune\":0,\"test\":0}", "");
     char **names, *folder = tr_strdup(scratch_path("corpus/videos"));
     size_t count;
     assert_int_equal(tr_directory_list(folder, &names, &count, NULL), TR_OK);

@@ -99,9 +99,11 @@ static void test_group(void **state)
     t = tr_safetensors_find(&first, "out/grad/visual.patch_embed.proj.weight");
     assert_non_null(t);
     assert_string_equal(tr_shape_text(t->shape, t->rank, shape, sizeof shape), "[64, 3, 2, 14, 14]");
-    char *other =
-        tr_format("--model '%s' --input '%s' --out '%s.2' --backward --isa scalar", directory, input, output);
+    char *other = tr_format("--model '%s' --input '%s' --out '%s.2' --backward --isa scalar --json", directory,
+                            input, output);
     assert_int_equal(run(other, said, sizeof said), 0);
+    assert_non_null(strstr(said, "{\"kind\":\"groups\",\"out\":"));
+    assert_non_null(strstr(said, "\"backward\":true}"));
     free(other);
     other = tr_format("%s.2", output);
     assert_int_equal(tr_safetensors_open(&again, other, NULL), TR_OK);
