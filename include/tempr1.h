@@ -250,8 +250,8 @@ typedef struct tempr1_model_options {
     const char *tokenizer; /* directory; NULL: the checkpoint's */
     const char *dtype;     /* "f32" or "bf16" for weights stored in f32; NULL: f32 */
     const char *isa;       /* "scalar", "avx2", ...; NULL: the widest there is. No result depends on it */
-    const char *cache;                                        /* folder for decoded clips; NULL: none */
-    double fps;                                               /* frames taken a second; 0: 2 */
+    const char *cache;     /* folder for decoded clips; NULL: none */
+    double fps;            /* frames taken a second; 0: 2 */
     int64_t min_frames, max_frames, total_pixels, min_pixels; /* 0: 4, 448, 2809856, 12544 */
 } tempr1_model_options;
 

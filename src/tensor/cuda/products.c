@@ -29,8 +29,13 @@ enum { CHOICE_ROWS = 4096, SHAPES_MAX = 512, CANDIDATES = 32, LOOSE_WORKSPACE = 
     X(MatmulAlgoConfigGetAttribute)                                                                                \
     X(MatmulAlgoCheck)                                                                                             \
     X(MatmulDescCreate)                                                                                            \
-    X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy)                    \
-        X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)
+    X(MatmulDescDestroy)                                                                                           \
+    X(MatmulDescSetAttribute)                                                                                      \
+    X(MatrixLayoutCreate)                                                                                          \
+    X(MatrixLayoutDestroy)                                                                                         \
+    X(MatmulPreferenceCreate)                                                                                      \
+    X(MatmulPreferenceDestroy)                                                                                     \
+    X(MatmulPreferenceSetAttribute)
 
 static struct {
     void *library;
