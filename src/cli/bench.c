@@ -151,7 +151,8 @@ static tr_status update(tr_bench_work *w, bool with_vision, const float *old, co
     TR_TRY(tr_network_group_forward(w->network, &w->group, 1.0f, true, w->logp, NULL, err));
     w->gap = 0;
     for (int64_t i = 0; i < tokens; i++) {
-        double advantage = w->r->group > 1 ? -1 + 2 * (double)(i / each) / (double)(w->r->group - 1) : 1;
+        const int64_t member = i / each;
+        double advantage = w->r->group > 1 ? -1 + 2 * (double)member / (double)(w->r->group - 1) : 1;
         double from = old ? (double)old[i] : 0, to = expected ? (double)expected[i] : 0, x = (double)w->logp[i];
         double ratio = exp(x - from);
         bool clipped = advantage > 0 ? ratio > 1.2 : ratio < 0.8;
@@ -435,11 +436,12 @@ done:
 
 static int check(tr_bench_request *r)
 {
-    char rest;
-    if (sscanf(r->grid, "%d,%d,%d%c", &r->thw[0][0], &r->thw[0][1], &r->thw[0][2], &rest) != 3 ||
-        r->thw[0][0] < 1 || r->thw[0][1] < 2 || r->thw[0][2] < 2 || r->thw[0][1] % 2 || r->thw[0][2] % 2 ||
-        r->thw[0][0] > 4096 || r->thw[0][1] > 4096 || r->thw[0][2] > 4096) {
+    int64_t grid[3];
+    if (!tr_cli_grid(r->grid, 4096, grid)) {
         return tr_cli_usage(&tr_command_bench, "--grid %s: expected T,H,W in patches, H and W even", r->grid);
+    }
+    for (int i = 0; i < 3; i++) {
+        r->thw[0][i] = (int32_t)grid[i];
     }
     if (strcmp(r->dtype, "f32") != 0 && strcmp(r->dtype, "bf16") != 0) {
         return tr_cli_usage(&tr_command_bench, "--dtype %s: expected f32 or bf16", r->dtype);

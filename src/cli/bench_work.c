@@ -28,7 +28,7 @@ double tr_bench_peak_gib(void)
     long long kib = 0;
     FILE *f = fopen("/proc/self/status", "r");
     while (f && fgets(line, sizeof line, f)) {
-        sscanf(line, "VmHWM: %lld", &kib);
+        kib = strncmp(line, "VmHWM:", 6) != 0 ? kib : strtoll(line + 6, NULL, 10);
     }
     if (f) {
         fclose(f);

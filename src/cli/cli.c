@@ -210,6 +210,21 @@ int tr_cli_parse(const tr_command *command, const tr_option *options, int argc, 
     return -1;
 }
 
+bool tr_cli_grid(const char *text, int64_t most, int64_t grid[3])
+{
+    for (int i = 0; i < 3; i++) {
+        char *end;
+        errno = 0;
+        grid[i] = strtoll(text, &end, 10);
+        if (end == text || errno || *end != (i < 2 ? ',' : 0) || grid[i] < 1 || grid[i] > most ||
+            (i > 0 && grid[i] % 2)) {
+            return false;
+        }
+        text = end + 1;
+    }
+    return true;
+}
+
 tr_status tr_cli_print_json(const json_t *value, tr_error *err)
 {
     tr_buffer line = {0};

@@ -54,6 +54,9 @@ enum { TR_EXIT_DONE = 0, TR_EXIT_FAILED = 1, TR_EXIT_USAGE = 2 };
 int tr_cli_parse(const tr_command *command, const tr_option *options, int argc, char **argv, int min, int max,
                  char ***positional, int *count);
 
+/* A visual input's grid "T,H,W" in patches, each 1 to most, H and W even. False when text is anything else. */
+bool tr_cli_grid(const char *text, int64_t most, int64_t grid[3]);
+
 /* Prints "tempr1 NAME: where: message" to stderr; returns TR_EXIT_FAILED. */
 int tr_cli_fail(const tr_command *command, const tr_error *err);
 

@@ -86,6 +86,6 @@ static int run(int argc, char **argv)
     if (tr_synth_write(&o, out, &err)) {
         return tr_cli_fail(self, &err);
     }
-    fprintf(stderr, "%s holds %lld clips\n", out, (long long)(o.clips[0] + o.clips[1] + o.clips[2]));
+    fprintf(stderr, "%s holds %lld clips\n", out, (long long)o.clips[0] + o.clips[1] + o.clips[2]);
     return !json || !print_summary(&o, out, &err) ? TR_EXIT_DONE : tr_cli_fail(self, &err);
 }

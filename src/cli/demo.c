@@ -347,7 +347,7 @@ static void print_results(const settings *s, const result *results)
     for (int64_t i = 0; i < s->seeds; i++) {
         for (int stage = 0; stage < STAGES; stage++) {
             const json_t *m = results[i].metrics[stage];
-            printf("| %lld | %s | %.3f [%.3f, %.3f] | %.3f | %.3f | %.3f | %.3f | ", (long long)(s->seed + i),
+            printf("| %lld | %s | %.3f [%.3f, %.3f] | %.3f | %.3f | %.3f | %.3f | ", (long long)s->seed + i,
                    stage_names[stage], number(m, "miou"), bound(m, 0), bound(m, 1), number(m, "r1@0.3"),
                    number(m, "r1@0.5"), number(m, "r1@0.7"), number(m, "format_rate"));
             if (stage) {
@@ -375,7 +375,7 @@ static tr_status print_json(const settings *s, const result *results, tr_error *
                                             results[i].metrics[stage], "gain", results[i].gain[stage],
                                             "gain_interval", results[i].low[stage], results[i].high[stage]));
         }
-        json_array_append_new(list, json_pack("{s:I, s:f, s:o}", "seed", (json_int_t)(s->seed + i), "seconds",
+        json_array_append_new(list, json_pack("{s:I, s:f, s:o}", "seed", (json_int_t)s->seed + i, "seconds",
                                               results[i].seconds, "stages", stages));
     }
     tr_status status = tr_cli_print_json(list, err);
@@ -452,7 +452,7 @@ static int run(int argc, char **argv)
         TR_TRY(prepare(&s, &err));
     }
     for (int64_t i = 0; !status && i < s.seeds; i++) {
-        fprintf(stderr, "seed %lld\n", (long long)(s.seed + i));
+        fprintf(stderr, "seed %lld\n", (long long)s.seed + i);
         status = run_seed(&s, s.seed + i, &results[i], &err);
     }
     if (!status && s.json) {

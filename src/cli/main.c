@@ -19,6 +19,7 @@ const tr_command *const tr_commands[] = {
 #include "cli/commands.def"
 #undef X
     NULL};
+/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers is meant */
 const size_t tr_commands_count = sizeof tr_commands / sizeof *tr_commands - 1;
 
 static void print_help(FILE *out)

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "task/evaluate.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,32 +37,51 @@ static tr_status read_lines(const char *text, size_t length, const char *path, j
     return status;
 }
 
-/* Charades-STA's own text: "VIDEO start end##sentence". */
+/* One line of Charades-STA's own text, "VIDEO start end##sentence": where the video's name, of *name bytes, begins,
+ * the two times and where the sentence begins. False when it is anything else. */
+static bool split_charades(const char **video, size_t *name, const char *end, double times_s[2],
+                           const char **sentence)
+{
+    *video += strspn(*video, " \t");
+    *name = strcspn(*video, " \t\r\n");
+    const char *at = *video + *name;
+    for (int i = 0; i < 2; i++) {
+        char *behind;
+        times_s[i] = strtod(at, &behind);
+        if (behind == at || !isfinite(times_s[i])) {
+            return false;
+        }
+        at = behind;
+    }
+    *sentence = at + 2;
+    return *name && *sentence <= end && !strncmp(at, "##", 2);
+}
+
 static tr_status read_charades(const char *text, const char *path, json_t **out, tr_error *err)
 {
     long line = 0;
     *out = json_array();
     for (const char *at = text; *at;) {
-        size_t length = strcspn(at, "\r\n");
-        char video[128], where[512];
-        double start_s, end_s;
-        int used = 0;
+        size_t length = strcspn(at, "\r\n"), name;
+        const char *video = at, *sentence;
+        double times_s[2];
         line++;
-        if (length && (sscanf(at, "%127s %lf %lf##%n", video, &start_s, &end_s, &used) != 3 || !used ||
-                       (size_t)used > length)) {
+        bool good = !length || split_charades(&video, &name, at + length, times_s, &sentence);
+        if (good && length && times_s[0] < times_s[1]) { /* four training lines run backwards: not to be scored */
+            json_t *one = json_pack("{s:s,s:s%,s:s%,s:[[f,f]]}", "task", "tg", "video", video, name, "query",
+                                    sentence, (size_t)(at + length - sentence), "segments", times_s[0], times_s[1]);
+            good = one && !json_array_append_new(*out, one);
+        }
+        if (!good) {
+            char where[512];
             snprintf(where, sizeof where, "%s:%ld", path, line);
             json_decref(*out);
             *out = NULL;
-            return tr_fail(err, TR_FORMAT, where, "neither JSON nor a line \"VIDEO start end##sentence\"");
-        }
-        if (length && start_s < end_s) { /* four published training lines run backwards: they cannot be scored */
-            char *query = tr_strndup(at + used, length - (size_t)used);
-            json_array_append_new(*out, json_pack("{s:s,s:s,s:s,s:[[f,f]]}", "task", "tg", "video", video, "query",
-                                                  query ? query : "", "segments", start_s, end_s));
-            free(query);
+            return tr_fail(err, TR_FORMAT, where, "neither JSON nor a line \"VIDEO start end##sentence\" in UTF-8");
         }
         at += length;
-        at += strspn(at, "\r\n");
+        at += *at == '\r';
+        at += *at == '\n';
     }
     return TR_OK;
 }

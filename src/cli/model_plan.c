@@ -432,18 +432,6 @@ static void from_config(const tr_config *c, work *w)
     largest_grid(c, w->grid);
 }
 
-static bool parse_grid(const char *text, int64_t grid[3])
-{
-    long long t, h, w;
-    char more;
-    if (sscanf(text, "%lld,%lld,%lld%c", &t, &h, &w, &more) != 3 || t < 1 || h < 2 || w < 2 || h % 2 || w % 2 ||
-        t > 100000 || h > 100000 || w > 100000) {
-        return false;
-    }
-    grid[0] = t, grid[1] = h, grid[2] = w;
-    return true;
-}
-
 /* Plans one piece of work and prints it. */
 static tr_status show(const work *w, bool json, tr_error *err)
 {
@@ -501,7 +489,7 @@ static int plan_question(const settings *s)
     if (strcmp(s->dtype, "f32") != 0 && strcmp(s->dtype, "bf16") != 0) {
         return tr_cli_usage(&tr_command_model_plan, "--dtype must be f32 or bf16, not '%s'", s->dtype);
     }
-    if (s->grid && !parse_grid(s->grid, w.grid)) {
+    if (s->grid && !tr_cli_grid(s->grid, 100000, w.grid)) {
         return tr_cli_usage(&tr_command_model_plan, "--grid must be T,H,W with even H and W, found '%s'", s->grid);
     }
     tr_status status = s->device ? show_device(s, &w, NULL, &err) : show(&w, s->json, &err);
@@ -546,7 +534,7 @@ static int plan_training(const settings *s, char **arguments, int count)
         c->rollout.max_tokens = s->response ? s->response : c->rollout.max_tokens;
         c->rollout.group = s->group ? s->group : c->rollout.group;
         from_config(c, &w);
-        if (s->grid && !parse_grid(s->grid, w.grid)) {
+        if (s->grid && !tr_cli_grid(s->grid, 100000, w.grid)) {
             exit =
                 tr_cli_usage(&tr_command_model_plan, "--grid must be T,H,W with even H and W, found '%s'", s->grid);
             goto done;

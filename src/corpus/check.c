@@ -98,8 +98,6 @@ tr_status check_find(check_audit *audit, tr_check_kind kind, const check_row *ro
     }
     va_list ap;
     va_start(ap, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): seen or not by the order of the files that are analysed
-     */
     vsnprintf(message, sizeof message, format, ap);
     va_end(ap);
     json_t *item = json_object(), *text = json_string(message);

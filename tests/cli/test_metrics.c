@@ -110,6 +110,9 @@ static void test_bad(void **state)
     expect("[{\"id\":\"a\"}]", TRUTH, "--format qvhighlight", 1, "", "did you mean 'qvhighlights'?");
     expect("[{\"id\":\"a\"}]", NULL, "", 1, "", "need a truth");
     expect("not json", TRUTH, "", 1, "", "neither JSON nor a line");
+    expect("[]", "AO8RW 0.0 6.9##a\r\n\r\nAO8RW 0.0 inf##b\r\n", "", 1, "", ":3: neither JSON nor a line");
+    expect("[]", "AO8RW 0.0 6.9##a\nAO8RW 0.0\n6.9##b\n", "", 1, "", ":2: neither JSON nor a line");
+    expect("[]", "AO8RW 0.0 6.9##\xff\n", "", 1, "", ":1: neither JSON nor a line");
     expect("{\"results\": {\"x\": [{\"label\": \"run\", \"segment\": [0, 10]}]}}",
            "{\"database\": {\"x\": {\"subset\": \"validation\", \"annotations\": [{\"label\": \"run\", "
            "\"segment\": [0, 10]}]}}}",

@@ -89,6 +89,7 @@ static void test_wrong_usage(void **state)
     program_expect(tr_format("model info"), 2, "", "usage");
     program_expect(tr_format("model plan"), 2, "", "configuration file or --model");
     program_expect(tr_format("model plan --model '%s' --grid 4,3,4", tiny), 2, "", "--grid must be");
+    program_expect(tr_format("model plan --model '%s' --grid 4,8,8,8", tiny), 2, "", "--grid must be");
     char *notes = tr_format("%s-full/notes.txt", tiny), *dir = tr_format("%s-full", tiny);
     assert_int_equal(tr_directory_make(dir, NULL), TR_OK);
     assert_int_equal(tr_file_write_atomic(notes, "x", 1, NULL), TR_OK);
