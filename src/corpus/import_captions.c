@@ -113,18 +113,10 @@ static tr_status add_database_video(tr_import *im, const char *key, json_t *valu
 
 static tr_status add_video(tr_import *im, const char *key, json_t *value, tr_error *err)
 {
-    if (key && !strcmp(key, "database")) {
-        return tr_import_each_value(im, value, add_database_video, err);
-    }
-    return tr_import_beside_database(key) ? TR_OK : tr_import_captioned_video(im, key, value, err);
+    return tr_import_database(im, key, value, add_database_video, tr_import_captioned_video, err);
 }
 
 tr_status tr_import_captions(tr_import *im, tr_error *err)
 {
-    tr_status status = TR_OK;
-    for (size_t i = 0; !status && i < im->path_count; i++) {
-        tr_import_open(im, i);
-        status = tr_import_each_json(im, add_video, err);
-    }
-    return status;
+    return tr_import_each_file(im, add_video, err);
 }

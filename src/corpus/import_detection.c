@@ -97,10 +97,7 @@ done:
 
 static tr_status add_detection(tr_import *im, const char *key, json_t *value, tr_error *err)
 {
-    if (key && !strcmp(key, "database")) {
-        return tr_import_each_value(im, value, add_database_video, err);
-    }
-    return tr_import_beside_database(key) ? TR_OK : add_database_video(im, key, value, err);
+    return tr_import_database(im, key, value, add_database_video, add_database_video, err);
 }
 
 /* BMN's video_info_new.csv (video, seconds, subset) and its list of class names (action), which adds nothing. */

@@ -127,10 +127,5 @@ static tr_status add_rextime(tr_import *im, const char *key, json_t *value, tr_e
 
 tr_status tr_import_rextime(tr_import *im, tr_error *err)
 {
-    tr_status status = TR_OK;
-    for (size_t i = 0; !status && i < im->path_count; i++) {
-        tr_import_open(im, i);
-        status = tr_import_each_json(im, add_rextime, err);
-    }
-    return status;
+    return tr_import_each_file(im, add_rextime, err);
 }

@@ -73,19 +73,9 @@ static tr_status add_qvhighlights(tr_import *im, const char *key, json_t *value,
     return tr_import_add(im, &item, err);
 }
 
-static tr_status run(tr_import *im, tr_import_each each, tr_error *err)
-{
-    tr_status status = TR_OK;
-    for (size_t i = 0; !status && i < im->path_count; i++) {
-        tr_import_open(im, i);
-        status = tr_import_each_json(im, each, err);
-    }
-    return status;
-}
-
 tr_status tr_import_qvhighlights(tr_import *im, tr_error *err)
 {
-    return run(im, add_qvhighlights, err);
+    return tr_import_each_file(im, add_qvhighlights, err);
 }
 
 /* Appends [start, end], joined with the last interval where they touch. */
@@ -182,7 +172,7 @@ static tr_status add_tvsum(tr_import *im, const char *key, json_t *value, tr_err
 
 tr_status tr_import_tvsum(tr_import *im, tr_error *err)
 {
-    return run(im, add_tvsum, err);
+    return tr_import_each_file(im, add_tvsum, err);
 }
 
 /* "clip" holds overlapping ranges of frames, "label" 1 where a range is a highlight (0 and -1 where it is not). */
@@ -227,5 +217,5 @@ static tr_status add_youtube(tr_import *im, const char *key, json_t *value, tr_e
 
 tr_status tr_import_youtube_highlights(tr_import *im, tr_error *err)
 {
-    return run(im, add_youtube, err);
+    return tr_import_each_file(im, add_youtube, err);
 }

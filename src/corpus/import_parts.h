@@ -90,15 +90,18 @@ bool tr_import_is(const tr_import *im, const char *extension); /* of the current
 void tr_import_open(tr_import *im, size_t i);
 /* .jsonl: every line; else every member of the list (key NULL) or object. */
 tr_status tr_import_each_json(tr_import *im, tr_import_each each, tr_error *err);
-/* The same for a document that is in memory already: borrowed. */
+/* The same for all of the files, one after the other; for a document that is in memory already: borrowed. */
+tr_status tr_import_each_file(tr_import *im, tr_import_each each, tr_error *err);
 tr_status tr_import_each_value(tr_import *im, json_t *document, tr_import_each each, tr_error *err);
 tr_status tr_import_each_line(tr_import *im, tr_import_line each, tr_error *err);
 tr_status tr_import_each_record(tr_import *im, tr_import_record each, tr_error *err);
 const char *tr_import_cell(const tr_import_table *table, const char *name); /* NULL: no such column */
 void tr_import_place(tr_import *im, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* "version" and "taxonomy", which ActivityNet's form has beside its "database". */
-bool tr_import_beside_database(const char *key);
+/* One member of a document in ActivityNet's form, {"version", "taxonomy", "database": {video: ..}}: `inside` for
+ * each video of the database; `alone` for a video that stands in the document itself. */
+tr_status tr_import_database(tr_import *im, const char *key, json_t *value, tr_import_each inside,
+                             tr_import_each alone, tr_error *err);
 
 /* ---- import_rules.c, import_add.c: rules and rows ---- */
 

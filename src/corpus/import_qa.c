@@ -5,16 +5,6 @@
 #include <string.h>
 #include <strings.h>
 
-static tr_status run(tr_import *im, tr_import_each each, tr_error *err)
-{
-    tr_status status = TR_OK;
-    for (size_t i = 0; !status && i < im->path_count; i++) {
-        tr_import_open(im, i);
-        status = tr_import_each_json(im, each, err);
-    }
-    return status;
-}
-
 /* Where the published archive has the videos of a sub-task (fine_grained_pose's NTU videos are asked for apart). */
 static const char *mvbench_folder(const char *subtask)
 {
@@ -76,7 +66,7 @@ static tr_status add_mvbench(tr_import *im, const char *key, json_t *value, tr_e
 
 tr_status tr_import_mvbench(tr_import *im, tr_error *err)
 {
-    return run(im, add_mvbench, err);
+    return tr_import_each_file(im, add_mvbench, err);
 }
 
 /* One question of Video-MME; video holds what belongs to the video ("duration" is short, medium or long). */
@@ -144,7 +134,7 @@ static tr_status add_video_mme(tr_import *im, const char *key, json_t *value, tr
 
 tr_status tr_import_video_mme(tr_import *im, tr_error *err)
 {
-    return run(im, add_video_mme, err);
+    return tr_import_each_file(im, add_video_mme, err);
 }
 
 /* Behind "Caption A:" or "Option 1:", which caption matching writes before every option and answer; else the text.
@@ -257,7 +247,7 @@ static tr_status add_tempcompass(tr_import *im, const char *key, json_t *value, 
 
 tr_status tr_import_tempcompass(tr_import *im, tr_error *err)
 {
-    return run(im, add_tempcompass, err);
+    return tr_import_each_file(im, add_tempcompass, err);
 }
 
 /* {"id", "video": url, "question_type", "question", "choices": {"A": ..}, "answer", "metadata": {"subject"}} */
@@ -289,5 +279,5 @@ static tr_status add_mmvu(tr_import *im, const char *key, json_t *value, tr_erro
 
 tr_status tr_import_mmvu(tr_import *im, tr_error *err)
 {
-    return run(im, add_mmvu, err);
+    return tr_import_each_file(im, add_mmvu, err);
 }

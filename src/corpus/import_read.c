@@ -130,6 +130,21 @@ static bool blank(const tr_buffer *text)
     return strspn(tr_buffer_text(text), " \t") == text->length;
 }
 
+/* Goes to the next line that is not blank; while there is one, it counts as a record and is the place. */
+static tr_status next_record(tr_import *im, line_source *in, tr_error *err)
+{
+    tr_status status;
+    do {
+        TR_TRY(next_line(im, in, err));
+    } while (in->got && blank(&in->text));
+    if (in->got) {
+        im->number++;
+        tr_import_place(im, "%ld", im->line);
+    }
+done:
+    return status;
+}
+
 static tr_status each_json_line(tr_import *im, tr_import_each each, tr_error *err)
 {
     line_source in;
@@ -137,16 +152,11 @@ static tr_status each_json_line(tr_import *im, tr_import_each each, tr_error *er
     tr_status status;
     TR_TRY(open_lines(im, &in, err));
     for (;;) {
-        TR_TRY(next_line(im, &in, err));
+        TR_TRY(next_record(im, &in, err));
         if (!in.got) {
             break;
         }
-        if (blank(&in.text)) {
-            continue;
-        }
         TR_TRY(tr_json_parse(in.text.data, in.text.length, im->paths[im->path], im->line - 1, &value, err));
-        im->number++;
-        tr_import_place(im, "%ld", im->line);
         TR_TRY(each(im, NULL, value, err));
         json_decref(value);
         value = NULL;
@@ -176,21 +186,26 @@ done:
     return status;
 }
 
+tr_status tr_import_each_file(tr_import *im, tr_import_each each, tr_error *err)
+{
+    tr_status status = TR_OK;
+    for (size_t i = 0; !status && i < im->path_count; i++) {
+        tr_import_open(im, i);
+        status = tr_import_each_json(im, each, err);
+    }
+    return status;
+}
+
 tr_status tr_import_each_line(tr_import *im, tr_import_line each, tr_error *err)
 {
     line_source in;
     tr_status status;
     TR_TRY(open_lines(im, &in, err));
     for (;;) {
-        TR_TRY(next_line(im, &in, err));
+        TR_TRY(next_record(im, &in, err));
         if (!in.got) {
             break;
         }
-        if (blank(&in.text)) {
-            continue;
-        }
-        im->number++;
-        tr_import_place(im, "%ld", im->line);
         TR_TRY(each(im, in.text.data, err));
     }
 done:
@@ -299,7 +314,12 @@ const char *tr_import_cell(const tr_import_table *table, const char *name)
     return NULL;
 }
 
-bool tr_import_beside_database(const char *key)
+tr_status tr_import_database(tr_import *im, const char *key, json_t *value, tr_import_each inside,
+                             tr_import_each alone, tr_error *err)
 {
-    return key && (!strcmp(key, "version") || !strcmp(key, "VERSION") || !strcmp(key, "taxonomy"));
+    if (key && !strcmp(key, "database")) {
+        return tr_import_each_value(im, value, inside, err);
+    }
+    const bool beside = key && (!strcmp(key, "version") || !strcmp(key, "VERSION") || !strcmp(key, "taxonomy"));
+    return beside ? TR_OK : alone(im, key, value, err);
 }

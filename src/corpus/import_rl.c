@@ -6,16 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static tr_status run(tr_import *im, tr_import_each each, tr_error *err)
-{
-    tr_status status = TR_OK;
-    for (size_t i = 0; !status && i < im->path_count; i++) {
-        tr_import_open(im, i);
-        status = tr_import_each_json(im, each, err);
-    }
-    return status;
-}
-
 /* False, and the record refused, when its task is not the one asked for. */
 static bool wanted(tr_import *im, const char *task)
 {
@@ -24,6 +14,18 @@ static bool wanted(tr_import *im, const char *task)
     }
     tr_import_refuse(im, TR_IMPORT_OTHER_TASK, "a row of %s", task);
     return false;
+}
+
+/* The members of a record that a row keeps under their names; names ends with NULL. Owned. */
+static json_t *kept(const json_t *value, const char *const *names)
+{
+    json_t *out = json_object();
+    for (; *names; names++) {
+        if (json_object_get(value, *names)) {
+            json_object_set(out, *names, json_object_get(value, *names));
+        }
+    }
+    return out;
 }
 
 /* A clip only where both ends are given (null means the whole video). */
@@ -42,32 +44,26 @@ static void set_clip(tr_import_item *item, const json_t *start, const json_t *en
  * "difficulty", "pred"}; times count from video_start. */
 static tr_status add_time_r1(tr_import *im, const char *key, json_t *value, tr_error *err)
 {
-    json_t *pair = json_object_get(value, "timestamp"), *extra = json_object();
-    static const char *const keep[] = {"qid", "difficulty", "pred"};
+    static const char *const keep[] = {"qid", "difficulty", "pred", NULL};
+    json_t *pair = json_object_get(value, "timestamp");
     const char *video = tr_import_text(value, "video");
     (void)key;
     if (!video || !pair || !json_object_get(value, "sentence")) {
         tr_import_refuse(im, TR_IMPORT_BAD_RECORD, "expected \"video\", \"timestamp\", \"sentence\"");
-        json_decref(extra);
         return TR_OK;
-    }
-    for (size_t i = 0; i < sizeof keep / sizeof keep[0]; i++) {
-        if (json_object_get(value, keep[i])) {
-            json_object_set(extra, keep[i], json_object_get(value, keep[i]));
-        }
     }
     tr_import_item item = {.video = video,
                            .text = tr_import_text(value, "sentence"),
                            .duration_s = tr_import_double(value, "duration"),
                            .segments = json_pack("[O]", pair),
-                           .extra = extra};
+                           .extra = kept(value, keep)};
     set_clip(&item, json_object_get(value, "video_start"), json_object_get(value, "video_end"));
     return tr_import_add(im, &item, err);
 }
 
 tr_status tr_import_time_r1(tr_import *im, tr_error *err)
 {
-    return run(im, add_time_r1, err);
+    return tr_import_each_file(im, add_time_r1, err);
 }
 
 /* tvgbench.json: {"path", "question", "answer": "s-e", "start", "end", "duration", "dataset_name", "qsemtype"} */
@@ -75,8 +71,7 @@ static tr_status add_tvgbench(tr_import *im, const char *key, json_t *value, tr_
 {
     const char *video = tr_import_text(value, "path"), *answer = tr_import_text(value, "answer");
     const char *dash = answer ? strchr(answer, '-') : NULL;
-    json_t *extra = json_object();
-    static const char *const keep[] = {"dataset_name", "qsemtype"};
+    static const char *const keep[] = {"dataset_name", "qsemtype", NULL};
     double start, end;
     char first[64];
     (void)key;
@@ -84,27 +79,21 @@ static tr_status add_tvgbench(tr_import *im, const char *key, json_t *value, tr_
     if (!video || !dash || !tr_import_number(first, &start) || !tr_import_number(dash + 1, &end)) {
         tr_import_refuse(im, TR_IMPORT_BAD_RECORD,
                          "expected \"path\", \"question\" and \"answer\" as \"START-END\"");
-        json_decref(extra);
         return TR_OK;
-    }
-    for (size_t i = 0; i < sizeof keep / sizeof keep[0]; i++) {
-        if (json_object_get(value, keep[i])) {
-            json_object_set(extra, keep[i], json_object_get(value, keep[i]));
-        }
     }
     tr_import_item item = {.video = video,
                            .split = "test",
                            .text = tr_import_text(value, "question"),
                            .duration_s = tr_import_double(value, "duration"),
                            .segments = tr_import_pair(start, end),
-                           .extra = extra};
+                           .extra = kept(value, keep)};
     set_clip(&item, json_object_get(value, "start"), json_object_get(value, "end"));
     return tr_import_add(im, &item, err);
 }
 
 tr_status tr_import_tvgbench(tr_import *im, tr_error *err)
 {
-    return run(im, add_tvgbench, err);
+    return tr_import_each_file(im, add_tvgbench, err);
 }
 
 /* ---- MUSEG ---- */
@@ -169,7 +158,7 @@ static tr_status add_museg(tr_import *im, const char *key, json_t *value, tr_err
 
 tr_status tr_import_museg(tr_import *im, tr_error *err)
 {
-    return run(im, add_museg, err);
+    return tr_import_each_file(im, add_museg, err);
 }
 
 /* ---- Temporal-R1 ---- */
@@ -208,7 +197,7 @@ static tr_status add_temporal_r1(tr_import *im, const char *key, json_t *value, 
 
 tr_status tr_import_temporal_r1(tr_import *im, tr_error *err)
 {
-    return run(im, add_temporal_r1, err);
+    return tr_import_each_file(im, add_temporal_r1, err);
 }
 
 /* ---- VideoChat-R1 ---- */
@@ -244,5 +233,5 @@ static tr_status add_videochat_r1(tr_import *im, const char *key, json_t *value,
 
 tr_status tr_import_videochat_r1(tr_import *im, tr_error *err)
 {
-    return run(im, add_videochat_r1, err);
+    return tr_import_each_file(im, add_videochat_r1, err);
 }

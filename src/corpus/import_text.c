@@ -147,10 +147,5 @@ static tr_status add_didemo(tr_import *im, const char *key, json_t *value, tr_er
 
 tr_status tr_import_didemo(tr_import *im, tr_error *err)
 {
-    tr_status status = TR_OK;
-    for (size_t i = 0; !status && i < im->path_count; i++) {
-        tr_import_open(im, i);
-        status = tr_import_each_json(im, add_didemo, err);
-    }
-    return status;
+    return tr_import_each_file(im, add_didemo, err);
 }
