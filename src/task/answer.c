@@ -227,13 +227,7 @@ void tr_answer_spaced(tr_span text, const char *response, tr_answer *answer)
          text.at = tr_scan_skip_space(text.at, text.end)) {
         double value[2];
         const char *start = text.at;
-        while (text.at < text.end && !tr_scan_space(text.at, text.end)) {
-            text.at++;
-        }
-        const char *dash = (const char *)memchr(start, '-', (size_t)(text.at - start));
-        const char *stop = dash ? (const char *)memchr(dash + 1, '-', (size_t)(text.at - dash - 1)) : NULL;
-        if (!dash || !tr_scan_float((tr_span){start, dash}, &value[0]) ||
-            !tr_scan_float((tr_span){dash + 1, stop ? stop : text.at}, &value[1]) || !(value[0] < value[1])) {
+        if (!tr_scan_dashed(&text, value) || !(value[0] < value[1])) {
             answer->count = 0;
             refuse(answer, "an item of the answer is not start-end with start before end", start, response);
             return;

@@ -46,36 +46,34 @@ static bool take_list(tr_span *text, size_t *pairs)
     return true;
 }
 
-/* [(s, e), (s, e)] */
-static bool take_glue(tr_span *text, size_t *pairs)
+/* White space, then this and nothing else. */
+static bool take_next(tr_span *text, const char *word, size_t length)
+{
+    skip_space(text);
+    return tr_scan_take(text, word, length);
+}
+#define TAKE_NEXT(text, literal) take_next(text, literal, sizeof literal - 1)
+
+static bool take_next_number(tr_span *text)
 {
     double number;
     skip_space(text);
-    if (!TR_SCAN_TAKE(text, "[")) {
+    return tr_scan_number(text, &number);
+}
+
+/* [(s, e), (s, e)] */
+static bool take_glue(tr_span *text, size_t *pairs)
+{
+    if (!TAKE_NEXT(text, "[")) {
         return false;
     }
     skip_space(text);
-    while (text->at < text->end && *text->at == '(') {
-        text->at++;
-        skip_space(text);
-        if (!tr_scan_number(text, &number)) {
-            return false;
-        }
-        skip_space(text);
-        if (!TR_SCAN_TAKE(text, ",")) {
-            return false;
-        }
-        skip_space(text);
-        if (!tr_scan_number(text, &number)) {
-            return false;
-        }
-        skip_space(text);
-        if (!TR_SCAN_TAKE(text, ")")) {
+    while (TR_SCAN_TAKE(text, "(")) {
+        if (!take_next_number(text) || !TAKE_NEXT(text, ",") || !take_next_number(text) || !TAKE_NEXT(text, ")")) {
             return false;
         }
         ++*pairs;
-        skip_space(text);
-        if (!TR_SCAN_TAKE(text, ",")) {
+        if (!TAKE_NEXT(text, ",")) {
             break;
         }
         skip_space(text);
@@ -106,10 +104,10 @@ static bool take_option(tr_span *text)
     return true;
 }
 
-/* [\d.]+ in quotes: Temporal-R1's format part accepts "1.2.3" (its accuracy part does not). */
+/* White space and [\d.]+ in quotes: Temporal-R1's format part accepts "1.2.3" (its accuracy part does not). */
 static bool take_quoted_digits(tr_span *text)
 {
-    if (!TR_SCAN_TAKE(text, "\"")) {
+    if (!TAKE_NEXT(text, "\"")) {
         return false;
     }
     const char *before = text->at;
@@ -121,44 +119,11 @@ static bool take_quoted_digits(tr_span *text)
 
 static bool take_json(tr_span *text)
 {
+    bool good = TAKE_NEXT(text, "{") && TAKE_NEXT(text, "\"start_time\"") && TAKE_NEXT(text, ":") &&
+                take_quoted_digits(text) && TAKE_NEXT(text, ",") && TAKE_NEXT(text, "\"end_time\"") &&
+                TAKE_NEXT(text, ":") && take_quoted_digits(text) && TAKE_NEXT(text, "}");
     skip_space(text);
-    if (!TR_SCAN_TAKE(text, "{")) {
-        return false;
-    }
-    skip_space(text);
-    if (!TR_SCAN_TAKE(text, "\"start_time\"")) {
-        return false;
-    }
-    skip_space(text);
-    if (!TR_SCAN_TAKE(text, ":")) {
-        return false;
-    }
-    skip_space(text);
-    if (!take_quoted_digits(text)) {
-        return false;
-    }
-    skip_space(text);
-    if (!TR_SCAN_TAKE(text, ",")) {
-        return false;
-    }
-    skip_space(text);
-    if (!TR_SCAN_TAKE(text, "\"end_time\"")) {
-        return false;
-    }
-    skip_space(text);
-    if (!TR_SCAN_TAKE(text, ":")) {
-        return false;
-    }
-    skip_space(text);
-    if (!take_quoted_digits(text)) {
-        return false;
-    }
-    skip_space(text);
-    if (!TR_SCAN_TAKE(text, "}")) {
-        return false;
-    }
-    skip_space(text);
-    return true;
+    return good;
 }
 
 /* <think>.*?</think>\s* before a tail that holds no "</think>" itself: the last one ends the reasoning. */
@@ -270,14 +235,7 @@ static double spaced(tr_span response)
     double grade = 1;
     for (skip_space(&rest); rest.at < rest.end; skip_space(&rest)) {
         double value[2];
-        const char *start = rest.at;
-        while (rest.at < rest.end && !tr_scan_space(rest.at, rest.end)) {
-            rest.at++;
-        }
-        const char *dash = (const char *)memchr(start, '-', (size_t)(rest.at - start));
-        const char *stop = dash ? (const char *)memchr(dash + 1, '-', (size_t)(rest.at - dash - 1)) : NULL;
-        if (!dash || !tr_scan_float((tr_span){start, dash}, &value[0]) ||
-            !tr_scan_float((tr_span){dash + 1, stop ? stop : rest.at}, &value[1])) {
+        if (!tr_scan_dashed(&rest, value)) {
             return 0.2;
         }
         for (int i = 0; i < 2 && grade == 1; i++) {

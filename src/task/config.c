@@ -41,6 +41,16 @@ static tr_status unknown(const char *what, const char *name, const char *found, 
                    near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
+/* Where a name stands among the known ones; count when it does not. */
+static size_t place_of(const char *name, const char *const *known, size_t count)
+{
+    size_t k = 0;
+    while (k < count && strcmp(known[k], name) != 0) {
+        k++;
+    }
+    return k;
+}
+
 static tr_status pick(const json_t *object, const char *key, const word *words, const char *name, int *out,
                       bool *given, tr_error *err)
 {
@@ -93,10 +103,7 @@ static tr_status read_parts(const json_t *parts, const char *name, tr_task task,
     how->term_count = 0;
     json_object_foreach((json_t *)parts, key, weight)
     {
-        int part = 0;
-        while (part < TR_PART_COUNT && strcmp(known[part], key) != 0) {
-            part++;
-        }
+        const size_t part = place_of(key, known, TR_PART_COUNT);
         if (part == TR_PART_COUNT) {
             return unknown("part", name, key, known, TR_PART_COUNT, err);
         }
@@ -173,11 +180,7 @@ static tr_status check_keys(const json_t *object, const char *const *known, size
     }
     json_object_foreach((json_t *)object, key, value)
     {
-        size_t k = 0;
-        while (k < count && strcmp(known[k], key) != 0) {
-            k++;
-        }
-        if (k == count) {
+        if (place_of(key, known, count) == count) {
             return unknown("key", name, key, known, count, err);
         }
     }

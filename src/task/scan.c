@@ -131,6 +131,18 @@ bool tr_scan_float(tr_span text, double *value)
     return true;
 }
 
+bool tr_scan_dashed(tr_span *text, double value[2])
+{
+    const char *start = text->at;
+    while (text->at < text->end && !tr_scan_space(text->at, text->end)) {
+        text->at++;
+    }
+    const char *dash = (const char *)memchr(start, '-', (size_t)(text->at - start));
+    const char *stop = dash ? (const char *)memchr(dash + 1, '-', (size_t)(text->at - dash - 1)) : NULL;
+    return dash && tr_scan_float((tr_span){start, dash}, &value[0]) &&
+           tr_scan_float((tr_span){dash + 1, stop ? stop : text->at}, &value[1]);
+}
+
 bool tr_scan_block(tr_span text, const char *open, const char *close, tr_span *inside, const char **after)
 {
     size_t close_length = strlen(close), open_length = strlen(open);

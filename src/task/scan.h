@@ -78,6 +78,10 @@ bool tr_scan_number(tr_span *text, double *value);
  * The whole span must be the number. */
 bool tr_scan_float(tr_span text, double *value);
 
+/* The next piece without white space as START-END (a second dash and what follows it do not count), both as
+ * tr_scan_float reads them. False when it is something else; text is behind the piece either way. */
+bool tr_scan_dashed(tr_span *text, double value[2]);
+
 /* The first block <TAG>...</TAG> at or after text.at, shortest form (first opening, then first closing after it).
  * open is "<answer>", close "</answer>". *inside gets the content, *after (may be NULL) the byte behind the block.
  */
