@@ -4,6 +4,7 @@
 #include "base/math.h"
 
 #include <math.h>
+#include <stddef.h>
 
 static bool all_equal(const double *values, int64_t count)
 {
@@ -90,15 +91,7 @@ bool tr_advantages_leave_one_out(double *advantages, const double *rewards, int6
 
 bool tr_advantages_whiten(double *values, int64_t count, tr_std_kind kind, double eps)
 {
-    if (all_equal(values, count)) {
-        set_zero(values, count);
-        return true;
-    }
-    double mean = mean_of(values, count), deviation = deviation_of(values, count, mean, kind);
-    for (int64_t i = 0; i < count; i++) {
-        values[i] = kind == TR_STD_NONE ? values[i] - mean : (values[i] - mean) / (deviation + eps);
-    }
-    return false;
+    return tr_advantages(values, NULL, values, count, kind, eps);
 }
 
 void tr_advantages_scale(double *values, int64_t count, tr_std_kind kind, double eps)

@@ -28,8 +28,8 @@ typedef enum tr_advantage_kind {
     TR_ADVANTAGE_GDPO
 } tr_advantage_kind;
 
-/* One group: advantages[count] from rewards[count]; *std (may be NULL) is the group's deviation of that kind
- * (sample for none). Returns true when all rewards are equal. */
+/* One group: advantages[count] from rewards[count] (which may be the same); *std (may be NULL) is the group's
+ * deviation of that kind (sample for none). Returns true when all rewards are equal. */
 bool tr_advantages(double *advantages, double *std, const double *rewards, int64_t count, tr_std_kind kind,
                    double eps);
 
