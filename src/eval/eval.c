@@ -103,19 +103,10 @@ static tr_status take_line(void *context, int64_t index, const json_t *line, con
     return status ? status : tr_measure_add(r->measure, line, row, where, err);
 }
 
-static bool has_bytes(const char *path)
-{
-    tr_buffer text = {0};
-    bool empty = !tr_file_exists(path) || (tr_file_read(path, 1, &text, NULL) == TR_OK && !text.length);
-    tr_buffer_free(&text);
-    return !empty;
-}
-
 /* Holds the card of the answers that are there against this one. */
 static tr_status settle_protocol(run *r, const char *path, tr_error *err)
 {
-    json_t *old = NULL, *differences = NULL;
-    tr_buffer text = {0};
+    json_t *old = NULL;
     tr_status status;
     if (!tr_file_exists(path)) {
         return tr_fail(err, TR_MISMATCH, r->options->out,
@@ -123,21 +114,12 @@ static tr_status settle_protocol(run *r, const char *path, tr_error *err)
                        "continued; give another --out, or --restart to begin anew");
     }
     TR_TRY(tr_json_read(path, &old, err));
-    differences = tr_protocol_differences(old, r->card);
-    if (json_array_size(differences)) {
-        TR_TRY(tr_protocol_differences_text(differences, &text, err));
-        status = tr_fail(err, TR_MISMATCH, r->options->out,
-                         "holds a result of another protocol: %s; give another --out, or --restart to begin anew",
-                         tr_buffer_text(&text));
-        goto done;
-    }
+    TR_TRY(tr_protocol_hold(old, r->card, r->options->out, "a result", "--out", err));
     json_decref(r->card); /* the first process's: the same bytes, wherever it is continued */
     r->card = old;
     old = NULL;
 done:
     json_decref(old);
-    json_decref(differences);
-    tr_buffer_free(&text);
     return status;
 }
 
@@ -152,7 +134,7 @@ static tr_status open_out(run *r, tr_error *err)
         goto done;
     }
     TR_TRY(tr_directory_make(r->options->out, err));
-    bool resume = r->options->resume && has_bytes(predictions);
+    bool resume = r->options->resume && tr_lines_stand(predictions);
     if (resume) {
         TR_TRY(settle_protocol(r, protocol, err));
     }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static tr_status fail_os(const tr_lines *lines, const char *what, tr_error *err)
@@ -49,6 +50,12 @@ static tr_status read_whole(FILE *stream, const char *path, tr_lines_each each, 
     }
     free(text);
     return status;
+}
+
+bool tr_lines_stand(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
 }
 
 tr_status tr_lines_open(tr_lines *lines, const char *path, bool resume, tr_lines_each each, void *context,

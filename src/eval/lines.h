@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -20,6 +21,9 @@ typedef struct tr_lines {
 /* One line that was there: index from 0; where is "path:line" for messages. */
 typedef tr_status (*tr_lines_each)(void *context, int64_t index, const json_t *line, const char *where,
                                    tr_error *err);
+
+/* Whether path is a file with bytes: something to continue. */
+bool tr_lines_stand(const char *path);
 
 /* Opens path for appending. resume: `each` sees every whole line that is there; else the file starts empty. */
 tr_status tr_lines_open(tr_lines *lines, const char *path, bool resume, tr_lines_each each, void *context,

@@ -224,3 +224,21 @@ tr_status tr_protocol_differences_text(const json_t *differences, tr_buffer *out
     }
     return status;
 }
+
+tr_status tr_protocol_hold(const json_t *old, const json_t *card, const char *where, const char *what,
+                           const char *option, tr_error *err)
+{
+    json_t *differences = tr_protocol_differences(old, card);
+    tr_buffer text = {0};
+    tr_status status = differences ? TR_OK : tr_fail(err, TR_MEMORY, NULL, "out of memory");
+    if (json_array_size(differences)) {
+        TR_TRY(tr_protocol_differences_text(differences, &text, err));
+        status = tr_fail(err, TR_MISMATCH, where,
+                         "holds %s of another protocol: %s; give another %s, or --restart to begin anew", what,
+                         tr_buffer_text(&text), option);
+    }
+done:
+    json_decref(differences);
+    tr_buffer_free(&text);
+    return status;
+}

@@ -34,5 +34,9 @@ tr_status tr_protocol_card(const tr_protocol *protocol, json_t **card, tr_error 
 json_t *tr_protocol_differences(const json_t *a, const json_t *b);
 /* "sampling.seed (1 and 2), model_hash (..)", appended. */
 tr_status tr_protocol_differences_text(const json_t *differences, tr_buffer *out, tr_error *err);
+/* Answers with the card `old` may only be continued with an equal one: else TR_MISMATCH, which says that `where`
+ * holds `what` ("scores") of another protocol, how they differ, and to give another `option` ("--out"). */
+tr_status tr_protocol_hold(const json_t *old, const json_t *card, const char *where, const char *what,
+                           const char *option, tr_error *err);
 
 #endif

@@ -154,34 +154,16 @@ static tr_status take_line(void *context, int64_t index, const json_t *line, con
     return tr_prediction_check(line, row_json(r, index), where, "the rows", err);
 }
 
-static bool has_bytes(const char *path)
-{
-    tr_file_map map = {0};
-    bool some = tr_file_map_open(&map, path, NULL) == TR_OK && map.size > 0;
-    tr_file_map_close(&map);
-    return some;
-}
-
 static tr_status hold_against(const char *protocol, const tr_scoring_options *o, tr_error *err)
 {
-    json_t *old = NULL, *differences = NULL;
-    tr_buffer text = {0};
+    json_t *old = NULL;
     tr_status status = tr_json_read(protocol, &old, err);
     if (status) {
         return tr_fail_context(err, status, "the scores in %s cannot be continued without their protocol",
                                o->scores);
     }
-    differences = tr_protocol_differences(old, o->card);
-    if (json_array_size(differences)) {
-        TR_TRY(tr_protocol_differences_text(differences, &text, err));
-        status = tr_fail(err, TR_MISMATCH, o->scores,
-                         "holds scores of another protocol: %s; give another --scores, or --restart to begin anew",
-                         tr_buffer_text(&text));
-    }
-done:
+    status = tr_protocol_hold(old, o->card, o->scores, "scores", "--scores", err);
     json_decref(old);
-    json_decref(differences);
-    tr_buffer_free(&text);
     return status;
 }
 
@@ -189,7 +171,7 @@ static tr_status open_scores(run *r, tr_error *err)
 {
     const tr_scoring_options *o = r->options;
     char *protocol = tr_format("%s.protocol.json", o->scores), *folder = tr_path_directory(o->scores);
-    bool resume = !o->restart && has_bytes(o->scores);
+    bool resume = !o->restart && tr_lines_stand(o->scores);
     tr_status status;
     if (!protocol || !folder) {
         status = tr_fail(err, TR_MEMORY, NULL, "out of memory");
