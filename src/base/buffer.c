@@ -151,10 +151,12 @@ tr_status tr_buffer_add_escaped(tr_buffer *buffer, const char *text, tr_error *e
 {
     tr_status status = TR_OK;
     for (const char *p = text; *p && !status; p++) {
+        const bool control = (unsigned char)*p < 0x20 || *p == 0x7f; /* XML may not hold them */
         const char *code = *p == '<'   ? "&lt;"
                            : *p == '>' ? "&gt;"
                            : *p == '&' ? "&amp;"
                            : *p == '"' ? "&quot;"
+                           : control   ? " "
                                        : NULL;
         status = code ? tr_buffer_add_text(buffer, code, err) : tr_buffer_add(buffer, p, 1, err);
     }

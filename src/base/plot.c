@@ -20,13 +20,19 @@ typedef struct frame {
     tr_error *err;
 } frame;
 
+tr_status tr_plot_text(tr_buffer *out, double x, double y, const char *anchor, const char *class, const char *text,
+                       tr_error *err)
+{
+    tr_status status = tr_buffer_printf(out, err, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" class=\"%s\">", x,
+                                        y, anchor, class);
+    status = status ? status : tr_buffer_add_escaped(out, text, err);
+    return status ? status : tr_buffer_add_text(out, "</text>\n", err);
+}
+
 static tr_status add_label(const frame *f, double x, double y, const char *anchor, const char *class,
                            const char *text)
 {
-    tr_status status = tr_buffer_printf(
-        f->out, f->err, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" class=\"%s\">", x, y, anchor, class);
-    status = status ? status : tr_buffer_add_escaped(f->out, text, f->err);
-    return status ? status : tr_buffer_add_text(f->out, "</text>\n", f->err);
+    return tr_plot_text(f->out, x, y, anchor, class, text, f->err);
 }
 
 /* A step of 1, 2 or 5 times a power of ten that cuts the range into at most `most` pieces. */

@@ -19,6 +19,10 @@ typedef struct tr_plot_panel {
     size_t smooth; /* the dark line is the mean of so many points up to each; 0 or 1: only the raw line */
 } tr_plot_panel;
 
+/* A text of an SVG page, escaped, at x, y; anchor: "start", "middle" or "end". For other pictures too. */
+tr_status tr_plot_text(tr_buffer *out, double x, double y, const char *anchor, const char *class, const char *text,
+                       tr_error *err);
+
 /* Appends the page. columns >= 1. Panels without a finite point say so. */
 tr_status tr_plot_svg(const char *title, const tr_plot_panel *panels, size_t count, size_t columns, tr_buffer *out,
                       tr_error *err);

@@ -38,23 +38,13 @@ typedef struct strip {
 
 /* ---- text ---- */
 
-/* Markup escaped; control characters become spaces (they are not allowed in XML). */
-static tr_status add_escaped(tr_buffer *out, const char *text, size_t count, tr_error *err)
-{
-    tr_status status = TR_OK;
-    for (size_t i = 0; i < count && !status; i++) {
-        char c = text[i];
-        const char *code = c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : c == '"' ? "&quot;" : NULL;
-        code = (unsigned char)c < 0x20 || c == 0x7f ? " " : code;
-        status = code ? tr_buffer_add_text(out, code, err) : tr_buffer_add(out, &c, 1, err);
-    }
-    return status;
-}
-
 static tr_status add_text(strip *s, double x, double y, const char *class, const char *text, size_t count)
 {
     tr_status status = tr_buffer_printf(&s->body, s->err, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">", x, y, class);
-    status = status ? status : add_escaped(&s->body, text, count, s->err);
+    char *part = tr_strndup(text, count);
+    status = status || part ? status : tr_fail(s->err, TR_MEMORY, NULL, "out of memory");
+    status = status ? status : tr_buffer_add_escaped(&s->body, part, s->err);
+    free(part);
     return status ? status : tr_buffer_add_text(&s->body, "</text>\n", s->err);
 }
 

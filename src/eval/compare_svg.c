@@ -1,6 +1,8 @@
 /* compare_svg.c: a comparison as a picture: every difference with its interval around 0. */
 #include "eval/compare.h"
 
+#include "base/plot.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +29,7 @@ static double page_x(const picture *p, double x)
 static tr_status add_text(const picture *p, double x, double y, const char *anchor, const char *class,
                           const char *text)
 {
-    tr_status status = tr_buffer_printf(
-        p->out, p->err, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" class=\"%s\">", x, y, anchor, class);
-    status = status ? status : tr_buffer_add_escaped(p->out, text, p->err);
-    return status ? status : tr_buffer_add_text(p->out, "</text>\n", p->err);
+    return tr_plot_text(p->out, x, y, anchor, class, text, p->err);
 }
 
 static tr_status draw(picture *p, const char *label, const json_t *one)
