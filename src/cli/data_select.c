@@ -52,25 +52,12 @@ static tr_status score_rows(const settings *s, tr_error *err)
     tr_session session = {0};
     tr_source *source = NULL;
     json_t *card = NULL;
-    tr_data_entry entry = {
-        .rows = s->rows, .videos = s->videos, .weight = 1, .reward = s->scheme, .prompt = s->prompt};
+    const tr_session_work work = {
+        .entry = {.rows = s->rows, .videos = s->videos, .weight = 1, .reward = s->scheme, .prompt = s->prompt},
+        .parser = "scheme",
+        .samples = s->answers};
     tr_status status;
-    TR_TRY(tr_session_open(&s->session, &session, err));
-    tr_source_options options = tr_session_source(&s->session, &session, &entry);
-    TR_TRY(tr_source_open(&options, &source, err));
-    const tr_protocol protocol = {.model = s->session.model,
-                                  .adapter = s->session.adapter,
-                                  .tokenizer = session.tokenizer,
-                                  .data = s->rows,
-                                  .prompt = s->prompt,
-                                  .scheme = s->scheme,
-                                  .parser = "scheme",
-                                  .video = options.video,
-                                  .sampling = &session.sampling,
-                                  .samples = s->answers,
-                                  .seed = s->session.seed,
-                                  .rows = source->rows};
-    TR_TRY(tr_protocol_card(&protocol, &card, err));
+    TR_TRY(tr_session_open_rows(&s->session, &work, &session, &source, &card, err));
     json_object_set_new(card, "program", json_string("tempr1 " TEMPR1_VERSION));
     json_object_set_new(card, "dtype", json_string(tr_dtype_name(session.model->dtype)));
     tr_network_limits limits;

@@ -2,7 +2,6 @@
 #include "cli/session.h"
 
 #include "base/file.h"
-#include "eval/protocol.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -143,26 +142,13 @@ static tr_status evaluate(const settings *s, json_t **metrics, tr_error *err)
     tr_session session = {0};
     tr_source *source = NULL;
     json_t *card = NULL;
-    tr_data_entry entry = {
-        .rows = s->data, .videos = s->videos, .weight = 1, .reward = s->scheme, .prompt = s->prompt};
+    const tr_session_work work = {
+        .entry = {.rows = s->data, .videos = s->videos, .weight = 1, .reward = s->scheme, .prompt = s->prompt},
+        .parser = s->parser,
+        .samples = s->samples,
+        .first = s->first};
     tr_status status;
-    TR_TRY(tr_session_open(&s->session, &session, err));
-    tr_source_options options = tr_session_source(&s->session, &session, &entry);
-    TR_TRY(tr_source_open(&options, &source, err));
-    const tr_protocol protocol = {.model = s->session.model,
-                                  .adapter = s->session.adapter,
-                                  .tokenizer = session.tokenizer,
-                                  .data = s->data,
-                                  .prompt = s->prompt,
-                                  .scheme = s->scheme,
-                                  .parser = s->parser,
-                                  .video = options.video,
-                                  .sampling = &session.sampling,
-                                  .samples = s->samples,
-                                  .seed = s->session.seed,
-                                  .rows = source->rows,
-                                  .first = s->first};
-    TR_TRY(tr_protocol_card(&protocol, &card, err));
+    TR_TRY(tr_session_open_rows(&s->session, &work, &session, &source, &card, err));
     tr_network_limits limits;
     int64_t own = s->samples < 8 ? 8 / s->samples : 1; /* about as many answers at once */
     tr_eval_limits(source, s->batch ? s->batch : own, s->samples, s->session.max_tokens, &limits);

@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/progress.h"
 #include "base/thread.h"
+#include "eval/protocol.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,31 @@ tr_source_options tr_session_source(const tr_session_settings *s, const tr_sessi
                                          .ahead_bytes = 1000000000},
                                .entries = entry,
                                .entry_count = 1};
+}
+
+tr_status tr_session_open_rows(const tr_session_settings *s, const tr_session_work *work, tr_session *session,
+                               tr_source **source, json_t **card, tr_error *err)
+{
+    tr_status status;
+    TR_TRY(tr_session_open(s, session, err));
+    const tr_source_options options = tr_session_source(s, session, &work->entry);
+    TR_TRY(tr_source_open(&options, source, err));
+    const tr_protocol protocol = {.model = s->model,
+                                  .adapter = s->adapter,
+                                  .tokenizer = session->tokenizer,
+                                  .data = work->entry.rows,
+                                  .prompt = work->entry.prompt,
+                                  .scheme = work->entry.reward,
+                                  .parser = work->parser,
+                                  .video = options.video,
+                                  .sampling = &session->sampling,
+                                  .samples = work->samples,
+                                  .seed = s->seed,
+                                  .rows = (*source)->rows,
+                                  .first = work->first};
+    TR_TRY(tr_protocol_card(&protocol, card, err));
+done:
+    return status;
 }
 
 tr_status tr_session_network(tr_session *session, const tr_network_limits *limits, tr_error *err)

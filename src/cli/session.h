@@ -74,6 +74,16 @@ tr_status tr_session_open(const tr_session_settings *settings, tr_session *sessi
 /* Options for tr_source_open with one entry. */
 tr_source_options tr_session_source(const tr_session_settings *settings, const tr_session *session,
                                     const tr_data_entry *entry);
+/* What a command answers: rows, by which samples of each and which reader of answers. */
+typedef struct tr_session_work {
+    tr_data_entry entry; /* borrowed by the source */
+    const char *parser;
+    int64_t samples, first; /* first: only so many rows; 0: all */
+} tr_session_work;
+/* tr_session_open, the source of the rows and the protocol card of what is answered. Whatever was opened is the
+ * caller's to close, also after an error. */
+tr_status tr_session_open_rows(const tr_session_settings *settings, const tr_session_work *work,
+                               tr_session *session, tr_source **source, json_t **card, tr_error *err);
 /* Makes the network and the feature cache. */
 tr_status tr_session_network(tr_session *session, const tr_network_limits *limits, tr_error *err);
 void tr_session_close(tr_session *session);
