@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 extern const tr_command tr_command_model_plan;
 
@@ -216,7 +215,8 @@ static void count_operations(const work *w, plan *p)
     const double patches = (double)(w->grid[0] * w->grid[1] * w->grid[2]), area = (double)(w->grid[1] * w->grid[2]);
     const double d = (double)v->hidden, i = (double)v->intermediate, depth = (double)v->depth;
     const double full = (double)v->full_block_count, h = (double)c->hidden, layers = (double)c->layers;
-    const double side = (double)(v->window / v->patch), window = side * side < area ? side * side : area;
+    const int64_t side = v->window / v->patch;
+    const double whole = (double)(side * side), window = whole < area ? whole : area;
     p->vision = patches * 2 * 1176 * d + patches * depth * 2 * (4 * d * d + 3 * d * i) +
                 4 * d * patches * ((depth - full) * window + full * area) +
                 patches / 4 * 2 * (16 * d * d + 4 * d * h);
@@ -289,8 +289,8 @@ static tr_status make_plan(const work *w, plan *p, tr_error *err)
 {
     tr_status status;
     memset(p, 0, sizeof *p);
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    p->machine = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+    const uint64_t machine = tr_plan_machine_bytes();
+    p->machine = machine == UINT64_MAX ? 0 : machine; /* not known */
     TR_TRY(plan_weights(w, p, err));
     TR_TRY(plan_working(w, p, err));
     p->pinned += tr_network_pinned_plan(&p->config, &p->limits);
@@ -303,16 +303,16 @@ done:
 
 static json_t *to_json(const work *w, const plan *p)
 {
-    json_t *bytes = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                              "weights", (json_int_t)p->weights, "masters_gradients_moments", (json_int_t)p->state,
-                              "checkpoint_copy", (json_int_t)p->snapshot, "reference_weights",
-                              (json_int_t)p->reference, "working", (json_int_t)p->network, "reference_working",
-                              (json_int_t)p->reference_network, "responses", (json_int_t)p->step.responses,
-                              "features", (json_int_t)(p->step.features + p->step.reference_features), "evaluation",
-                              (json_int_t)p->step.evaluation, "checkpoint_writer", (json_int_t)p->step.saving,
-                              "clips", (json_int_t)(p->step.pixels + p->step.waiting), "features_of_further_clips",
-                              (json_int_t)(p->step.kept + p->step.reference_kept), "total", (json_int_t)p->total,
-                              "machine", (json_int_t)p->machine, "page_locked", (json_int_t)p->pinned);
+    json_t *bytes = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights",
+        (json_int_t)p->weights, "masters_gradients_moments", (json_int_t)p->state, "checkpoint_copy",
+        (json_int_t)p->snapshot, "reference_weights", (json_int_t)p->reference, "working", (json_int_t)p->network,
+        "reference_working", (json_int_t)p->reference_network, "responses", (json_int_t)p->step.responses,
+        "features", (json_int_t)p->step.features + (json_int_t)p->step.reference_features, "evaluation",
+        (json_int_t)p->step.evaluation, "checkpoint_writer", (json_int_t)p->step.saving, "clips",
+        (json_int_t)(p->step.pixels + p->step.waiting), "features_of_further_clips",
+        (json_int_t)(p->step.kept + p->step.reference_kept), "total", (json_int_t)p->total, "machine",
+        (json_int_t)p->machine, "page_locked", (json_int_t)p->pinned);
     json_t *seconds = json_pack("{s:f, s:f, s:f, s:f}", "rollout", p->rollout_s, "reference", p->reference_s,
                                 "update", p->update_s, "step", p->step_s);
     return json_pack("{s:s, s:o, s:o, s:[I, I, I], s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:{s:I, s:I}}", "model",

@@ -103,6 +103,7 @@ tr_status tr_checkpoint_match(const tr_safetensors *tensors, const tr_model_conf
 {
     size_t count = (size_t)params->count;
     named *table = tr_calloc(count, sizeof *table);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers is meant */
     const tr_safetensor **list = tr_calloc(count, sizeof *list), *head = NULL;
     tr_status status = TR_OK;
     if (!table || !list) {
