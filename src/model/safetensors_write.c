@@ -44,7 +44,7 @@ static tr_status make_header(const char *path, const tr_safetensors_entry *entri
         made = !json_object_set_new(root, entries[i].name,
                                     json_pack("{s:s, s:o, s:[I, I]}", "dtype", tr_dtype_name(entries[i].dtype),
                                               "shape", shape, "data_offsets", (json_int_t)at,
-                                              (json_int_t)(at + bytes)));
+                                              (json_int_t)at + (json_int_t)bytes));
         if (!tr_size_add(at, bytes, &at)) {
             status = tr_fail(err, TR_INVALID, path, "the tensors have more bytes than any file can hold");
             goto done;
