@@ -156,6 +156,7 @@ static void interleave(const media *images, const media *videos, const bool *kin
     for (int64_t i = 0; i < row->grid_count; i++) {
         const media *m = kinds[i] ? videos : images;
         const int32_t *grid = m->grids[next[kinds[i]]++];
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_media has found a grid for each of kinds */
         int64_t patches = (int64_t)grid[0] * grid[1] * grid[2];
         memcpy(row->grids[i], grid, sizeof row->grids[i]);
         memcpy(row->pixels + at * features, m->pixels + from[kinds[i]] * features,

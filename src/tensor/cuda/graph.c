@@ -291,18 +291,20 @@ static void record(met *m)
         forget(oldest(true));
     }
     char why[160] = "out of memory";
-    m->list = malloc(all.used);
-    if (m->list && tr_cuda_capture_begin(why)) {
+    char *list = malloc(all.used);
+    void *graph = NULL;
+    if (list && tr_cuda_capture_begin(why)) {
         run_list();
-        m->graph = tr_cuda_capture_end(why);
+        graph = tr_cuda_capture_end(why);
     }
-    if (m->graph) {
-        memcpy(m->list, all.list, all.used);
+    if (graph) {
+        memcpy(list, all.list, all.used);
+        m->list = list;
+        m->graph = graph;
         all.counts.graphs++;
         all.counts.recorded++;
     } else {
-        free(m->list);
-        m->list = NULL;
+        free(list);
         m->refused = true;
         all.counts.refused++;
         memcpy(all.counts.why, why, sizeof all.counts.why);

@@ -190,7 +190,7 @@ static caches put_caches(const tr_decode_row *what, int64_t rows, int32_t *promp
     }
     int64_t *keys = entry, *values = entry + 2 * rows, *capacity = entry + 4 * rows;
     for (int64_t i = 0; i < 2 * rows; i++) {
-        const tr_decode_row *row = &what[i % rows];
+        const tr_decode_row *row = &what[i < rows ? i : i - rows];
         const tr_kv *kv = i < rows ? row->response : row->prompt_tokens > 0 ? row->prompt : NULL;
         int64_t at = i;
         if (i >= rows) {
