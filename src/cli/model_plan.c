@@ -310,8 +310,8 @@ static json_t *to_json(const work *w, const plan *p)
         "reference_working", (json_int_t)p->reference_network, "responses", (json_int_t)p->step.responses,
         "features", (json_int_t)p->step.features + (json_int_t)p->step.reference_features, "evaluation",
         (json_int_t)p->step.evaluation, "checkpoint_writer", (json_int_t)p->step.saving, "clips",
-        (json_int_t)(p->step.pixels + p->step.waiting), "features_of_further_clips",
-        (json_int_t)(p->step.kept + p->step.reference_kept), "total", (json_int_t)p->total, "machine",
+        (json_int_t)p->step.pixels + (json_int_t)p->step.waiting, "features_of_further_clips",
+        (json_int_t)p->step.kept + (json_int_t)p->step.reference_kept, "total", (json_int_t)p->total, "machine",
         (json_int_t)p->machine, "page_locked", (json_int_t)p->pinned);
     json_t *seconds = json_pack("{s:f, s:f, s:f, s:f}", "rollout", p->rollout_s, "reference", p->reference_s,
                                 "update", p->update_s, "step", p->step_s);
