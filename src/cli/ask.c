@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "model/windows.h"
+#include "task/reward.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +143,28 @@ done:
     return status;
 }
 
+/* What the words alone show to be wrong, before a model of gigabytes is read; -1 when nothing is. */
+static int check_words(const settings *s, const char *query)
+{
+    tr_error err = {0};
+    tr_task task;
+    if (tr_task_from_name(s->task, &task, &err)) {
+        return tr_cli_usage(&tr_command_ask, "--task: %s", err.message);
+    }
+    if (!query[strspn(query, " \t\r\n")]) {
+        return tr_cli_usage(&tr_command_ask, "the QUERY is empty");
+    }
+    bool choice = task == TR_TASK_QA || task == TR_TASK_GVQA;
+    if (choice && s->options.count < 2) {
+        return tr_cli_usage(&tr_command_ask, "--task %s needs the answer options: --option TEXT, once for each",
+                            s->task);
+    }
+    if (!choice && s->options.count) {
+        return tr_cli_usage(&tr_command_ask, "--option goes with --task qa or gvqa, not with %s", s->task);
+    }
+    return -1;
+}
+
 static int run(int argc, char **argv)
 {
     const tr_command *self = &tr_command_ask;
@@ -160,6 +183,7 @@ static int run(int argc, char **argv)
     };
     char **arguments;
     int count, exit_status = tr_cli_parse(self, options, argc, argv, 2, 2, &arguments, &count);
+    exit_status = exit_status >= 0 ? exit_status : check_words(&s, arguments[1]);
     if (exit_status >= 0) {
         return exit_status;
     }
@@ -169,6 +193,10 @@ static int run(int argc, char **argv)
     tr_data_entry entry = {.rows = "", .videos = "", .weight = 1, .reward = s.scheme, .prompt = s.prompt};
     json_t *row = make_row(&s, arguments[0], arguments[1]);
     tr_status status;
+    if (!row) {
+        status = tr_fail(&err, TR_FORMAT, NULL, "VIDEO, QUERY or an option is not valid UTF-8");
+        goto done;
+    }
     TR_TRY(tr_session_open(&s.session, &session, &err));
     tr_source_options source_options = tr_session_source(&s.session, &session, &entry);
     TR_TRY(tr_source_open_row(&source_options, row, &source, &err));

@@ -6,9 +6,11 @@
 #include "base/progress.h"
 #include "corpus/rows.h"
 #include "corpus/synth_rows.h"
+#include "task/reward.h"
 #include "video/encode.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,8 +25,32 @@ static json_t *describe(const tr_synth_options *o)
                      "tasks", o->tasks);
 }
 
+/* Each name between commas must be a task; an empty list would make clips without a row. */
+static tr_status check_tasks(const char *list, tr_error *err)
+{
+    for (const char *at = list;; at++) {
+        size_t length = strcspn(at, ",");
+        char name[16];
+        tr_task task;
+        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), at);
+        tr_status status = tr_task_from_name(name, &task, err);
+        if (status) {
+            tr_fail_where(err, status, "tasks");
+            return status;
+        }
+        at += length;
+        if (!*at) {
+            return TR_OK;
+        }
+    }
+}
+
 static tr_status check_options(const tr_synth_options *o, tr_error *err)
 {
+    tr_status status = check_tasks(o->tasks, err);
+    if (status) {
+        return status;
+    }
     if (o->size < 28 || o->size > 2048 || o->size % 2) {
         return tr_fail(err, TR_INVALID, "size", "must be an even number of 28 to 2048 pixels, found %lld",
                        (long long)o->size);

@@ -370,10 +370,11 @@ static tr_status add_list(const tr_scorer *s, const json_t *ids, const char *whe
     {
         json_int_t value = json_integer_value(id);
         if (!json_is_integer(id) || value < 0 || value >= s->model->config.vocab) {
-            return tr_fail(err, TR_FORMAT, where,
-                           "\"response_ids\": entry %zu must be an id from 0 to %lld, found %s", i + 1,
-                           (long long)s->model->config.vocab - 1,
-                           json_is_integer(id) ? "another number" : tr_json_type_name(id));
+            char found[32];
+            snprintf(found, sizeof found, "%lld", (long long)value);
+            return tr_fail(
+                err, TR_FORMAT, where, "\"response_ids\": entry %zu must be an id from 0 to %lld, found %s", i + 1,
+                (long long)s->model->config.vocab - 1, json_is_integer(id) ? found : tr_json_type_name(id));
         }
         tr_status status = tr_ids_add(&r->answers, (int32_t)value, err);
         if (status) {

@@ -462,7 +462,7 @@ static tr_status open_entry(const tr_data_entry *from, entry *to, tr_error *err)
     to->videos = tr_strdup(from->videos ? from->videos : "");
     tr_status status = to->videos ? open_style(from->reward, from->prompt, &to->style, err)
                                   : tr_fail(err, TR_MEMORY, NULL, "out of memory");
-    return status ? tr_fail_context(err, status, "rows %s", from->rows) : TR_OK;
+    return status && from->rows[0] ? tr_fail_context(err, status, "rows %s", from->rows) : status;
 }
 
 /* The style of these two names, opened when it is new. */

@@ -99,10 +99,14 @@ static void test_refusals(void **state)
     refuse(tr_format("ask --model '%s' '%s-absent' q", model, clip), 1, "test-00000.mp4-absent does not exist");
     refuse(tr_format("ask --model '%s' '%s' q", model, program_file("text.mp4", "no video")), 1, "text.mp4");
     refuse(tr_format("ask --model '%s' '%s' q", model, program_file("empty.mp4", "")), 1, "empty.mp4");
-    refuse(tr_format("ask --model '%s' --task tgg '%s' q", model, clip), 1, "tgg");
-    refuse(tr_format("ask --model '%s' --task qa '%s' q", model, clip), 1, "options");
+    refuse(tr_format("ask --model '%s' --task tgg '%s' q", model, clip), 2, "tgg");
+    refuse(tr_format("ask --model '%s' --task qa '%s' q", model, clip), 2, "--option TEXT");
+    refuse(tr_format("ask --model '%s' --option x '%s' q", model, clip), 2, "--option goes with --task qa or gvqa");
+    refuse(tr_format("ask --model '%s' '%s' ' '", model, clip), 2, "the QUERY is empty");
+    refuse(tr_format("ask --model '%s' '%s' 'a\xFF'", model, clip), 1, "not valid UTF-8");
     refuse(tr_format("ask --model '%s' --scheme tempr2 '%s' q", model, clip), 1, "tempr2");
-    refuse(tr_format("ask --model '%s' --prompt thonk '%s' q", model, clip), 1, "thonk");
+    refuse(tr_format("ask --model '%s' --prompt thonk '%s' q", model, clip), 1,
+           "tempr1 ask: there is no built-in prompt 'thonk'");
     refuse(tr_format("ask --model '%s' --prompt ./absent.yaml '%s' q", model, clip), 1, "absent.yaml");
     refuse(tr_format("ask --model '%s' --tokenizer '%s' '%s' q", model, scratch_path("corpus"), clip), 1, "corpus");
     refuse(tr_format("ask --model '%s' --cache '%s' '%s' q", model, program_file("a-file", "x"), clip), 1,

@@ -169,6 +169,14 @@ static void test_files(void **state)
     assert_int_equal(tr_synth_write(&o, out, &err), TR_MISMATCH);
     o.size = 27;
     assert_int_equal(tr_synth_write(&o, scratch_path("other"), &err), TR_INVALID);
+    o.size = 56;
+    static const char *const wrong[] = {"", "tg,xx", "tg, dtg", "tg,", ",tg", "tal,dtgs,tg"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) { /* before a clip is made */
+        o.tasks = wrong[i];
+        assert_int_equal(tr_synth_write(&o, scratch_path("other"), &err), TR_INVALID);
+        assert_string_equal(err.where, "tasks");
+        assert_false(tr_file_exists(scratch_path("other/videos/train-00000.mp4")));
+    }
 }
 
 int main(void)
