@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +25,19 @@ tr_video_options tr_video_options_default(void)
                               .min_pixels = 12544,
                               .time_limit_s = 300,
                               .memory_limit_bytes = INT64_C(16) << 30};
+}
+
+/* For a decoder process that was started in another folder; and FFmpeg takes no such name for a protocol's. */
+static tr_status name_absolutely(const char *path, char name[TR_WIRE_PATH], tr_error *err)
+{
+    char folder[TR_WIRE_PATH] = "";
+    if (path[0] != '/' && !getcwd(folder, sizeof folder)) {
+        return tr_fail(err, TR_IO, path, "cannot tell the current directory: %s", strerror(errno));
+    }
+    int length = snprintf(name, TR_WIRE_PATH, "%s%s%s", folder, folder[0] ? "/" : "", path);
+    return length < TR_WIRE_PATH
+               ? TR_OK
+               : tr_fail(err, TR_INVALID, path, "its path is longer than %d bytes", TR_WIRE_PATH - 1);
 }
 
 static tr_status decode(const char *path, const tr_video_options *options, const atomic_bool *cancel, void **bytes,
@@ -43,7 +57,7 @@ static tr_status decode(const char *path, const tr_video_options *options, const
     request->magic = TR_WIRE_MAGIC;
     request->version = TR_WIRE_VERSION;
     request->options = *options;
-    memcpy(request->path, path, strlen(path)); /* the caller has checked the length */
+    TR_TRY(name_absolutely(path, request->path, err));
     TR_TRY(tr_video_pool_run(request, memory, cancel, err));
     if (fstat(memory, &info) || (size_t)info.st_size < sizeof(tr_wire_reply)) {
         status = tr_fail(err, TR_CHILD, path, "its decoder process left no answer");

@@ -31,7 +31,7 @@ typedef struct tr_clip {
     char *path;
     int64_t total_frames;  /* that the video shows */
     double fps;            /* average, from the container */
-    double duration_s;     /* total_frames / fps */
+    double duration_s;     /* total_frames / fps, or to the end of the frame shown last where that is later */
     double start_s;        /* the container's start time, already taken off seconds */
     int frame_count;       /* taken */
     const int64_t *frames; /* (frame_count) indices in the order shown */

@@ -20,7 +20,6 @@
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <libavutil/cpu.h>
-#include <libavutil/display.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -41,10 +40,11 @@ typedef struct decoder {
     AVPacket *packet;
     tr_video_converter converter;
     tr_video_resizer *resizer;
-    int turn; /* degrees clockwise: 0, 90, 180, 270 */
+    tr_video_turn turn;
     tr_wire_reply head;
     tr_video_plan plan;
     int64_t first_dts; /* of the first packet */
+    int64_t latest;    /* presentation time among the packets */
     int64_t *frames, seen, first, last;
     int64_t ticks; /* presentation time of the frame before */
     double *pts_s;
@@ -56,6 +56,7 @@ typedef struct decoder {
 } decoder;
 
 static atomic_bool damaged; /* the decoder has reported an error */
+static atomic_bool starved; /* it has asked for a frame in vain, and may call that damage */
 
 /* Nothing is printed; errors of decoders are remembered. */
 static void note_errors(void *object, int level, const char *format, va_list arguments)
@@ -76,18 +77,13 @@ static tr_status av_fail(tr_error *err, tr_status code, const decoder *d, int re
     return tr_fail(err, code, d->request->path, "%s: %s", what, reason);
 }
 
-static int rotation(const AVStream *stream)
+static int get_buffer(AVCodecContext *codec, AVFrame *frame, int flags)
 {
-    const int32_t *matrix =
-        (const int32_t *)(const void *)av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, NULL);
-    double theta = matrix ? -round(av_display_rotation_get(matrix)) : 0;
-    theta -= 360 * floor(theta / 360 + 0.9 / 360);
-    for (int turn = 90; turn < 360; turn += 90) {
-        if (fabs(theta - turn) < 1) {
-            return turn;
-        }
+    int result = avcodec_default_get_buffer2(codec, frame, flags);
+    if (result == AVERROR(ENOMEM)) {
+        atomic_store(&starved, true);
     }
-    return 0;
+    return result;
 }
 
 static tr_status decoder_open(decoder *d, tr_error *err)
@@ -109,13 +105,18 @@ static tr_status decoder_open(decoder *d, tr_error *err)
     for (unsigned i = 0; i < d->format->nb_streams; i++) {
         d->format->streams[i]->discard = (int)i == result ? AVDISCARD_DEFAULT : AVDISCARD_ALL;
     }
-    d->turn = rotation(d->stream);
+    d->turn = tr_video_turn_of(
+        (const int32_t *)(const void *)av_stream_get_side_data(d->stream, AV_PKT_DATA_DISPLAYMATRIX, NULL));
     d->frame = av_frame_alloc();
     d->packet = av_packet_alloc();
     d->codec = avcodec_alloc_context3(codec);
     if (!d->frame || !d->packet || !d->codec || avcodec_parameters_to_context(d->codec, d->stream->codecpar) < 0) {
         return tr_fail(err, TR_MEMORY, d->request->path, "no memory for its decoder");
     }
+    d->codec->get_buffer2 = get_buffer;
+#if LIBAVCODEC_VERSION_MAJOR < 60 /* later ones take that for granted */
+    AV_NOWARN_DEPRECATED(d->codec->thread_safe_callbacks = 1;)
+#endif
     d->codec->pkt_timebase = d->stream->time_base;
     d->codec->thread_count = d->way == STEADY ? STEADY_THREADS : 0;
     if ((result = avcodec_open2(d->codec, codec, NULL)) < 0) {
@@ -144,6 +145,7 @@ static tr_status scan(decoder *d, int64_t *total, tr_error *err)
         if (d->packet->stream_index == d->stream->index) {
             bool shown = !(d->packet->flags & AV_PKT_FLAG_DISCARD);
             d->first_dts = d->plan.count ? d->first_dts : d->packet->dts;
+            d->latest = shown && d->packet->pts > d->latest ? d->packet->pts : d->latest;
             *total += shown;
             status = tr_video_plan_add(&d->plan, d->packet->pts, shown, d->packet->flags & AV_PKT_FLAG_KEY, err);
         }
@@ -166,6 +168,11 @@ static tr_status choose(decoder *d, int64_t total, tr_error *err)
     head->fps = rate.num && rate.den ? av_q2d(rate) : 0;
     head->duration_s = head->fps > 0 ? (double)total / head->fps : 0;
     head->start_s = d->format->start_time == AV_NOPTS_VALUE ? 0 : (double)d->format->start_time / AV_TIME_BASE;
+    if (d->latest != AV_NOPTS_VALUE &&
+        head->fps > 0) { /* a late start, a pause that the average does not know of */
+        double end_s = (double)d->latest * av_q2d(d->stream->time_base) + 1 / head->fps - head->start_s;
+        head->duration_s = end_s > head->duration_s + 1 / head->fps ? end_s : head->duration_s;
+    }
     if (total < 2) {
         return tr_fail(err, TR_FORMAT, d->request->path, "a clip needs at least 2 frames, found %lld that decode",
                        (long long)total);
@@ -180,8 +187,8 @@ static tr_status choose(decoder *d, int64_t total, tr_error *err)
     TR_TRY(
         tr_video_frame_count(d->last - d->first + 1, head->fps, o->fps, o->min_frames, o->max_frames, &count, err));
     head->count = count;
-    head->source_height = d->turn % 180 ? width : height;
-    head->source_width = d->turn % 180 ? height : width;
+    head->source_height = d->turn.swap ? width : height;
+    head->source_width = d->turn.swap ? height : width;
     head->height = head->source_height;
     head->width = head->source_width;
     if (!o->original_size) {
@@ -236,13 +243,17 @@ done:
     return status == TR_OK ? TR_OK : tr_fail_where(err, status, "%s", d->request->path);
 }
 
-/* A frame of a whole decoding: its number is its place. Times that the file leaves out follow the one before. */
+/* A frame of a whole decoding: its number is its place. Times that the file leaves out follow the one before; those
+ * before the first that it gives precede that one. */
 static tr_status take_next(decoder *d, tr_error *err)
 {
     int64_t index = d->seen++, pts = d->frame->best_effort_timestamp;
     double base = av_q2d(d->stream->time_base);
     if (pts == AV_NOPTS_VALUE && d->ticks != AV_NOPTS_VALUE) {
         pts = d->ticks + (int64_t)round(1 / (d->head.fps * base));
+    }
+    for (int i = 0; i < d->next && pts != AV_NOPTS_VALUE && d->ticks == AV_NOPTS_VALUE; i++) {
+        d->pts_s[i] = (double)pts * base - (double)(index - d->frames[i]) / d->head.fps;
     }
     d->ticks = pts;
     if (d->next >= d->head.count || d->frames[d->next] != index) {
@@ -259,7 +270,8 @@ static tr_status take_planned(decoder *d, tr_error *err)
         return TR_OK;
     }
     int64_t index = d->frames[d->next], wanted = tr_video_plan_pts(&d->plan, index);
-    d->doubtful = d->frame->pts == AV_NOPTS_VALUE || d->frame->pts > wanted;
+    d->doubtful = d->frame->pts == AV_NOPTS_VALUE || d->frame->pts > wanted || d->frame->pts <= d->ticks;
+    d->ticks = d->frame->pts;
     if (d->restart != AV_NOPTS_VALUE) { /* a point of gradual recovery is no key frame, whatever the file says */
         d->doubtful |= d->frame->pts != d->restart || d->frame->pict_type != AV_PICTURE_TYPE_I;
         d->restart = AV_NOPTS_VALUE;
@@ -269,24 +281,38 @@ static tr_status take_planned(decoder *d, tr_error *err)
                : TR_OK;
 }
 
+/* Damaged packets are passed over, but frames that memory does not suffice for are not missing from the file. */
+static tr_status enough(const decoder *d, int result, tr_error *err)
+{
+    if (result != AVERROR(ENOMEM) && !atomic_load(&starved)) {
+        return TR_OK;
+    }
+    return tr_fail(err, TR_MEMORY, d->request->path,
+                   "no memory to decode its frames of %dx%d within the limit of %lld bytes", d->codec->width,
+                   d->codec->height, (long long)d->request->options.memory_limit_bytes);
+}
+
 static tr_status receive(decoder *d, tr_error *err)
 {
     tr_status status = TR_OK;
-    while (status == TR_OK && avcodec_receive_frame(d->codec, d->frame) >= 0) {
+    int result = 0;
+    while (status == TR_OK && (result = avcodec_receive_frame(d->codec, d->frame)) >= 0) {
         status = d->way == PLANNED ? take_planned(d, err) : take_next(d, err);
         av_frame_unref(d->frame);
     }
-    return status;
+    return status == TR_OK ? enough(d, result, err) : status;
 }
 
 /* Hands the packet (NULL: the end) to the decoder and takes what it gives. */
 static tr_status feed(decoder *d, AVPacket *packet, tr_error *err)
 {
     tr_status status = TR_OK;
-    if (avcodec_send_packet(d->codec, packet) == AVERROR(EAGAIN)) {
+    int result = avcodec_send_packet(d->codec, packet);
+    if (result == AVERROR(EAGAIN)) {
         TR_TRY(receive(d, err));
-        avcodec_send_packet(d->codec, packet); /* damaged packets are passed over, as ffmpeg does */
+        result = avcodec_send_packet(d->codec, packet);
     }
+    TR_TRY(enough(d, result, err));
     TR_TRY(receive(d, err));
 done:
     return status;
@@ -338,6 +364,15 @@ done:
     return status;
 }
 
+/* Whether less is left under the memory limit than a frame or two of the decoder's take: what it has called damage
+ * may then be memory that it did not get. */
+static bool is_short_of_memory(const decoder *d)
+{
+    size_t bytes = ((size_t)16 << 20) + (size_t)d->codec->coded_width * (size_t)d->codec->coded_height * 12;
+    void *rest = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return rest == MAP_FAILED || munmap(rest, bytes);
+}
+
 /* One attempt in d->way; *held tells whether its frames stand. */
 static tr_status attempt(decoder *d, int64_t total, bool *held, tr_error *err)
 {
@@ -355,6 +390,7 @@ static tr_status attempt(decoder *d, int64_t total, bool *held, tr_error *err)
     d->restart = AV_NOPTS_VALUE;
     d->doubtful = false;
     atomic_store(&damaged, false);
+    atomic_store(&starved, false);
     if (d->way == PLANNED) {
         TR_TRY(tr_video_plan_make(&d->plan, d->frames, d->head.count, err));
         TR_TRY(decode_planned(d, err));
@@ -363,24 +399,28 @@ static tr_status attempt(decoder *d, int64_t total, bool *held, tr_error *err)
         TR_TRY(decode_whole(d, err));
         *held = d->next == d->head.count && (d->last < total - 1 || d->seen == total);
     }
+    if (atomic_load(&damaged) && is_short_of_memory(d)) {
+        status = enough(d, AVERROR(ENOMEM), err);
+    }
 done:
     return status;
 }
 
-/* Whether a packet is a frame, so that the scan tells everything: then a plan can be made. */
+/* Whether a packet is a frame, so that the scan tells everything: then a plan can be made. Times in the file's
+ * order, where the stream says that it is shown in another one, are not those of the packets' own frames. */
 static bool plannable(decoder *d)
 {
     enum AVCodecID id = d->stream->codecpar->codec_id;
     const char *format = d->format->iformat->name;
     return (strstr(format, "mp4") || strstr(format, "matroska")) &&
            (id == AV_CODEC_ID_H264 || id == AV_CODEC_ID_HEVC || id == AV_CODEC_ID_VP9 || id == AV_CODEC_ID_AV1) &&
-           tr_video_plan_holds(&d->plan);
+           (!d->stream->codecpar->video_delay || tr_video_plan_reorders(&d->plan)) && tr_video_plan_holds(&d->plan);
 }
 
 tr_status tr_video_decode(const tr_wire_request *request, int descriptor, tr_error *err)
 {
     tr_status status = TR_OK;
-    decoder d = {.request = request, .output = descriptor};
+    decoder d = {.request = request, .output = descriptor, .latest = AV_NOPTS_VALUE};
     int64_t total;
     bool held = false, recounted = false;
     av_log_set_callback(note_errors);

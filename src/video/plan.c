@@ -47,6 +47,16 @@ bool tr_video_plan_holds(tr_video_plan *plan)
     return true;
 }
 
+bool tr_video_plan_reorders(const tr_video_plan *plan)
+{
+    for (size_t i = 1; i < plan->count; i++) {
+        if (plan->packets[i].pts < plan->packets[i - 1].pts) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The end of the group that starts with the key frame at `start`. */
 static size_t group_end(const tr_video_plan *plan, size_t start)
 {

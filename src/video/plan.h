@@ -31,6 +31,9 @@ tr_status tr_video_plan_add(tr_video_plan *plan, int64_t pts, bool shown, bool k
 /* Whether the packets allow a plan: the first is a key frame and every one has a time of its own. */
 bool tr_video_plan_holds(tr_video_plan *plan);
 
+/* Whether any frame is shown before one that comes earlier in the file. */
+bool tr_video_plan_reorders(const tr_video_plan *plan);
+
 /* Marks the packets for the frames with these indices (ascending, in the order shown); only where it holds. */
 tr_status tr_video_plan_make(tr_video_plan *plan, const int64_t *frames, int count, tr_error *err);
 

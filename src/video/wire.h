@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #define TR_WIRE_MAGIC UINT32_C(0x56315254)
-enum { TR_WIRE_VERSION = 2, TR_WIRE_FD = 3, TR_WIRE_PATH = 4096 };
+enum { TR_WIRE_VERSION = 3, TR_WIRE_FD = 3, TR_WIRE_PATH = 4096 };
 
 typedef struct tr_wire_request {
     uint32_t magic, version;

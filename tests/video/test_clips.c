@@ -4,7 +4,9 @@
 
 #include "base/json.h"
 
+#include <limits.h>
 #include <math.h>
+#include <unistd.h>
 
 static tr_video_options as_they_are(int most)
 {
@@ -88,6 +90,8 @@ static const made made_clips[] = {
     {"altref.webm",
      "-f lavfi -i testsrc2=size=64x64:rate=10:duration=4 -c:v libvpx -auto-alt-ref 1 -lag-in-frames 16 -b:v 100k",
      40, 64, 64, 0, NAN},
+    {"gbr16.mkv", "-f lavfi -i testsrc2=size=64x64:rate=10:duration=2 -c:v ffv1 -pix_fmt gbrp16le", 20, 64, 64, 0,
+     1.9},
     {"packed.avi", "-f lavfi -i testsrc2=size=64x64:rate=10:duration=4 -c:v mpeg4 -bf 2", 40, 64, 64, NAN, NAN},
 };
 
@@ -133,6 +137,173 @@ static void turned_clips(void **state)
         free(arguments);
     }
     free(upright);
+}
+
+/* Writes a display matrix {a b, c d} over the one in the file's track header, in place. */
+static void set_matrix(const char *path, const int matrix[4])
+{
+    tr_buffer bytes = {0};
+    assert_int_equal(tr_file_read(path, 0, &bytes, NULL), TR_OK);
+    char *head = memmem(bytes.data, bytes.length, "tkhd", 4);
+    assert_non_null(head);
+    head += 4 + (head[4] ? 52 : 40); /* version 1 has longer times */
+    const int32_t values[9] = {matrix[0], matrix[1], 0, matrix[2], matrix[3], 0, 0, 0, 0};
+    for (int i = 0; i < 8; i++) {
+        for (int k = 0; k < 4; k++) {
+            head[4 * i + k] = (char)((uint32_t)(values[i] * 65536) >> (24 - 8 * k));
+        }
+    }
+    assert_int_equal(tr_file_write_atomic(path, bytes.data, bytes.length, NULL), TR_OK);
+    tr_buffer_free(&bytes);
+}
+
+/* Quarter turns, mirrors and both, in formats that can be turned as they are and in those that cannot (chroma of
+ * half width only, pixels in pairs, bits, palettes), which the ffmpeg program turns as RGB. */
+static void turned_and_mirrored(void **state)
+{
+    (void)state;
+    need_ffmpeg();
+    static const char *const formats[] = {"libx264 -pix_fmt yuv420p", "prores_ks -pix_fmt yuv422p10le",
+                                          "mjpeg -pix_fmt yuvj422p",  "rawvideo -pix_fmt uyvy422",
+                                          "png -pix_fmt pal8",        "png -pix_fmt monob",
+                                          "png -pix_fmt rgba64be"};
+    static const int matrices[][4] = {{0, 1, -1, 0}, {0, -1, 1, 0}, {-1, 0, 0, -1}, {-1, 0, 0, 1},
+                                      {1, 0, 0, -1}, {0, 1, 1, 0},  {0, -1, -1, 0}, {0, 0, 0, 0}};
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        char *arguments =
+            tr_format("-f lavfi -i testsrc2=size=70x46:rate=10:duration=0.3 -strict -1 -c:v %s", formats[f]);
+        const char *path = ffmpeg_make("matrix.mov", arguments);
+        for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++) {
+            tr_video_options o = as_they_are(4);
+            set_matrix(path, matrices[m]);
+            tr_clip *clip = same_as_ffmpeg(path, &o);
+            assert_int_equal(clip->width, matrices[m][1] ? 46 : 70);
+            tr_clip_free(clip);
+        }
+        free(arguments);
+    }
+}
+
+/* A bare stream put into a container by name only: the packets' times are in the file's order although its frames
+ * are shown in another. Few frames and all of them must give the same clock. */
+static void times_in_file_order(void **state)
+{
+    (void)state;
+    need_ffmpeg();
+    char *bare = tr_strdup(ffmpeg_make("bare.h264", "-f lavfi -i testsrc2=size=96x64:rate=10:duration=4 -c:v "
+                                                    "libx264 -bf 3 -b_strategy 0 -x264-params b-pyramid=none"));
+    char *arguments = tr_format("-framerate 10 -i '%s' -c copy", bare);
+    const char *path = ffmpeg_make("bare.mp4", arguments);
+    for (int most = 4; most < 500; most *= 5) {
+        tr_video_options o = as_they_are(most);
+        tr_clip_free(same_as_ffmpeg(path, &o));
+    }
+    free(arguments);
+    free(bare);
+}
+
+static double opened_duration(const char *path)
+{
+    tr_video_options o = as_they_are(4);
+    tr_clip *clip = NULL;
+    tr_error err = {0};
+    need_ok(tr_clip_open(path, &o, NULL, &clip, &err), &err);
+    double duration_s = clip->duration_s;
+    assert_true(clip->seconds[3] < duration_s);
+    tr_clip_free(clip);
+    return duration_s;
+}
+
+/* A clip is as long as its frames are shown: a pause that the container's rate does not tell of, a video that
+ * starts after the sound. */
+static void durations(void **state)
+{
+    (void)state;
+    need_ffmpeg();
+    const char *path =
+        ffmpeg_make("pause.mkv", "-f lavfi -i testsrc2=size=64x64:rate=10:duration=4 -vf "
+                                 "\"setpts='if(gte(N,20),PTS+300/TB,PTS)'\" -fps_mode vfr -c:v libx264");
+    assert_true(fabs(opened_duration(path) - 304) < 1e-6);
+    path =
+        ffmpeg_make("late_video.mkv", "-itsoffset 1.5 -f lavfi -i testsrc2=size=64x64:rate=10:duration=4 -f lavfi "
+                                      "-i sine=duration=4 -c:v libx264 -c:a aac");
+    assert_true(fabs(opened_duration(path) - 5.5) < 0.05); /* the sound begins a frame of its coder early */
+    path = ffmpeg_make("steady.mp4", "-f lavfi -i testsrc2=size=64x64:rate=30000/1001:duration=4 -c:v libx264");
+    assert_true(fabs(opened_duration(path) - 120 * 1001.0 / 30000) < 1e-9);
+}
+
+/* Matroska cannot say times below 0: the frames there follow from the first that has one. */
+static void times_left_out_at_the_start(void **state)
+{
+    (void)state;
+    need_ffmpeg();
+    const char *path = ffmpeg_make("below.mkv", "-f lavfi -i testsrc2=size=64x64:rate=10:duration=3 -c:v libx264 "
+                                                "-output_ts_offset -0.5 -avoid_negative_ts disabled");
+    for (int most = 4; most < 500; most *= 10) {
+        tr_video_options o = as_they_are(most);
+        tr_clip *clip = NULL;
+        tr_error err = {0};
+        need_ok(tr_clip_open(path, &o, NULL, &clip, &err), &err);
+        assert_int_equal(clip->total_frames, 30);
+        for (int i = 0; i < clip->frame_count; i++) {
+            assert_true(fabs(clip->pts_s[i] - ((double)clip->frames[i] / 10 - 0.5)) < 1e-6);
+        }
+        tr_clip_free(clip);
+    }
+}
+
+/* Names that FFmpeg would take for a protocol's. */
+static void names_with_colons(void **state)
+{
+    (void)state;
+    need_ffmpeg();
+    static const char *const names[] = {"12:30.mp4", "http:clip.mp4", "concat:a.mp4"};
+    char before[PATH_MAX], folder[600];
+    snprintf(folder, sizeof folder, "%s", scratch_path("colons"));
+    assert_int_equal(tr_directory_make(folder, NULL), TR_OK);
+    assert_non_null(getcwd(before, sizeof before));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[100];
+        tr_clip *clip = NULL;
+        tr_error err = {0};
+        snprintf(name, sizeof name, "colons/%s", names[i]);
+        ffmpeg_make(name, "-f lavfi -i testsrc2=size=64x64:rate=10:duration=0.4 -c:v libx264");
+        assert_int_equal(chdir(folder), 0);
+        need_ok(tr_clip_open(names[i], NULL, NULL, &clip, &err), &err);
+        assert_int_equal(clip->total_frames, 4);
+        tr_clip_free(clip);
+        assert_int_equal(chdir(before), 0);
+    }
+}
+
+/* Under whatever memory limit: all frames, or a word about memory. Never that the file lacks frames. */
+static void memory_is_not_damage(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip_test("address space cannot be limited under AddressSanitizer");
+#endif
+    need_ffmpeg();
+    static const char *const names[] = {"large.mp4", "large.ts"};
+    int refused = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *path = ffmpeg_make(names[i], "-f lavfi -i color=gray:size=3840x2160:rate=10:duration=0.8 -c:v "
+                                                 "libx264 -preset ultrafast");
+        for (int64_t limit = 240; limit < 640; limit += 16) {
+            tr_video_options o = tr_video_options_default();
+            tr_clip *clip = NULL;
+            tr_error err = {0};
+            o.memory_limit_bytes = limit << 20;
+            tr_status status = tr_clip_open(path, &o, NULL, &clip, &err);
+            refused += status == TR_MEMORY;
+            if (status == TR_FORMAT && strstr(err.message, "that decode")) {
+                fail_msg("%s within %d MiB: %s", names[i], (int)limit, err.message);
+            }
+            assert_true(status || clip->total_frames == 8);
+            tr_clip_free(clip);
+        }
+    }
+    assert_true(refused > 0);
 }
 
 /* A part of a video whose edit list leaves out its beginning, which is decoded but never shown. */
@@ -194,7 +365,15 @@ static void parts(void **state)
 int main(void)
 {
     setenv("TEMPR1_WORKER", TEMPR1_PROGRAM, 0);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(made_clips_are_ffmpegs), cmocka_unit_test(turned_clips),
-                                       cmocka_unit_test(edit_lists), cmocka_unit_test(parts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(made_clips_are_ffmpegs),
+                                       cmocka_unit_test(turned_clips),
+                                       cmocka_unit_test(turned_and_mirrored),
+                                       cmocka_unit_test(times_in_file_order),
+                                       cmocka_unit_test(durations),
+                                       cmocka_unit_test(times_left_out_at_the_start),
+                                       cmocka_unit_test(names_with_colons),
+                                       cmocka_unit_test(memory_is_not_damage),
+                                       cmocka_unit_test(edit_lists),
+                                       cmocka_unit_test(parts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
