@@ -11,19 +11,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-tr_status tr_video_cache_open(tr_video_cache *cache, const char *dir, int64_t limit_bytes, tr_error *err)
-{
-    memset(cache, 0, sizeof *cache);
-    tr_status status = tr_directory_make(dir, err);
-    if (status != TR_OK) {
-        return status;
-    }
-    cache->limit_bytes = limit_bytes;
-    cache->dir = tr_strdup(dir);
-    return cache->dir ? TR_OK : tr_fail(err, TR_MEMORY, dir, "no memory for the cache's name");
-}
+enum { LEFT_OVER_S = 3600 };
 
 void tr_video_cache_close(tr_video_cache *cache)
 {
@@ -106,8 +97,15 @@ static int older(const void *a, const void *b)
     return (x.tv_nsec > y.tv_nsec) - (x.tv_nsec < y.tv_nsec);
 }
 
-/* Removes the entries used longest ago until the rest fits. One process at a time; the others need not wait. */
-static tr_status shrink(const tr_video_cache *cache, tr_error *err)
+/* Whether it is an entry half written by a process that has not gone on with it for an hour: it was killed. */
+static bool is_left_over(const char *name, const struct stat *info)
+{
+    return strstr(name, ".clip.part-") && time(NULL) - info->st_mtime > LEFT_OVER_S;
+}
+
+/* Removes what killed processes have left and, where there is a limit, the entries used longest ago until the rest
+ * fits. One process at a time; the others need not wait. */
+static tr_status tidy(const tr_video_cache *cache, tr_error *err)
 {
     tr_status status = TR_OK;
     char **names = NULL, *lock_path = tr_path_join(cache->dir, "lock");
@@ -127,7 +125,10 @@ static tr_status shrink(const tr_video_cache *cache, tr_error *err)
         struct stat info;
         size_t length = strlen(names[i]);
         char *path = tr_path_join(cache->dir, names[i]);
-        if (path && length > 5 && !strcmp(names[i] + length - 5, ".clip") && !stat(path, &info)) {
+        bool found = path && !stat(path, &info);
+        if (found && is_left_over(names[i], &info)) {
+            unlink(path);
+        } else if (found && length > 5 && !strcmp(names[i] + length - 5, ".clip")) {
             entries[used++] = (entry){.name = path, .used = info.st_mtim, .bytes = info.st_size};
             total += info.st_size;
             path = NULL;
@@ -135,7 +136,7 @@ static tr_status shrink(const tr_video_cache *cache, tr_error *err)
         free(path);
     }
     qsort(entries, used, sizeof *entries, older);
-    for (size_t i = 0; i < used && total > cache->limit_bytes; i++) {
+    for (size_t i = 0; cache->limit_bytes > 0 && i < used && total > cache->limit_bytes; i++) {
         if (!unlink(entries[i].name) || errno == ENOENT) {
             total -= entries[i].bytes;
         }
@@ -151,6 +152,22 @@ done:
         close(lock);
     }
     return status;
+}
+
+tr_status tr_video_cache_open(tr_video_cache *cache, const char *dir, int64_t limit_bytes, tr_error *err)
+{
+    memset(cache, 0, sizeof *cache);
+    tr_status status = tr_directory_make(dir, err);
+    if (status != TR_OK) {
+        return status;
+    }
+    cache->limit_bytes = limit_bytes;
+    cache->dir = tr_strdup(dir);
+    if (!cache->dir) {
+        return tr_fail(err, TR_MEMORY, dir, "no memory for the cache's name");
+    }
+    tidy(cache, NULL); /* the limit may be lower than before */
+    return TR_OK;
 }
 
 tr_status tr_video_cache_put(tr_video_cache *cache, const char *key, const void *bytes, size_t count, tr_error *err)
@@ -170,7 +187,7 @@ tr_status tr_video_cache_put(tr_video_cache *cache, const char *key, const void 
     open_ = false;
     TR_TRY(tr_file_writer_commit(&writer, err));
     if (cache->limit_bytes > 0) {
-        TR_TRY(shrink(cache, err));
+        TR_TRY(tidy(cache, err));
     }
 done:
     if (open_) {

@@ -1,7 +1,8 @@
 /* cache.h: decoded, resized frames kept on disk: one checksummed file per (file, size, time of change, options).
  *
  * Entries appear whole or not at all; a damaged one is removed and counted, and the clip is decoded again. When the
- * directory grows beyond its limit, the entries used longest ago go first. Safe for several processes and threads.
+ * directory grows beyond its limit (or is opened with a lower one), the entries used longest ago go first. What
+ * killed processes have left half written goes after an hour. Safe for several processes and threads.
  */
 #ifndef TR_VIDEO_CACHE_H
 #define TR_VIDEO_CACHE_H

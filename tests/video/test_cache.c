@@ -6,6 +6,7 @@
 #include "video/encode.h"
 #include "video/wire.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,32 @@ static void size_limit(void **state)
     tr_video_cache_close(&cache);
 }
 
+/* Opened again: the limit is kept at once, and an entry that a killed process was writing hours ago is gone; one
+ * that another process writes now stays. */
+static void opened_again(void **state)
+{
+    (void)state;
+    tr_video_cache cache;
+    char path[1200], old[1300], fresh[1300];
+    int64_t bytes, one;
+    open_cache(&cache, "again", 0);
+    tr_clip_free(open_clip(clip_path(1), NULL, &cache));
+    assert_int_equal(entries(path, &one), 1);
+    snprintf(old, sizeof old, "%s.part-1-0", path);
+    snprintf(fresh, sizeof fresh, "%s.part-2-0", path);
+    tr_clip_free(open_clip(clip_path(2), NULL, &cache));
+    tr_video_cache_close(&cache);
+    assert_int_equal(tr_file_write_atomic(old, "half", 4, NULL), TR_OK);
+    assert_int_equal(tr_file_write_atomic(fresh, "half", 4, NULL), TR_OK);
+    assert_int_equal(utimensat(AT_FDCWD, old, (struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0), 0);
+    open_cache(&cache, "again", one + one / 2);
+    assert_false(tr_file_exists(old));
+    assert_true(tr_file_exists(fresh));
+    assert_int_equal(unlink(fresh), 0);
+    assert_int_equal(entries(path, &bytes), 1);
+    tr_video_cache_close(&cache);
+}
+
 /* A cache that cannot be written costs time, not the run. */
 static void full_disk(void **state)
 {
@@ -249,8 +276,8 @@ static void several_processes(void **state)
 int main(void)
 {
     setenv("TEMPR1_WORKER", TEMPR1_PROGRAM, 0);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hits), cmocka_unit_test(damage),
-                                       cmocka_unit_test(size_limit), cmocka_unit_test(full_disk),
-                                       cmocka_unit_test(several_processes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hits),       cmocka_unit_test(damage),
+                                       cmocka_unit_test(size_limit), cmocka_unit_test(opened_again),
+                                       cmocka_unit_test(full_disk),  cmocka_unit_test(several_processes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
