@@ -139,7 +139,7 @@ static tr_status init(const request *r, tr_error *err)
     TR_TRY(tr_params_build(&config, &params, err));
     tr_progress_begin(&bar, "writing weights (MB)", 0);
     status = tr_checkpoint_write(r->out, &config, &params, strcmp(r->dtype, "f32") ? TR_BF16 : TR_F32, 0, tokenizer,
-                                 tr_rows_random, &key, tr_cli_show_bytes, &bar, err);
+                                 NULL, tr_rows_random, &key, tr_cli_show_bytes, &bar, err);
     tr_progress_end(&bar, NULL);
     status = status ? status : print_made(r, &params, err);
 done:

@@ -80,11 +80,12 @@ void tr_param_refresh(tr_param *param, tr_dtype dtype);
 void tr_rows_random(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to,
                     tr_dtype dtype);
 
-/* Writes a whole checkpoint directory (see tr_model_save). progress (may be NULL) is told the bytes written. */
+/* Writes a whole checkpoint directory (see tr_model_save). source: as tr_model_config_write's. progress (may be
+ * NULL) is told the bytes written. */
 typedef void (*tr_save_progress)(void *context, uint64_t bytes, uint64_t total);
 tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, const tr_params *params,
-                              tr_dtype dtype, uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill,
-                              const void *context, tr_save_progress progress, void *progress_context,
-                              tr_error *err);
+                              tr_dtype dtype, uint64_t shard_bytes, const char *tokenizer_dir, const char *source,
+                              tr_rows_fill fill, const void *context, tr_save_progress progress,
+                              void *progress_context, tr_error *err);
 
 #endif

@@ -30,8 +30,9 @@ typedef struct tr_model_config {
 tr_status tr_model_config_read(const char *dir, tr_model_config *config, tr_error *err);
 
 /* Writes config.json (layout 1, that every reader accepts) and generation_config.json; dtype is
- * "float32"/"bfloat16". */
-tr_status tr_model_config_write(const char *dir, const tr_model_config *config, const char *dtype, tr_error *err);
+ * "float32"/"bfloat16". source: the checkpoint whose other generation settings stay; NULL: none. */
+tr_status tr_model_config_write(const char *dir, const tr_model_config *config, const char *dtype,
+                                const char *source, tr_error *err);
 
 /* A preset's shape: "tiny" (the demo's), "xs", "s", "m" (bench), "qwen2.5-vl-3b", "qwen2.5-vl-7b", ...;
  * TR_NOT_FOUND lists the names. */

@@ -78,22 +78,35 @@ static json_t *config_json(const tr_model_config *c, const char *dtype)
     return root;
 }
 
-static json_t *generation_json(const tr_model_config *c)
+/* The other settings of the checkpoint in `source` (sampling, as published) stay. That it may be gone or changed by
+ * now must keep no checkpoint from being written. */
+static json_t *generation_json(const tr_model_config *c, const char *source)
 {
-    json_t *root = json_object(), *ends = json_array();
-    set_id(root, "bos_token_id", c->bos_id);
+    json_t *root = NULL, *ends = json_array();
+    char *path = source ? tr_path_join(source, "generation_config.json") : NULL;
+    if (!path || !tr_file_exists(path) || tr_json_read(path, &root, NULL) || !json_is_object(root)) {
+        json_decref(root);
+        root = json_object();
+    }
+    free(path);
+    if (!json_object_get(root, "bos_token_id")) {
+        set_id(root, "bos_token_id", c->bos_id);
+    }
     for (int64_t i = 0; i < c->end_count; i++) {
         json_array_append_new(ends, json_integer(c->end_ids[i]));
     }
     json_object_set_new(root, "eos_token_id", ends);
-    set_id(root, "pad_token_id", c->pad_id >= 0 ? c->pad_id : c->bos_id);
+    if (!json_object_get(root, "pad_token_id")) {
+        set_id(root, "pad_token_id", c->pad_id >= 0 ? c->pad_id : c->bos_id);
+    }
     return root;
 }
 
-tr_status tr_model_config_write(const char *dir, const tr_model_config *config, const char *dtype, tr_error *err)
+tr_status tr_model_config_write(const char *dir, const tr_model_config *config, const char *dtype,
+                                const char *source, tr_error *err)
 {
     char *path = tr_path_join(dir, "config.json"), *generation = tr_path_join(dir, "generation_config.json");
-    json_t *root = config_json(config, dtype), *ends = generation_json(config);
+    json_t *root = config_json(config, dtype), *ends = generation_json(config, source);
     tr_status status = TR_OK;
     if (!path || !generation || !root || !ends) {
         status = tr_fail(err, TR_MEMORY, dir, "out of memory");

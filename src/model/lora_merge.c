@@ -67,7 +67,7 @@ tr_status tr_lora_merge(const char *base, const char *adapter_dir, const char *d
     TR_TRY(tr_adapter_match(&adapter, &params, err));
     const tr_merged merged = {&params, found, &adapter};
     TR_TRY(tr_checkpoint_write(dir, &config, &params, dtype == TR_U8 ? dtype_of(&params, found) : dtype, 0,
-                               tokenizer_dir, tr_merged_rows, &merged, progress, context, err));
+                               tokenizer_dir, base, tr_merged_rows, &merged, progress, context, err));
 done:
     tr_adapter_close(&adapter);
     free(found);

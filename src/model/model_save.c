@@ -272,7 +272,8 @@ static tr_status copy_tokenizer(const char *from, const char *to, tr_error *err)
     return status;
 }
 
-static tr_status write_files(saver *s, const tr_model_config *config, const char *tokenizer_dir, tr_error *err)
+static tr_status write_files(saver *s, const tr_model_config *config, const char *tokenizer_dir, const char *source,
+                             tr_error *err)
 {
     tr_status status = TR_OK;
     for (int shard = 0; shard < s->shards; shard++) {
@@ -281,7 +282,7 @@ static tr_status write_files(saver *s, const tr_model_config *config, const char
     if (s->shards > 1) {
         TR_TRY(write_index(s, err));
     }
-    TR_TRY(tr_model_config_write(s->dir, config, s->dtype == TR_BF16 ? "bfloat16" : "float32", err));
+    TR_TRY(tr_model_config_write(s->dir, config, s->dtype == TR_BF16 ? "bfloat16" : "float32", source, err));
     TR_TRY(copy_tokenizer(tokenizer_dir, s->dir, err));
 done:
     return status;
@@ -330,8 +331,9 @@ static tr_status end_directory(unfinished *u, tr_status status, tr_error *err)
 }
 
 tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, const tr_params *params,
-                              tr_dtype dtype, uint64_t shard_bytes, const char *tokenizer_dir, tr_rows_fill fill,
-                              const void *context, tr_save_progress progress, void *progress_context, tr_error *err)
+                              tr_dtype dtype, uint64_t shard_bytes, const char *tokenizer_dir, const char *source,
+                              tr_rows_fill fill, const void *context, tr_save_progress progress,
+                              void *progress_context, tr_error *err)
 {
     unfinished u = {0};
     saver s = {.params = params,
@@ -355,7 +357,7 @@ tr_status tr_checkpoint_write(const char *dir, const tr_model_config *config, co
     TR_TRY(begin_directory(&u, dir, err));
     s.dir = u.part;
     plan_shards(&s, shard_bytes ? shard_bytes : SHARD_BYTES);
-    TR_TRY(write_files(&s, config, tokenizer_dir, err));
+    TR_TRY(write_files(&s, config, tokenizer_dir, source, err));
 done:
     status = end_directory(&u, status, err);
     free(s.piece);
@@ -396,6 +398,12 @@ tr_status tr_model_save(const tr_model *model, const char *dir, tr_dtype dtype, 
     if (model->lora) {
         return save_adapter(model, dir, dtype, tokenizer_dir, err);
     }
-    return tr_checkpoint_write(dir, &model->config, &model->params, dtype, shard_bytes, tokenizer_dir,
-                               fill_from_model, NULL, NULL, NULL, err);
+    char *base = NULL; /* not read: the settings then do not stay */
+    if (model->directory && tr_lora_base(model->directory, &base, NULL)) {
+        base = NULL;
+    }
+    tr_status status = tr_checkpoint_write(dir, &model->config, &model->params, dtype, shard_bytes, tokenizer_dir,
+                                           base, fill_from_model, NULL, NULL, NULL, err);
+    free(base);
+    return status;
 }

@@ -205,6 +205,50 @@ static void save(const tr_model *model, const char *dir, tr_dtype dtype, uint64_
     }
 }
 
+/* What is in each file of a directory of shards, against its limit and its index. */
+static void check_shards(const char *dir, uint64_t limit)
+{
+    char path[700];
+    char **names;
+    json_t *index;
+    uint64_t all = 0, before = 0;
+    size_t tensors = 0, count;
+    int shards = 0;
+    assert_int_equal(tr_directory_list(dir, &names, &count, NULL), TR_OK);
+    for (size_t i = 0; i < count; i++) {
+        shards += !strncmp(names[i], "model-", 6);
+    }
+    tr_names_free(names, count);
+    assert_true(shards > 2);
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
+    assert_int_equal(tr_json_read(path, &index, NULL), TR_OK);
+    const json_t *map = json_object_get(index, "weight_map");
+    for (int i = 1; i <= shards; i++) {
+        tr_safetensors s;
+        char name[64];
+        uint64_t bytes = 0;
+        const tr_safetensor *first = NULL;
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", i, shards);
+        snprintf(path, sizeof path, "%s/%s", dir, name);
+        assert_int_equal(tr_safetensors_open(&s, path, NULL), TR_OK);
+        assert_string_equal(json_string_value(json_object_get(s.files[0].metadata, "format")), "pt");
+        for (size_t k = 0; k < s.count; k++) {
+            bytes += s.items[k].bytes;
+            first = !first || s.items[k].data < first->data ? &s.items[k] : first;
+            assert_string_equal(json_string_value(json_object_get(map, s.items[k].name)), name);
+        }
+        assert_true(bytes <= limit || s.count == 1);
+        assert_true(first && (i == 1 || before + first->bytes > limit)); /* none begins too early */
+        before = bytes;
+        all += bytes;
+        tensors += s.count;
+        tr_safetensors_close(&s);
+    }
+    assert_int_equal(json_object_size(map), tensors);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(index, "metadata"), "total_size")), all);
+    json_decref(index);
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -215,6 +259,7 @@ static void test_round_trip(void **state)
     save(a, one, TR_F32, 0);
     save(a, many, TR_F32, 100000);
     assert_int_equal(tr_model_check(many, true, NULL), TR_OK);
+    check_shards(many, 100000);
     tr_model *b = load(one, plain), *c = load(many, plain);
     same_values(a, b);
     same_values(a, c);
@@ -239,6 +284,94 @@ static void test_round_trip(void **state)
     tr_model_free(c);
     tr_model_free(d);
     tr_model_free(e);
+}
+
+static void no_rows(const void *context, const tr_param *param, int64_t row0, int64_t rows, void *to,
+                    tr_dtype dtype)
+{
+    (void)context;
+    (void)row0;
+    memset(to, 0, (size_t)(rows * param->in) * tr_dtype_size(dtype));
+}
+
+/* Into how many files the published shapes go where no limit is asked for: of at most 5 GB. The first write does
+ * not fit on the disk, so that only its name is made: 3B has 7.5 GB in bf16, 7B 16.6 GB. */
+static void test_five_gigabytes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *preset, *first;
+        tr_dtype dtype;
+    } table[] = {{"qwen2.5-vl-3b", "model-00001-of-00002.safetensors", TR_BF16},
+                 {"qwen2.5-vl-3b", "model-00001-of-00004.safetensors", TR_F32},
+                 {"qwen2.5-vl-7b", "model-00001-of-00004.safetensors", TR_BF16},
+                 {"s", "model.safetensors", TR_F32}};
+    struct rlimit old, small;
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = (struct rlimit){65536, old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    for (int i = 0; i < 4; i++) {
+        tr_model_config config;
+        tr_params params = {0};
+        tr_error err = {0};
+        assert_int_equal(tr_model_config_preset(table[i].preset, &config, NULL), TR_OK);
+        assert_int_equal(tr_params_build(&config, &params, NULL), TR_OK);
+        setrlimit(RLIMIT_FSIZE, &small);
+        tr_status status = tr_checkpoint_write(scratch_copy("large"), &config, &params, table[i].dtype, 0, NULL,
+                                               NULL, no_rows, NULL, NULL, NULL, &err);
+        setrlimit(RLIMIT_FSIZE, &old);
+        assert_int_equal(status, TR_IO);
+        if (!strstr(err.where, table[i].first)) {
+            fail_msg("%s: %s: %s", table[i].preset, err.where, err.message);
+        }
+        tr_params_free(&params);
+    }
+    signal(SIGXFSZ, SIG_DFL);
+}
+
+static void write_text(const char *dir, const char *name, const char *text)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(tr_file_write_atomic(path, text, strlen(text), NULL), TR_OK);
+}
+
+/* The sampling settings of the checkpoint that was loaded, and the tokenizer's files, stand beside the weights. */
+static void test_files_beside(void **state)
+{
+    (void)state;
+    tr_model *a = create("nano", plain, 3);
+    const char *from = scratch_copy("beside-from"), *to = scratch_copy("beside-to"),
+               *other = scratch_copy("beside-tok");
+    save(a, from, TR_F32, 0);
+    write_text(from, "generation_config.json",
+               "{\"do_sample\": true, \"eos_token_id\": [502, 500], \"repetition_penalty\": 1.05,"
+               " \"temperature\": 1e-06, \"pad_token_id\": 500}");
+    assert_int_equal(tr_directory_make(other, NULL), TR_OK);
+    write_text(other, "vocab.json", "{}");
+    write_text(other, "preprocessor_config.json", "{\"a\": 1}");
+    tr_model *b = load(from, plain);
+    for (int round = 0; round < 2; round++) { /* in the second one the source has gone: what is left is ours */
+        json_t *g;
+        char path[700];
+        assert_int_equal(tr_model_save(b, to, TR_F32, 0, other, NULL), TR_OK);
+        snprintf(path, sizeof path, "%s/generation_config.json", to);
+        assert_int_equal(tr_json_read(path, &g, NULL), TR_OK);
+        assert_int_equal(json_array_size(json_object_get(g, "eos_token_id")), 2);
+        assert_int_equal(json_integer_value(json_array_get(json_object_get(g, "eos_token_id"), 0)), 502);
+        assert_int_equal(json_integer_value(json_object_get(g, "pad_token_id")), 500);
+        assert_true(json_real_value(json_object_get(g, "temperature")) == (round ? 0.0 : 1e-6));
+        assert_true(json_real_value(json_object_get(g, "repetition_penalty")) == (round ? 0.0 : 1.05));
+        assert_true(json_is_true(json_object_get(g, "do_sample")) == !round);
+        json_decref(g);
+        snprintf(path, sizeof path, "%s/preprocessor_config.json", to);
+        assert_true(tr_file_exists(path));
+        snprintf(path, sizeof path, "%s/vocab.json", to);
+        assert_true(tr_file_exists(path));
+        assert_int_equal(tr_directory_remove(from, NULL), TR_OK);
+    }
+    tr_model_free(a);
+    tr_model_free(b);
 }
 
 static void test_create(void **state)
@@ -475,7 +608,8 @@ int main(void)
         cmocka_unit_test(test_create),        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_padding),       cmocka_unit_test(test_head_rule),
         cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_absent),        cmocka_unit_test(test_five_gigabytes),
+        cmocka_unit_test(test_files_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

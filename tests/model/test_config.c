@@ -258,7 +258,7 @@ static void test_presets_round_trip(void **state)
         snprintf(dir, sizeof dir, "%s-%s", scratch_path("preset"), names[i]);
         assert_int_equal(tr_directory_make(dir, NULL), TR_OK);
         assert_int_equal(tr_model_config_preset(names[i], &c, NULL), TR_OK);
-        assert_int_equal(tr_model_config_write(dir, &c, "float32", NULL), TR_OK);
+        assert_int_equal(tr_model_config_write(dir, &c, "float32", NULL, NULL), TR_OK);
         read_or_say(dir, &back);
         same_config(&c, &back);
     }
