@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +118,165 @@ static void test_group(void **state)
     tr_safetensors_close(&again);
 }
 
+/* ---- the other kinds ---- */
+
+enum { LONGEST = 64 };
+
+static const uint8_t *pixels_from(int64_t first)
+{
+    static uint8_t pixels[80 * 1176];
+    for (size_t i = 0; i < sizeof pixels; i++) {
+        pixels[i] = (uint8_t)(i * 41 % 253);
+    }
+    return pixels + first * 1176;
+}
+
+/* A sequence under prefix: two images that touch, a text token, a video of two grids; then `answer` tokens, which
+ * are labels in an SFT row. */
+static void add_sequence(tr_safetensors_builder *b, const tr_model_config *c, const char *prefix, int answer,
+                         bool labels)
+{
+    int64_t ids[LONGEST], label[LONGEST], count = 0;
+    const int64_t images[2][3] = {{1, 2, 4}, {1, 4, 2}}, video[1][3] = {{2, 2, 6}};
+    const double seconds = 0.75;
+    char name[64];
+    for (int i = 0; i < 3 + 4 + 1 + 6 + 2 + answer; i++) {
+        ids[count] = i >= 3 && i < 7 ? c->image_id : i >= 8 && i < 14 ? c->video_id : 20 + i * 7 % 400;
+        label[count] = i < 16 || i == 18 ? -100 : ids[count];
+        count++;
+    }
+#define NAMED(key) (snprintf(name, sizeof name, "%s" key, prefix), name)
+    add(b, NAMED("input_ids"), TR_I64, 1, count, 0, ids);
+    add(b, NAMED("image_pixels_u8"), TR_U8, 2, 16, 1176, pixels_from(0));
+    add(b, NAMED("image_grid_thw"), TR_I64, 2, 2, 3, images);
+    add(b, NAMED("video_pixels_u8"), TR_U8, 2, 24, 1176, pixels_from(16));
+    add(b, NAMED("video_grid_thw"), TR_I64, 2, 1, 3, video);
+    add(b, NAMED("second_per_grid"), TR_F64, 1, 1, 0, &seconds);
+    if (labels) {
+        add(b, NAMED("labels"), TR_I64, 1, count, 0, label);
+    }
+}
+
+static void add_responses(tr_safetensors_builder *b, const char *prefix, int64_t first, int64_t second)
+{
+    int64_t ids[LONGEST], lengths[2] = {first, second};
+    char name[64];
+    for (int i = 0; i < first + second; i++) {
+        ids[i] = 30 + i * 11 % 300;
+    }
+    add(b, NAMED("response_ids"), TR_I64, 1, first + second, 0, ids);
+    add(b, NAMED("response_lengths"), TR_I64, 1, 2, 0, lengths);
+}
+
+static void trace_kind(tr_safetensors_builder *b, const char *options, const char *says, tr_safetensors *result)
+{
+    char arguments[2048], said[2048];
+    assert_int_equal(tr_safetensors_builder_write(b, input, NULL), TR_OK);
+    tr_safetensors_builder_free(b);
+    memset(b, 0, sizeof *b);
+    snprintf(arguments, sizeof arguments, "--model '%s' --input '%s' --out '%s' %s", directory, input, output,
+             options);
+    assert_int_equal(run(arguments, said, sizeof said), 0);
+    assert_true(*says ? strstr(said, says) != NULL : !*said);
+    tr_safetensors_close(result);
+    assert_int_equal(tr_safetensors_open(result, output, NULL), TR_OK);
+}
+
+static const float *result_of(const tr_safetensors *file, const char *name, const char *shape)
+{
+    char text[64];
+    const tr_safetensor *t = tr_safetensors_find(file, name);
+    if (!t || strcmp(tr_shape_text(t->shape, t->rank, text, sizeof text), shape)) {
+        fail_msg("%s: %s, expected %s", name, t ? text : "absent", shape);
+    }
+    return t ? (const float *)(const void *)t->data : NULL;
+}
+
+static double scalar_of(const tr_safetensors *file, const char *name)
+{
+    double x;
+    memcpy(&x, result_of(file, name, "[]"), sizeof x);
+    return x;
+}
+
+static void test_vision_and_text(void **state)
+{
+    (void)state;
+    tr_model_config c;
+    tr_safetensors result = {0};
+    tr_safetensors_builder b = {0};
+    const int64_t grids[2][3] = {{1, 2, 2}, {3, 6, 4}};
+    static float d[19 * 64];
+    assert_int_equal(tr_model_config_read(directory, &c, NULL), TR_OK);
+    for (int i = 0; i < 19 * 64; i++) {
+        d[i] = (float)(i % 13) / 8 - 0.5f;
+    }
+    add(&b, "in/pixels_u8", TR_U8, 2, 76, 1176, pixels_from(0));
+    add(&b, "in/grid_thw", TR_I64, 2, 2, 3, grids);
+    add(&b, "in/d_features", TR_F32, 2, 19, 64, d);
+    trace_kind(&b, "--backward", "", &result);
+    result_of(&result, "out/window_index", "[19]");
+    result_of(&result, "out/cu_seqlens", "[5]");
+    result_of(&result, "out/rope_cos_windowed", "[76, 16]");
+    result_of(&result, "out/block_2", "[76, 64]");
+    result_of(&result, "out/grad/visual.blocks.1.attn.qkv.bias", "[192]");
+    const float *x = result_of(&result, "out/features", "[19, 64]");
+    double loss = 0;
+    for (int i = 0; i < 19 * 64; i++) {
+        loss += (double)x[i] * (double)d[i];
+    }
+    /* f32 sums of 1216 terms at most: far within a millionth of the sum of magnitudes, which are below 1 or so */
+    assert_true(fabs(loss - scalar_of(&result, "out/loss")) <= 1e-4 * (1 + fabs(loss)));
+
+    add_sequence(&b, &c, "in/", 5, false);
+    trace_kind(&b, "--backward", "a text input has no loss", &result);
+    result_of(&result, "out/inputs_embeds", "[21, 64]");
+    result_of(&result, "out/layer_1", "[21, 64]");
+    result_of(&result, "out/logits", "[21, 512]");
+    result_of(&result, "out/next_token_logp", "[20]");
+    assert_null(tr_safetensors_find(&result, "out/loss"));
+    tr_safetensors_close(&result);
+}
+
+/* Two groups and two SFT rows: each has the bits that it has alone, and the losses are the sum and the mean. */
+static void test_several_groups_and_rows(void **state)
+{
+    (void)state;
+    tr_model_config c;
+    tr_safetensors both = {0}, one = {0};
+    tr_safetensors_builder b = {0};
+    const float weights[9] = {1, -0.5f, 2, 0.25f, -1, 1, 3, -2, 0.5f};
+    double loss = 0;
+    assert_int_equal(tr_model_config_read(directory, &c, NULL), TR_OK);
+    add_sequence(&b, &c, "in/group0/prompt_", 0, false);
+    add_responses(&b, "in/group0/", 1, 3);
+    add_sequence(&b, &c, "in/group1/prompt_", 9, false);
+    add_responses(&b, "in/group1/", 4, 1);
+    add(&b, "in/weights", TR_F32, 1, 9, 0, weights);
+    trace_kind(&b, "--backward", "", &both);
+    const float *logp = result_of(&both, "out/logp_t1", "[9]");
+    for (int i = 0; i < 9; i++) {
+        loss -= (double)weights[i] * (double)logp[i];
+    }
+    assert_true(fabs(loss - scalar_of(&both, "out/loss")) <= 1e-6 * (1 + fabs(loss)));
+    add_sequence(&b, &c, "in/prompt_", 9, false);
+    add_responses(&b, "in/", 4, 1);
+    trace_kind(&b, "", "", &one);
+    assert_memory_equal(result_of(&one, "out/logp_t1", "[5]"), logp + 4, 5 * sizeof *logp);
+    assert_memory_equal(result_of(&one, "out/entropy_t0.7", "[5]"), result_of(&both, "out/entropy_t0.7", "[9]") + 4,
+                        5 * sizeof *logp);
+
+    add_sequence(&b, &c, "in/row0/", 4, true); /* three labels are kept, one is a hole */
+    add_sequence(&b, &c, "in/row1/", 8, true); /* seven */
+    trace_kind(&b, "--backward", "", &both);
+    double first = scalar_of(&both, "out/row0_mean_loss"), second = scalar_of(&both, "out/row1_mean_loss");
+    assert_true(first > 0 && second > 0);
+    assert_true(fabs((3 * first + 7 * second) / 10 - scalar_of(&both, "out/loss")) <= 1e-6 * (first + second));
+    result_of(&both, "out/grad/model.layers.0.mlp.up_proj.weight", "[96, 64]");
+    tr_safetensors_close(&both);
+    tr_safetensors_close(&one);
+}
+
 static void refuses(const char *options, int code, const char *text)
 {
     char arguments[2048], said[2048];
@@ -149,6 +309,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group),
+        cmocka_unit_test(test_vision_and_text),
+        cmocka_unit_test(test_several_groups_and_rows),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
