@@ -369,14 +369,18 @@ static tr_status make_networks(tr_bench_work *w, const struct phase *phase, json
     const bool refers = phase->run == phase_step && !w->r->lora; /* to another model than the one that trains */
     tr_status status;
     tr_bench_free_networks(w);
-    TR_TRY(tr_network_create(w->model, &limits, &w->network, err));
     if (refers) {
         if (!w->reference) {
             TR_TRY(tr_model_clone_frozen(w->model, w->r->offload, &w->reference, err));
         }
-        TR_TRY(tr_network_create(w->reference, &forward, &w->reference_network, err));
+        TR_TRY(tr_network_plan(w->reference, &forward, &limits.lends, err));
     }
-    const double planned = tr_bench_planned_bytes(w, &limits, refers ? &forward : NULL);
+    TR_TRY(tr_network_create(w->model, &limits, &w->network, err));
+    if (refers) {
+        TR_TRY(tr_network_create_within(w->reference, &forward, w->network, &w->reference_network, err));
+    }
+    const bool apart = refers && !w->model->ops->memory->host; /* a GPU's reference works in memory of its own */
+    const double planned = tr_bench_planned_bytes(w, &limits, apart ? &forward : NULL);
     json_object_set_new(out, "planned_gib", planned > 0 ? json_real(planned / 0x1p30) : json_null());
 done:
     return status;

@@ -185,13 +185,12 @@ static tr_status plan_training_memory(const work *w, plan *p, tr_error *err)
 {
     tr_status status;
     limits_of(w, p, &p->limits);
-    TR_TRY(tr_plan_fit(w->config, NULL, &p->config, p->machine / 3 * 2, &p->limits, &p->network, err));
     const bool own = w->reference && !p->self_reference;
     if (own) {
-        tr_network_limits limits;
-        tr_plan_reference_limits(w->config, &p->limits, &limits);
-        TR_TRY(tr_network_plan_config(&p->config, &limits, &p->reference_network, err));
+        TR_TRY(tr_plan_lend(w->config, NULL, &p->config, &p->limits, err));
+        p->reference_network = tr_config_on_gpu(w->config) ? p->limits.lends : 0;
     }
+    TR_TRY(tr_plan_fit(w->config, NULL, &p->config, p->machine / 3 * 2, &p->limits, &p->network, err));
     tr_plan_step(w->config, &p->limits, &p->config, w->reference, own, p->machine, &p->step);
 done:
     return status;

@@ -18,6 +18,7 @@ tr_status tr_prefill_run(tr_network *n, tr_network *owner, int64_t slot, const t
     alone.prompt_targets = NULL;
     tr_layout layout;
     n->kept_group = NULL; /* the layers' memory is written over */
+    tr_network_borrow(n);
     tr_status status = tr_decoder_prepare(n, &alone, &layout, err);
     if (status) {
         return status;
@@ -69,6 +70,11 @@ static tr_status check_rows(const tr_network *n, const int64_t *streams, const i
                 "row %lld: stream %lld, slot %lld, index %lld, token %d outside of the planned %lld, %lld, %lld",
                 (long long)i, (long long)streams[i], (long long)slots[i], (long long)index[i], tokens[i],
                 (long long)l->decode_rows, (long long)l->decode_groups, (long long)l->decode_tokens);
+        }
+        if (!n->decode.slot_tokens[slots[i]]) {
+            return tr_fail(err, TR_INVALID, "decode",
+                           "row %lld: slot %lld holds no prompt: prefill it first, and again after a backward",
+                           (long long)i, (long long)slots[i]);
         }
     }
     return TR_OK;

@@ -144,8 +144,8 @@ done:
 
 /* ---- forward ---- */
 
-static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_layout *layout, float *out,
-                          tr_kv *kv)
+/* Up to what the MLP reads besides its weights: middle. */
+static void attention_forward(tr_network *n, int64_t index, int64_t rows, const tr_layout *layout, tr_kv *kv)
 {
     const tr_model_config *c = &n->model->config;
     const tr_layer_params *p = &n->model->params.layers[index];
@@ -153,12 +153,12 @@ static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_l
     const tr_ops *ops = n->ops;
     tr_attention_shape shape = shape_of(c);
     int64_t hd = c->head_dim;
+    float *norm = n->text.norm;
 
-    tr_params_need(&n->model->params, p->norm1, p->down + 1);
-    ops->rmsnorm_forward(m->norm1, m->rstd1, m->in, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
-    tr_linear_forward(n, m->q, m->norm1, p->q, p->q_bias, rows);
-    tr_linear_forward(n, m->k, m->norm1, p->k, p->k_bias, rows);
-    tr_linear_forward(n, m->v, m->norm1, p->v, p->v_bias, rows);
+    ops->rmsnorm_forward(norm, m->rstd1, m->in, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
+    tr_linear_forward(n, m->q, norm, p->q, p->q_bias, rows);
+    tr_linear_forward(n, m->k, norm, p->k, p->k_bias, rows);
+    tr_linear_forward(n, m->v, norm, p->v, p->v_bias, rows);
     ops->rope_forward(m->q, n->text.cos, n->text.sin, rows, c->heads, hd, c->heads * hd);
     ops->rope_forward(m->k, n->text.cos, n->text.sin, rows, c->kv_heads, hd, c->kv_heads * hd);
     if (kv) {
@@ -167,12 +167,36 @@ static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_l
     ops->group_attention_forward(m->attention, m->lse, m->q, m->k, m->v, &shape, layout, n->text.work);
     tr_linear_forward(n, m->middle, m->attention, p->o, -1, rows);
     ops->add(m->middle, m->in, rows * c->hidden);
-    ops->rmsnorm_forward(m->norm2, m->rstd2, m->middle, vector(n, p->norm2), rows, c->hidden, c->rms_eps);
-    tr_linear_forward(n, m->gate, m->norm2, p->gate, -1, rows);
-    tr_linear_forward(n, m->up, m->norm2, p->up, -1, rows);
-    ops->swiglu_forward(m->act, m->gate, m->up, rows * c->intermediate);
-    tr_linear_forward(n, out, m->act, p->down, -1, rows);
-    ops->add(out, m->middle, rows * c->hidden);
+}
+
+static void mlp_forward(tr_network *n, int64_t index, int64_t rows, float *out)
+{
+    const tr_model_config *c = &n->model->config;
+    const tr_layer_params *p = &n->model->params.layers[index];
+    const tr_layer_memory *m = &n->text.layers[index];
+    const tr_mlp_memory *mlp = &n->text.mlp;
+    const tr_ops *ops = n->ops;
+    int64_t h = c->hidden, wide = c->intermediate;
+    float *norm = n->text.norm;
+    ops->rmsnorm_forward(norm, m->rstd2, m->middle, vector(n, p->norm2), rows, h, c->rms_eps);
+    for (int64_t at = 0, some; at < rows; at += some) {
+        some = tr_mlp_next(mlp, at, rows);
+        float *gate = m->gate + (mlp->kept ? at * wide : 0), *up = m->up + (mlp->kept ? at * wide : 0);
+        tr_linear_forward(n, gate, norm + at * h, p->gate, -1, some);
+        tr_linear_forward(n, up, norm + at * h, p->up, -1, some);
+        ops->swiglu_forward(mlp->act, gate, up, some * wide);
+        tr_linear_forward(n, out + at * h, mlp->act, p->down, -1, some);
+    }
+    ops->add(out, m->middle, rows * h);
+}
+
+static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_layout *layout, float *out,
+                          tr_kv *kv)
+{
+    const tr_layer_params *p = &n->model->params.layers[index];
+    tr_params_need(&n->model->params, p->norm1, p->down + 1);
+    attention_forward(n, index, rows, layout, kv);
+    mlp_forward(n, index, rows, out);
     tr_params_release(&n->model->params, p->norm1, p->down + 1);
 }
 
@@ -201,7 +225,7 @@ void tr_decoder_forward(tr_network *n, const tr_group *group, const tr_layout *l
 
 void tr_decoder_layer_again(tr_network *n, int64_t index, const tr_layout *layout)
 {
-    layer_forward(n, index, n->kept_rows, layout, n->text.out, NULL);
+    attention_forward(n, index, n->kept_rows, layout, NULL);
 }
 
 tr_status tr_network_group_forward(tr_network *n, const tr_group *group, float temperature, bool keep, float *logp,
@@ -211,6 +235,7 @@ tr_status tr_network_group_forward(tr_network *n, const tr_group *group, float t
     tr_text_memory *m = &n->text;
     tr_layout layout;
     n->kept_group = NULL;
+    tr_network_borrow(n);
     if (keep && !n->limits.train_text) {
         return tr_fail(err, TR_INVALID, "group",
                        "activations cannot be kept: the network was not planned to train text");

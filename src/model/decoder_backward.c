@@ -1,21 +1,33 @@
 /* decoder_backward.c: the text decoder over a packed group, backward.
  *
- * Walks the layers from the last to the first; with recomputation each layer's forward is done again from its
- * input, which gives the same bits. Parameters without a gradient buffer are frozen and skipped. */
+ * Walks the layers from the last to the first; with recomputation what a layer's backward reads is made again from
+ * its input, which gives the same bits. Parameters without a gradient buffer are frozen and skipped. */
 #include "model/network_parts.h"
 
 static void mlp_backward(tr_network *n, const tr_layer_params *p, const tr_layer_memory *m, int64_t rows, float *dx)
 {
     const tr_model_config *c = &n->model->config;
     tr_text_memory *s = &n->text;
+    const tr_mlp_memory *mlp = &s->mlp;
     const tr_ops *ops = n->ops;
     int64_t h = c->hidden, wide = c->intermediate;
-    clear(n, s->dact, rows, wide);
-    tr_linear_backward(n, s->dact, dx, m->act, p->down, -1, rows);
-    ops->swiglu_backward_set(m->gate, m->up, s->dact, m->gate, m->up, rows * wide);
+    ops->rmsnorm_forward(s->norm, m->rstd2, m->middle, vector(n, p->norm2), rows, h, c->rms_eps);
     clear(n, s->dnorm, rows, h);
-    tr_linear_backward(n, s->dnorm, m->gate, m->norm2, p->gate, -1, rows);
-    tr_linear_backward(n, s->dnorm, m->up, m->norm2, p->up, -1, rows);
+    for (int64_t at = 0, some; at < rows; at += some) {
+        some = tr_mlp_next(mlp, at, rows);
+        const float *norm = s->norm + at * h;
+        float *gate = m->gate + (mlp->kept ? at * wide : 0), *up = m->up + (mlp->kept ? at * wide : 0);
+        if (!mlp->kept) {
+            tr_linear_forward(n, gate, norm, p->gate, -1, some);
+            tr_linear_forward(n, up, norm, p->up, -1, some);
+        }
+        ops->swiglu_forward(mlp->back, gate, up, some * wide);
+        clear(n, mlp->dact, some, wide);
+        tr_linear_backward(n, mlp->dact, dx + at * h, mlp->back, p->down, -1, some);
+        ops->swiglu_backward_set(gate, up, mlp->dact, gate, up, some * wide);
+        tr_linear_backward(n, s->dnorm + at * h, gate, norm, p->gate, -1, some);
+        tr_linear_backward(n, s->dnorm + at * h, up, norm, p->up, -1, some);
+    }
     ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, h);
 }
 
@@ -36,10 +48,11 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
                                   &shape, layout, s->work);
     ops->rope_backward(s->dq, s->cos, s->sin, rows, c->heads, hd, wide);
     ops->rope_backward(s->dk, s->cos, s->sin, rows, c->kv_heads, hd, narrow);
+    ops->rmsnorm_forward(s->norm, m->rstd1, m->in, vector(n, p->norm1), rows, h, c->rms_eps);
     clear(n, s->dnorm, rows, h);
-    tr_linear_backward(n, s->dnorm, s->dq, m->norm1, p->q, p->q_bias, rows);
-    tr_linear_backward(n, s->dnorm, s->dk, m->norm1, p->k, p->k_bias, rows);
-    tr_linear_backward(n, s->dnorm, s->dv, m->norm1, p->v, p->v_bias, rows);
+    tr_linear_backward(n, s->dnorm, s->dq, s->norm, p->q, p->q_bias, rows);
+    tr_linear_backward(n, s->dnorm, s->dk, s->norm, p->k, p->k_bias, rows);
+    tr_linear_backward(n, s->dnorm, s->dv, s->norm, p->v, p->v_bias, rows);
     ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, h);
 }
 
@@ -73,6 +86,7 @@ tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const 
                        "backward needs the activations of a forward with keep of the same group");
     }
     n->kept_group = NULL;
+    tr_network_forget_slots(n);
     int64_t rows = n->kept_rows;
     tr_layout layout = {group->prompt, group->responses, m->starts};
     bool text = gradient(n, n->model->params.embed) != NULL; /* the decoder trains as a whole or not at all */
@@ -81,7 +95,7 @@ tr_status tr_network_group_backward(tr_network *n, const tr_group *group, const 
     head_backward(n, dlogp, dentropy, rows);
     bool recompute = n->limits.recompute == TR_RECOMPUTE_LAYER;
     for (int64_t i = c->layers - 1; i >= lowest; i--) {
-        if (recompute) {
+        if (recompute && i < c->layers - 1) { /* the last one's are still there */
             tr_decoder_layer_again(n, i, &layout);
         }
         mlp_backward(n, &n->model->params.layers[i], &m->layers[i], rows, m->dx);

@@ -1,5 +1,8 @@
 /* network.c: plans and makes the working memory of a network. The same walk counts bytes and hands out pieces, so a
- * plan cannot differ from what a run takes. */
+ * plan cannot differ from what a run takes.
+ *
+ * Memory from its beginning: what the vision tower keeps for its backward | the tower's own forward and backward,
+ * in the same place the decoder's, and behind the larger forward the KV cache, where both backwards work too. */
 #include "model/network_parts.h"
 
 #include <stdlib.h>
@@ -65,21 +68,41 @@ static int64_t largest(int64_t a, int64_t b)
 
 /* ---- vision ---- */
 
-/* One block's pieces; `in` is separate because recomputation keeps it for every block. Where no backward reads
- * them, values share a piece with those that are not needed any more. */
-static void plan_block(planner *p, const tr_vision_config *v, int64_t patches, bool backward, tr_block_memory *m)
+/* Where the parts' memory ends: what outlives the other parts' work, what a forward takes, what a backward takes
+ * behind it. */
+typedef struct areas {
+    uint64_t kept, forward, end;
+} areas;
+
+/* The MLP's tile of `rows`. */
+enum { MLP_ROWS = 1024, MLP_CUT = 256 };
+static int64_t mlp_rows(const planner *p, const tr_network_limits *limits, int64_t rows)
+{
+    const int64_t given = (limits->mlp_rows + MLP_CUT - 1) / MLP_CUT * MLP_CUT;
+    const int64_t tile = given > 0 ? given : p->apart ? rows : MLP_ROWS;
+    return rows < tile ? rows : tile;
+}
+
+/* One block's pieces; `in` is separate because recomputation keeps it for every block. inside: rows of the MLP.
+ * Where no backward reads it, attention shares a piece with the normalised rows, which are not needed any more. */
+static void plan_block(planner *p, const tr_vision_config *v, int64_t patches, int64_t inside, float *norm,
+                       tr_block_memory *m)
 {
     m->rstd1 = floats(p, patches, 1);
-    m->norm1 = floats(p, patches, v->hidden);
     m->qkv = floats(p, patches, 3 * v->hidden);
-    m->attention = backward ? floats(p, patches, v->hidden) : m->norm1;
+    m->attention = norm ? norm : floats(p, patches, v->hidden);
     m->lse = floats(p, patches, v->heads);
     m->middle = floats(p, patches, v->hidden);
     m->rstd2 = floats(p, patches, 1);
-    m->norm2 = backward ? floats(p, patches, v->hidden) : m->norm1;
-    m->gate = floats(p, patches, v->intermediate);
-    m->up = floats(p, patches, v->intermediate);
-    m->act = backward ? floats(p, patches, v->intermediate) : m->gate;
+    m->gate = floats(p, inside, v->intermediate);
+    m->up = floats(p, inside, v->intermediate);
+}
+
+/* What the MLP's backward works in, behind what its forward does. */
+static void plan_mlp_backward(planner *p, int64_t intermediate, tr_mlp_memory *m)
+{
+    m->back = m->kept ? m->act : floats(p, m->rows, intermediate);
+    m->dact = floats(p, m->rows, intermediate);
 }
 
 /* Attention's working memory grows with segments padded to tiles; small windows pad most. Where their number is not
@@ -108,37 +131,25 @@ static int64_t vision_work(const tr_ops *ops, const tr_vision_config *v, const t
     return count;
 }
 
-static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_config *config,
-                             const tr_network_limits *limits, tr_vision_memory *m, tr_error *err)
+static void plan_vision_tables(planner *p, const tr_vision_config *v, int64_t patches, tr_vision_memory *m)
 {
-    const tr_vision_config *v = &config->vision;
-    int64_t patches = limits->patches, merged = patches / 4, wide = 4 * v->hidden;
-    if (!patches) {
-        return TR_OK;
-    }
+    const int64_t merged = patches / 4;
     m->windows.index = integers(p, merged, sizeof(int32_t));
     m->windows.cu_window = integers(p, merged + 1, sizeof(int32_t));
     m->windows.cu_full = integers(p, merged + 1, sizeof(int32_t));
     m->windows.coords = integers(p, patches, 2 * sizeof(int32_t));
     m->cos = floats(p, patches, v->hidden / v->heads / 2);
     m->sin = floats(p, patches, v->hidden / v->heads / 2);
-    m->patches = floats(p, patches, v->hidden);
-    bool keep_all = limits->train_vision && limits->recompute == TR_RECOMPUTE_NONE;
-    tr_block_memory shared = {0};
-    if (!keep_all) {
-        plan_block(p, v, patches, limits->train_vision, &shared);
-    }
-    float *ping = NULL, *pong = NULL;
+}
+
+/* What a forward keeps for the backward, which comes after all of the decoder's work. */
+static void plan_vision_kept(planner *p, const tr_vision_config *v, int64_t patches, tr_vision_memory *m)
+{
+    plan_vision_tables(p, v, patches, m);
     for (int64_t i = 0; i < v->depth; i++) {
-        tr_block_memory one = shared;
-        if (limits->train_vision) {
-            one.in = floats(p, patches, v->hidden);
-        } else { /* inputs alternate between two buffers */
-            float **slot = i % 2 ? &pong : &ping;
-            one.in = *slot ? *slot : (*slot = floats(p, patches, v->hidden));
-        }
-        if (keep_all) {
-            plan_block(p, v, patches, true, &one);
+        tr_block_memory one = {.in = floats(p, patches, v->hidden)};
+        if (m->mlp.kept) {
+            plan_block(p, v, patches, patches, NULL, &one);
         }
         if (m->blocks) {
             m->blocks[i] = one;
@@ -146,40 +157,87 @@ static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_confi
     }
     m->out = floats(p, patches, v->hidden);
     m->merger_rstd = floats(p, patches, 1);
-    m->merger_norm = limits->train_vision ? floats(p, patches, v->hidden) : shared.norm1;
-    m->merger_hidden = limits->train_vision ? floats(p, merged, wide) : shared.middle;
-    m->merger_act = limits->train_vision ? floats(p, merged, wide) : shared.middle;
-    m->merger_out = floats(p, merged, v->out_hidden);
-    if (limits->train_vision) {
-        m->dx = floats(p, patches, v->hidden);
-        m->dnorm = floats(p, patches, v->hidden);
-        m->dqkv = floats(p, patches, 3 * v->hidden);
-        m->dact = floats(p, patches, v->intermediate);
-        m->dmerger = floats(p, merged, wide);
+    m->merger_hidden = floats(p, patches / 4, 4 * v->hidden);
+}
+
+/* Every block's pieces but its input are these. Without a backward inputs alternate between two buffers. */
+static void plan_vision_shared(planner *p, const tr_vision_config *v, int64_t patches, bool backward,
+                               tr_vision_memory *m)
+{
+    tr_block_memory shared = {0};
+    plan_block(p, v, patches, m->mlp.rows, backward ? NULL : m->norm, &shared);
+    m->mlp.act = shared.gate;
+    m->merger_act = shared.qkv;
+    if (!backward) {
+        float *in[2] = {floats(p, patches, v->hidden), floats(p, patches, v->hidden)};
+        for (int64_t i = 0; m->blocks && i < v->depth; i++) {
+            m->blocks[i].in = in[i % 2];
+        }
+        m->out = in[v->depth % 2];
+        m->merger_rstd = floats(p, patches, 1);
+        m->merger_hidden = shared.middle;
     }
+    for (int64_t i = 0; m->blocks && i < v->depth; i++) {
+        shared.in = m->blocks[i].in;
+        m->blocks[i] = shared;
+    }
+}
+
+static tr_status plan_vision(planner *p, const tr_ops *ops, const tr_model_config *config,
+                             const tr_network_limits *limits, tr_vision_memory *m, areas *area, tr_error *err)
+{
+    const tr_vision_config *v = &config->vision;
+    const int64_t patches = limits->patches;
+    const bool trains = limits->train_vision;
+    *area = (areas){p->bytes, p->bytes, p->bytes};
+    if (!patches) {
+        return TR_OK;
+    }
+    m->mlp = (tr_mlp_memory){.rows = mlp_rows(p, limits, patches),
+                             .kept = trains && limits->recompute == TR_RECOMPUTE_NONE};
+    if (trains) {
+        plan_vision_kept(p, v, patches, m);
+        area->kept = p->bytes;
+    } else {
+        plan_vision_tables(p, v, patches, m);
+    }
+    m->norm = floats(p, patches, v->hidden);
+    if (m->mlp.kept) {
+        m->mlp.act = floats(p, m->mlp.rows, v->intermediate);
+        m->merger_act = floats(p, patches / 4, 4 * v->hidden);
+    } else {
+        plan_vision_shared(p, v, patches, trains, m);
+    }
+    m->merger_out = floats(p, patches / 4, v->out_hidden);
     m->work_floats = vision_work(ops, v, limits, err);
     m->work = m->work_floats < 0 ? NULL : floats(p, m->work_floats, 1);
+    area->forward = p->bytes;
+    if (trains) {
+        m->dx = floats(p, patches, v->hidden);
+        m->dnorm = floats(p, patches, v->hidden);
+        m->dqkv = m->dmerger = floats(p, patches, 3 * v->hidden);
+        plan_mlp_backward(p, v->intermediate, &m->mlp);
+    }
+    area->end = p->bytes;
     return m->work_floats < 0 ? TR_MEMORY : TR_OK;
 }
 
 /* ---- text ---- */
 
-static void plan_layer(planner *p, const tr_model_config *c, int64_t rows, bool backward, tr_layer_memory *m)
+static void plan_layer(planner *p, const tr_model_config *c, int64_t rows, int64_t inside, float *norm,
+                       tr_layer_memory *m)
 {
     int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
     m->rstd1 = floats(p, rows, 1);
-    m->norm1 = floats(p, rows, backward ? c->hidden : largest(c->hidden, wide));
     m->q = floats(p, rows, wide);
     m->k = floats(p, rows, narrow);
     m->v = floats(p, rows, narrow);
-    m->attention = backward ? floats(p, rows, wide) : m->norm1;
+    m->attention = norm ? norm : floats(p, rows, wide);
     m->lse = floats(p, rows, c->heads);
     m->middle = floats(p, rows, c->hidden);
     m->rstd2 = floats(p, rows, 1);
-    m->norm2 = backward ? floats(p, rows, c->hidden) : m->norm1;
-    m->gate = floats(p, rows, c->intermediate);
-    m->up = floats(p, rows, c->intermediate);
-    m->act = backward ? floats(p, rows, c->intermediate) : m->gate;
+    m->gate = floats(p, inside, c->intermediate);
+    m->up = floats(p, inside, c->intermediate);
 }
 
 /* Each response's keys start a tile of their own: the bound gives every response one tile more than its share. */
@@ -203,21 +261,6 @@ static int64_t text_work(const tr_ops *ops, const tr_model_config *c, const tr_n
     return count;
 }
 
-static void plan_text_backward(planner *p, const tr_model_config *c, int64_t rows, int64_t targets,
-                               tr_text_memory *m)
-{
-    int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
-    m->dx = floats(p, rows, c->hidden);
-    m->dnorm = floats(p, rows, c->hidden);
-    m->dattention = floats(p, rows, wide);
-    m->dq = floats(p, rows, wide);
-    m->dk = floats(p, rows, narrow);
-    m->dv = floats(p, rows, narrow);
-    m->dact = floats(p, rows, c->intermediate);
-    m->dhidden = floats(p, targets, c->hidden);
-    m->dtarget = floats(p, targets, c->hidden);
-}
-
 static int64_t count_targets(const tr_network_limits *limits)
 {
     return largest(limits->targets, limits->response_tokens);
@@ -231,13 +274,68 @@ int64_t tr_network_head_tile(const tr_model_config *c, const tr_network_limits *
     return targets && tile > targets ? targets : tile;
 }
 
+static void plan_layers(planner *p, const tr_model_config *c, int64_t rows, bool backward, tr_text_memory *m)
+{
+    tr_layer_memory shared = {0};
+    float *in[2] = {NULL, NULL};
+    m->norm = floats(p, rows, largest(c->hidden, c->heads * c->head_dim));
+    if (!m->mlp.kept) {
+        plan_layer(p, c, rows, m->mlp.rows, backward ? NULL : m->norm, &shared);
+    }
+    m->mlp.act = m->mlp.kept ? floats(p, m->mlp.rows, c->intermediate) : shared.gate;
+    for (int64_t i = 0; i <= c->layers; i++) { /* the last layer's output is like an input */
+        tr_layer_memory one = shared;
+        one.in = backward || i < 2 ? floats(p, rows, c->hidden) : in[i % 2];
+        in[i % 2] = one.in;
+        if (i == c->layers) {
+            m->out = one.in;
+            return;
+        }
+        if (m->mlp.kept) {
+            plan_layer(p, c, rows, rows, NULL, &one);
+        }
+        if (m->layers) {
+            m->layers[i] = one;
+        }
+    }
+}
+
+/* The head's logits and what the layers' backward works in are never needed together. */
+static void plan_head(planner *p, const tr_model_config *c, const tr_network_limits *limits, tr_text_memory *m,
+                      areas *area)
+{
+    const int64_t rows = limits->prompt_tokens + limits->response_tokens, targets = count_targets(limits);
+    const int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
+    const uint64_t here = p->bytes;
+    m->head_tile = tr_network_head_tile(c, limits);
+    m->head_work = floats(p, targets ? m->head_tile : 0, c->vocab);
+    area->forward = p->bytes;
+    if (!limits->train_text) {
+        return;
+    }
+    go_to(p, here);
+    m->dnorm = floats(p, rows, c->hidden);
+    m->dattention = floats(p, rows, wide);
+    m->dq = floats(p, rows, wide);
+    m->dk = floats(p, rows, narrow);
+    m->dv = floats(p, rows, narrow);
+    plan_mlp_backward(p, c->intermediate, &m->mlp);
+    go_to(p, p->bytes < area->forward ? area->forward : p->bytes);
+    m->dx = floats(p, rows, c->hidden);
+    m->dhidden = floats(p, targets, c->hidden);
+    m->dtarget = floats(p, targets, c->hidden);
+}
+
 static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config *c, const tr_network_limits *limits,
-                           tr_text_memory *m, tr_error *err)
+                           tr_text_memory *m, areas *area, tr_error *err)
 {
     int64_t rows = limits->prompt_tokens + limits->response_tokens, targets = count_targets(limits);
+    *area = (areas){p->bytes, p->bytes, p->bytes};
     if (!rows) {
         return TR_OK;
     }
+    m->mlp = (tr_mlp_memory){.rows = mlp_rows(p, limits, rows),
+                             .kept = limits->train_text && limits->recompute == TR_RECOMPUTE_NONE};
     m->ids = integers(p, rows, sizeof(int32_t));
     m->positions = integers(p, rows, 3 * sizeof(int32_t));
     m->visual = integers(p, rows, sizeof(int32_t));
@@ -246,40 +344,16 @@ static tr_status plan_text(planner *p, const tr_ops *ops, const tr_model_config 
     m->target_ids = integers(p, targets, sizeof(int32_t));
     m->cos = floats(p, rows, c->head_dim / 2);
     m->sin = floats(p, rows, c->head_dim / 2);
-    bool keep_all = limits->train_text && limits->recompute == TR_RECOMPUTE_NONE;
-    tr_layer_memory shared = {0};
-    if (!keep_all) {
-        plan_layer(p, c, rows, limits->train_text, &shared);
-    }
-    float *ping = NULL, *pong = NULL;
-    for (int64_t i = 0; i < c->layers; i++) {
-        tr_layer_memory one = shared;
-        if (limits->train_text) {
-            one.in = floats(p, rows, c->hidden);
-        } else {
-            float **slot = i % 2 ? &pong : &ping;
-            one.in = *slot ? *slot : (*slot = floats(p, rows, c->hidden));
-        }
-        if (keep_all) {
-            plan_layer(p, c, rows, true, &one);
-        }
-        if (m->layers) {
-            m->layers[i] = one;
-        }
-    }
-    m->out = floats(p, rows, c->hidden);
+    plan_layers(p, c, rows, limits->train_text, m);
     m->target = floats(p, targets, c->hidden);
     m->target_rstd = floats(p, targets, 1);
     m->hidden = floats(p, targets, c->hidden);
     m->lse = floats(p, targets, 1);
     m->entropy = floats(p, targets, 1);
-    if (limits->train_text) {
-        plan_text_backward(p, c, rows, targets, m);
-    }
-    m->head_tile = tr_network_head_tile(c, limits);
-    m->head_work = floats(p, targets ? m->head_tile : 0, c->vocab);
     m->work_floats = text_work(ops, c, limits, err);
     m->work = m->work_floats < 0 ? NULL : floats(p, m->work_floats, 1);
+    plan_head(p, c, limits, m, area);
+    area->end = p->bytes;
     return m->work_floats < 0 ? TR_MEMORY : TR_OK;
 }
 
@@ -373,19 +447,22 @@ static tr_status plan_all(planner *p, const tr_ops *ops, const tr_model_config *
         return tr_fail(err, TR_INVALID, "network limits", "sizes must not be negative and patches a multiple of 4");
     }
     tr_status status;
-    const uint64_t start = p->bytes;
-    TR_TRY(plan_vision(p, ops, config, limits, &n->vision, err));
-    const uint64_t vision = p->bytes;
-    if (!limits->train_vision) { /* nothing of a vision forward outlives it: the decoder works in the same memory */
-        go_to(p, start);
-    }
-    TR_TRY(plan_text(p, ops, config, limits, &n->text, err));
-    if (p->bytes < vision) {
-        go_to(p, vision);
-    }
+    areas vision, text;
+    /* What the tower keeps outlives the decoder's work, nothing else does: behind it tower and decoder work in the
+     * same memory. Slots and rows of decoding outlive other prompts' forwards, but no backward. */
+    TR_TRY(plan_vision(p, ops, config, limits, &n->vision, &vision, err));
+    n->lends_at = vision.kept;
+    go_to(p, vision.kept);
+    TR_TRY(plan_text(p, ops, config, limits, &n->text, &text, err));
+    go_to(p, vision.forward > text.forward ? vision.forward : text.forward);
     plan_decode(p, ops, config, limits, &n->decode);
+    const uint64_t backward = vision.end > text.end ? vision.end : text.end;
+    go_to(p, p->bytes > backward ? p->bytes : backward);
     plan_adapter(p, config, limits, &n->adapter);
     plan_edge(p, ops, config, limits, &n->edge);
+    if (!p->apart && p->bytes < vision.kept + limits->lends) {
+        go_to(p, vision.kept + limits->lends);
+    }
     if (p->overflow) {
         status = tr_fail(err, TR_MEMORY, "network limits", "the working memory of these sizes overflows 64 bits");
     }
@@ -486,6 +563,13 @@ static tr_status take_arenas(tr_network *n, tr_error *err)
     tr_status status;
     TR_TRY(plan_all(&p, n->ops, &n->model->config, &n->limits, NULL, err));
     const uint64_t bytes = p.bytes;
+    if (n->lender && (!memory->host || bytes > n->lender->arena.size - n->lender->lends_at)) {
+        n->lender = NULL;
+    }
+    if (n->lender) {
+        n->arena = (tr_arena){.block = n->lender->arena.block + n->lender->lends_at, .size = bytes};
+        return TR_OK;
+    }
     if (memory->host) {
         return tr_arena_init(&n->arena, bytes, err);
     }
@@ -510,7 +594,8 @@ static tr_status take_sample_work(tr_network *n, tr_error *err)
     return status;
 }
 
-tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err)
+tr_status tr_network_create_within(tr_model *model, const tr_network_limits *limits, tr_network *lender,
+                                   tr_network **network, tr_error *err)
 {
     tr_status status;
     *network = NULL;
@@ -520,6 +605,7 @@ tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr
     }
     n->model = model;
     n->ops = model->ops;
+    n->lender = lender;
     n->limits = own_limits(model, limits);
     n->next.slot = -1;
     TR_TRY(make_tables(n, err));
@@ -539,13 +625,27 @@ done:
     return status;
 }
 
+tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err)
+{
+    return tr_network_create_within(model, limits, NULL, network, err);
+}
+
+void tr_network_forget_slots(tr_network *n)
+{
+    for (int64_t i = 0; i < n->limits.decode_groups; i++) {
+        n->decode.slot_tokens[i] = 0;
+    }
+}
+
 void tr_network_free(tr_network *network)
 {
     if (network) {
         tr_side_free(network);
         if (network->ops->memory->host) {
             network->ops->memory->give(network->edge.sample);
-            tr_arena_free(&network->arena);
+            if (!network->lender) {
+                tr_arena_free(&network->arena);
+            }
         } else {
             network->ops->memory->give(network->arena.block);
             tr_arena_free(&network->integers);

@@ -7,7 +7,7 @@
  * Order of a training step for one group:
  *   vision_forward -> (features)  ... rollout by tr_decode ... -> group_forward -> [loss] -> group_backward ->
  *   vision_backward. With a frozen vision tower and merger the features are given and vision_backward is not
- * called. */
+ * called. The parts share memory: a vision_forward ends what group_forward kept, a backward what was prefilled. */
 #ifndef TR_MODEL_NETWORK_H
 #define TR_MODEL_NETWORK_H
 
@@ -55,6 +55,8 @@ typedef struct tr_network_limits {
         ahead; /* where the backend has lanes: make the next prompt ready beside the decoding (memory of its own) */
     tr_recompute recompute;
     int64_t adapter_rank; /* for tr_network_plan_config; a model's own adapter is known otherwise */
+    uint64_t lends;       /* bytes that tr_network_create_within takes from it; host memory only */
+    int64_t mlp_rows;     /* of which the inside of an MLP is there at once; 0: 1024 on the host, all on a GPU */
 } tr_network_limits;
 
 typedef struct tr_network tr_network;
@@ -72,6 +74,11 @@ tr_status tr_network_plan_config(const tr_model_config *config, const tr_network
                                  tr_error *err);
 
 tr_status tr_network_create(tr_model *model, const tr_network_limits *limits, tr_network **network, tr_error *err);
+/* A network whose working memory is the lender's (limits.lends says how much; where that is too little, or not the
+ * host's, it has its own): for a reference. The lender then loses what it prefilled, and what group_forward kept,
+ * but not what vision_forward kept, whenever this one computes. The lender is freed after its last use. */
+tr_status tr_network_create_within(tr_model *model, const tr_network_limits *limits, tr_network *lender,
+                                   tr_network **network, tr_error *err);
 void tr_network_free(tr_network *network);
 
 /* Which weights every pass that follows computes with: the base and its adapter, the base alone, or the base with
@@ -80,8 +87,8 @@ void tr_network_free(tr_network *network);
 typedef enum tr_adapter_use { TR_ADAPTER_ON, TR_ADAPTER_OFF, TR_ADAPTER_START } tr_adapter_use;
 void tr_network_set_adapter(tr_network *network, tr_adapter_use use);
 
-/* features[rows/4][hidden]. keep: activations are kept for vision_backward (needs limits.train_vision). Without
- * limits.train_vision it may write over the activations that group_forward kept. */
+/* features[rows/4][hidden]. keep: activations are kept for vision_backward (needs limits.train_vision). It writes
+ * over the activations that group_forward kept. */
 tr_status tr_network_vision_forward(tr_network *network, const tr_visual *visual, bool keep, float *features,
                                     tr_error *err);
 /* Adds the gradients of vision tower and merger, as far as they are trainable. */

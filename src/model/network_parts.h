@@ -1,8 +1,9 @@
 /* network_parts.h: what the files of the network share: its working memory and the parts' entry points. Internal to
  * src/model (network.c, vision.c, decoder.c, decode.c).
  *
- * All buffers lie in one arena that is planned once. P patches, M = P/4 merged tokens, N rows of a group, T
- * targets, D vision width, H text width, I the intermediate widths, V vocabulary. */
+ * All buffers lie in one arena that is planned once; what is never needed at the same time shares memory
+ * (network.c). P patches, M = P/4 merged tokens, N rows of a group, T targets, D vision width, H text width, I the
+ * intermediate widths, V vocabulary. */
 #ifndef TR_MODEL_NETWORK_PARTS_H
 #define TR_MODEL_NETWORK_PARTS_H
 
@@ -14,56 +15,69 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What one vision block keeps for its backward. */
+/* What one vision block keeps for its backward. Normalised rows and what is inside the MLP behind gate and up are
+ * made again there: that costs an element's work each, no product. */
 typedef struct tr_block_memory {
     float *in;              /* (P, D) */
-    float *rstd1, *norm1;   /* (P), (P, D) */
+    float *rstd1;           /* (P) */
     float *qkv;             /* (P, 3D), rotated */
     float *attention, *lse; /* (P, D), (heads, P) */
     float *middle;          /* (P, D) after attention */
-    float *rstd2, *norm2;   /* (P), (P, D) */
-    float *gate, *up, *act; /* (P, I) */
+    float *rstd2;           /* (P) */
+    float *gate, *up;       /* (P, I); of one tile of rows where they are not kept */
 } tr_block_memory;
 
 /* What one decoder layer keeps for its backward. */
 typedef struct tr_layer_memory {
     float *in;              /* (N, H) */
-    float *rstd1, *norm1;   /* (N), (N, H) */
+    float *rstd1;           /* (N) */
     float *q, *k, *v;       /* (N, heads*hd), (N, kv*hd) rotated, (N, kv*hd) */
     float *attention, *lse; /* (N, heads*hd), (heads, N) */
     float *middle;          /* (N, H) */
-    float *rstd2, *norm2;   /* (N), (N, H) */
-    float *gate, *up, *act; /* (N, I) */
+    float *rstd2;           /* (N) */
+    float *gate, *up;       /* (N, I); of one tile of rows where they are not kept */
 } tr_layer_memory;
+
+/* The MLP goes over its rows a tile at a time (sums over rows run in their order, so tiles do not show), so that
+ * what is as wide as its inside is not there for all rows. */
+typedef struct tr_mlp_memory {
+    int64_t rows;       /* of a tile; a multiple of 256, at which the CPU's products cut the rows themselves */
+    bool kept;          /* gate and up of all rows are: a backward need not make them again */
+    float *act;         /* (rows, I); forward, where gate is not kept: gate itself */
+    float *back, *dact; /* (rows, I): act again in the backward, and its gradient */
+} tr_mlp_memory;
 
 typedef struct tr_vision_memory {
     tr_windows windows;
-    float *cos, *sin;                  /* (P, hd/2) in window order */
-    float *patches;                    /* (P, D) patch embedding in the order of the input; reused as scratch */
-    tr_block_memory *blocks;           /* [depth]; they share all but `in` when recomputing or not keeping */
+    float *cos, *sin;        /* (P, hd/2) in window order */
+    float *norm;             /* (P, D) normalised rows; before the blocks the patch embedding */
+    tr_block_memory *blocks; /* [depth]; they share all but `in` when recomputing or not keeping */
+    tr_mlp_memory mlp;
     float *out;                        /* (P, D) of the last block */
-    float *merger_rstd, *merger_norm;  /* (P), (P, D) viewed (M, 4D) */
+    float *merger_rstd;                /* (P) */
     float *merger_hidden, *merger_act; /* (M, 4D) */
     float *merger_out;                 /* (M, O) in window order */
     float *dx, *dnorm;                 /* (P, D) */
-    float *dqkv, *dact;                /* (P, 3D), (P, I) */
+    float *dqkv;                       /* (P, 3D) */
     float *dmerger;                    /* (M, 4D) */
     float *work;
     int64_t work_floats;
 } tr_vision_memory;
 
 typedef struct tr_text_memory {
-    int32_t *ids, *positions;             /* [N], [3][N] */
-    int32_t *visual;                      /* [visual tokens] rows of placeholders */
-    int64_t *starts;                      /* [responses + 1] */
-    int32_t *target_rows, *target_ids;    /* [T] */
-    float *cos, *sin;                     /* (N, hd/2) */
-    tr_layer_memory *layers;              /* [layers] */
+    int32_t *ids, *positions;          /* [N], [3][N] */
+    int32_t *visual;                   /* [visual tokens] rows of placeholders */
+    int64_t *starts;                   /* [responses + 1] */
+    int32_t *target_rows, *target_ids; /* [T] */
+    float *cos, *sin;                  /* (N, hd/2) */
+    float *norm;                       /* (N, H) normalised rows */
+    tr_layer_memory *layers;           /* [layers]; they share all but `in` when recomputing or not keeping */
+    tr_mlp_memory mlp;
     float *out;                           /* (N, H) of the last layer */
     float *target, *target_rstd, *hidden; /* (T, H), (T), (T, H): gathered, its norm's 1/std, normalised */
     float *lse, *entropy;                 /* (T) */
     float *dx, *dnorm, *dattention;       /* (N, H), (N, H), (N, heads*hd) */
-    float *dq, *dk, *dv, *dact;           /* like q, k, v, act */
+    float *dq, *dk, *dv;                  /* like q, k, v */
     float *dhidden, *dtarget;             /* (T, H) */
     float *work, *head_work;
     int64_t work_floats, head_tile;
@@ -94,6 +108,8 @@ struct tr_network {
     tr_network_limits limits;
     tr_arena arena; /* of ops->memory; integers of a GPU's network lie in `integers` */
     tr_arena integers;
+    uint64_t lends_at;  /* bytes into the arena: where another network's memory may begin */
+    tr_network *lender; /* in whose arena this one's lies; NULL: its own */
     tr_edge edge;
     tr_vision_memory vision;
     tr_text_memory text;
@@ -135,6 +151,26 @@ static inline void tr_tap(const tr_network *network, const char *name, int index
     }
 }
 
+/* Keys and values in the slots are lost: their memory serves a backward, or a network that borrows. */
+void tr_network_forget_slots(tr_network *network);
+/* The memory of a lender is about to be written over. */
+static inline void tr_network_borrow(tr_network *network)
+{
+    if (network->lender) {
+        network->lender->kept_group = NULL;
+        tr_network_forget_slots(network->lender);
+    }
+}
+
+/* Rows of the MLP's next tile, from row `at` of `rows`; tiles are about equally large. */
+static inline int64_t tr_mlp_next(const tr_mlp_memory *mlp, int64_t at, int64_t rows)
+{
+    enum { CUT = 256 };
+    const int64_t tiles = (rows + mlp->rows - 1) / mlp->rows,
+                  each = ((rows + tiles - 1) / tiles + CUT - 1) / CUT * CUT;
+    return rows - at < each ? rows - at : each;
+}
+
 /* network.c: what the second lane's own network is planned for. */
 tr_network_limits tr_side_limits(const tr_network_limits *limits);
 /* next.c: makes the second lane of a network that runs ahead, and gives it back. */
@@ -151,7 +187,7 @@ tr_status tr_prefill_run(tr_network *network, tr_network *owner, int64_t slot, c
 tr_status tr_decoder_prepare(tr_network *network, const tr_group *group, tr_layout *layout, tr_error *err);
 /* All layers over the prepared rows; kv (may be NULL) [layers] receives the prompt's keys and values. */
 void tr_decoder_forward(tr_network *network, const tr_group *group, const tr_layout *layout, tr_kv *kv);
-/* One layer's activations again from its kept input (recomputation). */
+/* What a layer's backward reads and was not kept, again from the layer's input. */
 void tr_decoder_layer_again(tr_network *network, int64_t index, const tr_layout *layout);
 
 /* linear.c: y[rows, out] = x W^T + bias and what the layer's adapter adds; bias -1: none. The one way that a linear

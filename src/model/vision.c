@@ -37,7 +37,8 @@ static const int32_t *segments_of(const tr_network *n, int64_t block, int64_t *c
     return full ? w->cu_full : w->cu_window;
 }
 
-static void block_forward(tr_network *n, int64_t index, int64_t rows, float *out)
+/* Up to what the MLP reads besides its weights: middle. */
+static void attention_forward(tr_network *n, int64_t index, int64_t rows)
 {
     const tr_vision_config *v = &n->model->config.vision;
     const tr_block_params *p = &n->model->params.blocks[index];
@@ -46,47 +47,98 @@ static void block_forward(tr_network *n, int64_t index, int64_t rows, float *out
     int64_t d = v->hidden, segments;
     tr_attention_shape shape = shape_of(v);
     const int32_t *cu = segments_of(n, index, &segments);
+    float *norm = n->vision.norm;
 
-    tr_params_need(&n->model->params, p->norm1, p->down_bias + 1);
-    ops->rmsnorm_forward(m->norm1, m->rstd1, m->in, vector(n, p->norm1), rows, d, norm_eps);
-    ops->linear_forward(m->qkv, m->norm1, matrix(n, p->qkv), vector(n, p->qkv_bias), rows);
+    ops->rmsnorm_forward(norm, m->rstd1, m->in, vector(n, p->norm1), rows, d, norm_eps);
+    ops->linear_forward(m->qkv, norm, matrix(n, p->qkv), vector(n, p->qkv_bias), rows);
     ops->rope_forward(m->qkv, n->vision.cos, n->vision.sin, rows, v->heads, shape.head_dim, 3 * d);
     ops->rope_forward(m->qkv + d, n->vision.cos, n->vision.sin, rows, v->heads, shape.head_dim, 3 * d);
     ops->segment_attention_forward(m->attention, m->lse, m->qkv, m->qkv + d, m->qkv + 2 * d, 3 * d, &shape, cu,
                                    segments, n->vision.work);
     ops->linear_forward(m->middle, m->attention, matrix(n, p->proj), vector(n, p->proj_bias), rows);
     ops->add(m->middle, m->in, rows * d);
-    ops->rmsnorm_forward(m->norm2, m->rstd2, m->middle, vector(n, p->norm2), rows, d, norm_eps);
-    ops->linear_forward(m->gate, m->norm2, matrix(n, p->gate), vector(n, p->gate_bias), rows);
-    ops->linear_forward(m->up, m->norm2, matrix(n, p->up), vector(n, p->up_bias), rows);
-    ops->swiglu_forward(m->act, m->gate, m->up, rows * v->intermediate);
-    ops->linear_forward(out, m->act, matrix(n, p->down), vector(n, p->down_bias), rows);
+}
+
+/* gate and up of some rows of the MLP. */
+static void mlp_open(tr_network *n, const tr_block_params *p, float *gate, float *up, const float *norm,
+                     int64_t rows)
+{
+    n->ops->linear_forward(gate, norm, matrix(n, p->gate), vector(n, p->gate_bias), rows);
+    n->ops->linear_forward(up, norm, matrix(n, p->up), vector(n, p->up_bias), rows);
+}
+
+static void mlp_forward(tr_network *n, int64_t index, int64_t rows, float *out)
+{
+    const tr_vision_config *v = &n->model->config.vision;
+    const tr_block_params *p = &n->model->params.blocks[index];
+    const tr_block_memory *m = &n->vision.blocks[index];
+    const tr_mlp_memory *mlp = &n->vision.mlp;
+    const tr_ops *ops = n->ops;
+    int64_t d = v->hidden, wide = v->intermediate;
+    float *norm = n->vision.norm;
+    ops->rmsnorm_forward(norm, m->rstd2, m->middle, vector(n, p->norm2), rows, d, norm_eps);
+    for (int64_t at = 0, some; at < rows; at += some) {
+        some = tr_mlp_next(mlp, at, rows);
+        float *gate = m->gate + (mlp->kept ? at * wide : 0), *up = m->up + (mlp->kept ? at * wide : 0);
+        mlp_open(n, p, gate, up, norm + at * d, some);
+        ops->swiglu_forward(mlp->act, gate, up, some * wide);
+        ops->linear_forward(out + at * d, mlp->act, matrix(n, p->down), vector(n, p->down_bias), some);
+    }
     ops->add(out, m->middle, rows * d);
+}
+
+static void block_forward(tr_network *n, int64_t index, int64_t rows, float *out)
+{
+    const tr_block_params *p = &n->model->params.blocks[index];
+    tr_params_need(&n->model->params, p->norm1, p->down_bias + 1);
+    attention_forward(n, index, rows);
+    mlp_forward(n, index, rows, out);
     tr_params_release(&n->model->params, p->norm1, p->down_bias + 1);
 }
 
-/* dx: in d(out), out d(in). Expects the block's activations. */
-static void block_backward(tr_network *n, int64_t index, int64_t rows, float *dx)
+/* dx: in d(out), out d(middle). */
+static void mlp_backward(tr_network *n, int64_t index, int64_t rows, float *dx)
+{
+    const tr_vision_config *v = &n->model->config.vision;
+    const tr_block_params *p = &n->model->params.blocks[index];
+    const tr_block_memory *m = &n->vision.blocks[index];
+    tr_vision_memory *s = &n->vision;
+    const tr_mlp_memory *mlp = &s->mlp;
+    const tr_ops *ops = n->ops;
+    int64_t d = v->hidden, wide = v->intermediate;
+    ops->rmsnorm_forward(s->norm, m->rstd2, m->middle, vector(n, p->norm2), rows, d, norm_eps);
+    clear(n, s->dnorm, rows, d);
+    for (int64_t at = 0, some; at < rows; at += some) {
+        some = tr_mlp_next(mlp, at, rows);
+        const float *norm = s->norm + at * d, *dy = dx + at * d;
+        float *gate = m->gate + (mlp->kept ? at * wide : 0), *up = m->up + (mlp->kept ? at * wide : 0);
+        if (!mlp->kept) {
+            mlp_open(n, p, gate, up, norm, some);
+        }
+        ops->swiglu_forward(mlp->back, gate, up, some * wide);
+        clear(n, mlp->dact, some, wide);
+        ops->linear_backward_input(mlp->dact, dy, matrix(n, p->down), some);
+        ops->linear_backward_weight(gradient(n, p->down), gradient(n, p->down_bias), dy, mlp->back, some, d, wide);
+        ops->swiglu_backward_set(gate, up, mlp->dact, gate, up, some * wide);
+        ops->linear_backward_input(s->dnorm + at * d, gate, matrix(n, p->gate), some);
+        ops->linear_backward_input(s->dnorm + at * d, up, matrix(n, p->up), some);
+        ops->linear_backward_weight(gradient(n, p->gate), gradient(n, p->gate_bias), gate, norm, some, wide, d);
+        ops->linear_backward_weight(gradient(n, p->up), gradient(n, p->up_bias), up, norm, some, wide, d);
+    }
+    ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, d);
+}
+
+/* dx: in d(middle), out d(in). */
+static void attention_backward(tr_network *n, int64_t index, int64_t rows, float *dx)
 {
     const tr_vision_config *v = &n->model->config.vision;
     const tr_block_params *p = &n->model->params.blocks[index];
     const tr_block_memory *m = &n->vision.blocks[index];
     tr_vision_memory *s = &n->vision;
     const tr_ops *ops = n->ops;
-    int64_t d = v->hidden, wide = v->intermediate, segments;
+    int64_t d = v->hidden, segments;
     tr_attention_shape shape = shape_of(v);
     const int32_t *cu = segments_of(n, index, &segments);
-
-    clear(n, s->dact, rows, wide);
-    ops->linear_backward_input(s->dact, dx, matrix(n, p->down), rows);
-    ops->linear_backward_weight(gradient(n, p->down), gradient(n, p->down_bias), dx, m->act, rows, d, wide);
-    ops->swiglu_backward_set(m->gate, m->up, s->dact, m->gate, m->up, rows * wide);
-    clear(n, s->dnorm, rows, d);
-    ops->linear_backward_input(s->dnorm, m->gate, matrix(n, p->gate), rows);
-    ops->linear_backward_input(s->dnorm, m->up, matrix(n, p->up), rows);
-    ops->linear_backward_weight(gradient(n, p->gate), gradient(n, p->gate_bias), m->gate, m->norm2, rows, wide, d);
-    ops->linear_backward_weight(gradient(n, p->up), gradient(n, p->up_bias), m->up, m->norm2, rows, wide, d);
-    ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, d);
 
     clear(n, s->dnorm, rows, d); /* now d(attention) */
     ops->linear_backward_input(s->dnorm, dx, matrix(n, p->proj), rows);
@@ -98,7 +150,8 @@ static void block_backward(tr_network *n, int64_t index, int64_t rows, float *dx
     ops->rope_backward(s->dqkv + d, s->cos, s->sin, rows, v->heads, shape.head_dim, 3 * d);
     clear(n, s->dnorm, rows, d);
     ops->linear_backward_input(s->dnorm, s->dqkv, matrix(n, p->qkv), rows);
-    ops->linear_backward_weight(gradient(n, p->qkv), gradient(n, p->qkv_bias), s->dqkv, m->norm1, rows, 3 * d, d);
+    ops->rmsnorm_forward(s->norm, m->rstd1, m->in, vector(n, p->norm1), rows, d, norm_eps);
+    ops->linear_backward_weight(gradient(n, p->qkv), gradient(n, p->qkv_bias), s->dqkv, s->norm, rows, 3 * d, d);
     ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, d);
 }
 
@@ -109,10 +162,8 @@ static void merger_forward(tr_network *n, int64_t rows, float *features)
     tr_vision_memory *m = &n->vision;
     const tr_ops *ops = n->ops;
     int64_t merged = rows / 4, wide = 4 * v->hidden;
-    ops->rmsnorm_forward(m->merger_norm, m->merger_rstd, m->out, vector(n, p->merger_norm), rows, v->hidden,
-                         norm_eps);
-    ops->linear_forward(m->merger_hidden, m->merger_norm, matrix(n, p->merger_fc1), vector(n, p->merger_fc1_bias),
-                        merged);
+    ops->rmsnorm_forward(m->norm, m->merger_rstd, m->out, vector(n, p->merger_norm), rows, v->hidden, norm_eps);
+    ops->linear_forward(m->merger_hidden, m->norm, matrix(n, p->merger_fc1), vector(n, p->merger_fc1_bias), merged);
     ops->gelu_forward(m->merger_act, m->merger_hidden, merged * wide);
     ops->linear_forward(m->merger_out, m->merger_act, matrix(n, p->merger_fc2), vector(n, p->merger_fc2_bias),
                         merged);
@@ -166,9 +217,9 @@ static void embed_patches(tr_network *n, const tr_visual *visual)
     const tr_vision_config *v = &n->model->config.vision;
     tr_vision_memory *m = &n->vision;
     const float *patches = patches_in(n, visual);
-    n->ops->linear_forward(m->patches, patches, matrix(n, n->model->params.patch), NULL, visual->rows);
-    tr_tap(n, "patch_embed", -1, m->patches, visual->rows, v->hidden);
-    n->ops->rows_gather(m->blocks[0].in, m->patches, m->windows.index, visual->rows / 4, 4 * v->hidden);
+    n->ops->linear_forward(m->norm, patches, matrix(n, n->model->params.patch), NULL, visual->rows);
+    tr_tap(n, "patch_embed", -1, m->norm, visual->rows, v->hidden);
+    n->ops->rows_gather(m->blocks[0].in, m->norm, m->windows.index, visual->rows / 4, 4 * v->hidden);
 }
 
 tr_status tr_vision_run(tr_network *n, const tr_visual *visual, bool keep, float *out, tr_error *err)
@@ -181,9 +232,8 @@ tr_status tr_vision_run(tr_network *n, const tr_visual *visual, bool keep, float
         return tr_fail(err, TR_INVALID, "vision",
                        "activations cannot be kept: the network was not planned to train vision");
     }
-    if (!n->limits.train_vision) {
-        n->kept_group = NULL; /* the decoder's memory is written over */
-    }
+    n->kept_group = NULL; /* the decoder's memory is written over */
+    tr_network_borrow(n);
     TR_TRY(tr_windows_build(v, visual->grids, visual->grid_count, visual->rows, &m->windows, err));
     TR_TRY(check_work(n, err));
     n->ops->rope_vision_table(m->cos, m->sin, m->windows.coords, visual->rows, v->hidden / v->heads, 10000.0);
@@ -221,13 +271,15 @@ static void merger_backward(tr_network *n, int64_t rows, const float *dfeatures,
     int64_t merged = rows / 4, wide = 4 * v->hidden, out = v->out_hidden;
     float *dout = m->merger_out; /* its values are not needed any more */
     ops->rows_gather(dout, dfeatures, m->windows.index, merged, out);
+    ops->gelu_forward(m->merger_act, m->merger_hidden, merged * wide);
     clear(n, m->dmerger, merged, wide);
     ops->linear_backward_input(m->dmerger, dout, matrix(n, p->merger_fc2), merged);
     ops->linear_backward_weight(gradient(n, p->merger_fc2), gradient(n, p->merger_fc2_bias), dout, m->merger_act,
                                 merged, out, wide);
     ops->gelu_backward_set(m->dmerger, m->dmerger, m->merger_hidden, merged * wide);
-    ops->linear_backward_weight(gradient(n, p->merger_fc1), gradient(n, p->merger_fc1_bias), m->dmerger,
-                                m->merger_norm, merged, wide, wide);
+    ops->rmsnorm_forward(m->norm, m->merger_rstd, m->out, vector(n, p->merger_norm), rows, v->hidden, norm_eps);
+    ops->linear_backward_weight(gradient(n, p->merger_fc1), gradient(n, p->merger_fc1_bias), m->dmerger, m->norm,
+                                merged, wide, wide);
     if (!below && !gradient(n, p->merger_norm)) {
         return;
     }
@@ -247,6 +299,8 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
                        "backward needs the activations of a forward with keep of the same clip");
     }
     n->kept_visual = NULL;
+    n->kept_group = NULL; /* the decoder's memory is written over */
+    tr_network_forget_slots(n);
     bool below = gradient(n, n->model->params.patch) != NULL; /* the tower trains as a whole or not at all */
     merger_backward(n, visual->rows,
                     tr_edge_in(n->ops, n->edge.dfeatures, dfeatures, visual->rows / 4 * v->out_hidden), below);
@@ -256,10 +310,10 @@ tr_status tr_network_vision_backward(tr_network *n, const tr_visual *visual, con
     bool recompute = n->limits.recompute == TR_RECOMPUTE_LAYER;
     for (int64_t i = v->depth - 1; i >= 0; i--) {
         if (recompute) {
-            block_forward(n, i, visual->rows,
-                          m->out); /* m->out is free: the merger's backward was its last reader */
+            attention_forward(n, i, visual->rows);
         }
-        block_backward(n, i, visual->rows, m->dx);
+        mlp_backward(n, i, visual->rows, m->dx);
+        attention_backward(n, i, visual->rows, m->dx);
     }
     n->ops->rows_scatter(m->dnorm, m->dx, m->windows.index, visual->rows / 4, 4 * v->hidden);
     const float *patches = patches_in(n, visual);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "rl/rollout.h"
+#include "tensor/cuda/cuda.h"
 #include "train/trainer.h"
 
 #include <stddef.h>
@@ -150,14 +151,31 @@ void tr_plan_reference_limits(const tr_config *c, const tr_network_limits *limit
     reference->patches = tr_plan_trains_vision(c) ? limits->patches : 0;
     reference->train_text = reference->train_vision = false;
     reference->decode_rows = reference->decode_groups = reference->decode_tokens = 0;
+    reference->lends = 0;
+}
+
+/* By the model, or for a shape on the device of the configuration. */
+static tr_status plan_network(const tr_config *c, const tr_model *model, const tr_model_config *shape,
+                              const tr_network_limits *limits, uint64_t *bytes, tr_error *err)
+{
+    return model                 ? tr_network_plan(model, limits, bytes, err)
+           : tr_config_on_gpu(c) ? tr_network_plan_for(shape, limits, &tr_cuda_plan_table, bytes, err)
+                                 : tr_network_plan_config(shape, limits, bytes, err);
+}
+
+tr_status tr_plan_lend(const tr_config *c, const tr_model *model, const tr_model_config *shape,
+                       tr_network_limits *limits, tr_error *err)
+{
+    tr_network_limits reference;
+    tr_plan_reference_limits(c, limits, &reference);
+    return plan_network(c, model, shape, &reference, &limits->lends, err);
 }
 
 tr_status tr_plan_fit(const tr_config *c, const tr_model *model, const tr_model_config *shape, uint64_t room,
                       tr_network_limits *limits, uint64_t *bytes, tr_error *err)
 {
     for (;;) {
-        tr_status status =
-            model ? tr_network_plan(model, limits, bytes, err) : tr_network_plan_config(shape, limits, bytes, err);
+        tr_status status = plan_network(c, model, shape, limits, bytes, err);
         if (status || *bytes <= room || (limits->decode_groups <= 1 && !limits->ahead)) {
             return status;
         }

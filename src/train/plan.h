@@ -49,8 +49,14 @@ void tr_plan_limits(const tr_config *config, const tr_plan_rows *rows, tr_networ
 void tr_plan_reference_limits(const tr_config *config, const tr_network_limits *limits,
                               tr_network_limits *reference);
 
+/* Room for that reference's network in the run's own (limits->lends): they never work at the same time. model: the
+ * reference; NULL: `shape` on the configuration's device. A GPU's network lends nothing: there the bytes come on
+ * top. */
+tr_status tr_plan_lend(const tr_config *config, const tr_model *model, const tr_model_config *shape,
+                       tr_network_limits *limits, tr_error *err);
+
 /* Fewer prompts share a decode batch until the network takes no more than `room` bytes; *bytes is what it takes.
- * model: with its own kernels and device; NULL: `shape` on the CPU. */
+ * model: with its own kernels and device; NULL: `shape` on the configuration's device. */
 tr_status tr_plan_fit(const tr_config *config, const tr_model *model, const tr_model_config *shape, uint64_t room,
                       tr_network_limits *limits, uint64_t *bytes, tr_error *err);
 

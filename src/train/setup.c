@@ -48,7 +48,8 @@ static tr_status fit_memory(tr_trainer *t)
 {
     const tr_config *c = t->config;
     uint64_t bytes = 0;
-    tr_status status = tr_plan_fit(c, t->model, NULL, tensor_room(t->model), &t->limits, &bytes, t->err);
+    tr_status status = has_own_reference(t) ? tr_plan_lend(c, t->reference, NULL, &t->limits, t->err) : TR_OK;
+    status = status ? status : tr_plan_fit(c, t->model, NULL, tensor_room(t->model), &t->limits, &bytes, t->err);
     const bool lanes = t->model->ops->memory->lanes != NULL;
     if (!status && !t->options->quiet) {
         uint64_t weights = 0, state = 0;
@@ -204,7 +205,7 @@ static tr_status make_networks(tr_trainer *t)
     } else if (!status && t->reference) {
         tr_network_limits limits;
         tr_plan_reference_limits(c, &t->limits, &limits);
-        status = tr_network_create(t->reference, &limits, &t->reference_network, t->err);
+        status = tr_network_create_within(t->reference, &limits, t->network, &t->reference_network, t->err);
         if (!status && t->vision_trains) {
             status =
                 tr_features_create(plan.reference_features + plan.reference_kept, &t->reference_features, t->err);

@@ -147,22 +147,22 @@ static uint64_t planned(const tr_config *c, int64_t pairs, tr_plan_bytes *step)
     tr_error err = {0};
     const tr_train_options options = {.quiet = true, .open_source = memory_open};
     assert_int_equal(tr_trainer_create(&t, c, c->model, &options, &err), TR_OK);
-    uint64_t network, reference = 0;
-    tr_network_limits limits, own;
+    uint64_t network;
+    tr_network_limits limits;
     const tr_plan_rows rows = {t.source->limits, pairs, false};
     tr_plan_limits(c, &rows, &limits);
-    assert_int_equal(tr_plan_fit(c, t.model, NULL, UINT64_MAX, &limits, &network, &err), TR_OK);
     const bool refers = t.reference != NULL, apart = refers && t.reference != t.model;
-    if (apart) {
-        tr_plan_reference_limits(c, &limits, &own);
-        assert_int_equal(tr_network_plan(t.reference, &own, &reference, &err), TR_OK);
+    if (apart) { /* the reference works in the run's own network */
+        assert_int_equal(tr_plan_lend(c, t.reference, NULL, &limits, &err), TR_OK);
+        assert_true(limits.lends > 0);
     }
+    assert_int_equal(tr_plan_fit(c, t.model, NULL, UINT64_MAX, &limits, &network, &err), TR_OK);
     tr_plan_step(c, &limits, &t.model->config, refers, apart, 0, step);
     const uint64_t copy = c->train.save_mode == TR_SAVE_BESIDE && !(c->train.offload & TR_OFFLOAD_MOMENTS)
                               ? tr_snapshot_bytes(&t.model->params)
                               : 0;
     tr_trainer_free(&t);
-    return network + reference + copy + step->responses + models_bytes(c, apart);
+    return network + copy + step->responses + models_bytes(c, apart);
 }
 
 /* Small change: names, JSON, the order, tables of the network, libraries' own; at the end the curves (their panels,
