@@ -132,7 +132,10 @@ double tr_bench_planned_bytes(const tr_bench_work *w, const tr_network_limits *l
         bytes +=
             elements * sizeof(float) *
             ((p->master != NULL) + (p->gradient != NULL) + (w->r->offload ? 0 : (p->m != NULL) + (p->v != NULL)));
-        bytes += w->reference && !w->r->offload && !w->reference->params.items[i].borrowed ? value : 0;
+        const tr_param *copy = w->reference && !w->r->offload ? &w->reference->params.items[i] : NULL;
+        if (copy && !copy->borrowed) { /* in bf16 where that holds the same values */
+            bytes += elements * (double)(copy->matrix ? tr_dtype_size(copy->value.dtype) : sizeof(float));
+        }
     }
     if (tr_network_plan(model, limits, &network, NULL) ||
         (reference && tr_network_plan(w->reference, reference, &second, NULL))) {
