@@ -27,7 +27,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { STEADY_THREADS = 3 }; /* what the ffmpeg program takes on two cores */
+enum { STEADY_THREADS = 3, ERRORS_MOST = 100 }; /* what the ffmpeg program takes on two cores; at the end */
 typedef enum decode_way { PLANNED, WHOLE, STEADY } decode_way;
 
 typedef struct decoder {
@@ -50,6 +50,7 @@ typedef struct decoder {
     double *pts_s;
     int next;        /* of frames[] */
     int64_t restart; /* time of the key frame that the decoder has started anew with, until it comes out */
+    bool cut;        /* packets are not whole: how many frames they make, only the decoder tells */
     bool doubtful;   /* the plan and what the decoder gives do not agree */
     int output;      /* descriptor */
     uint8_t *map;    /* the reply */
@@ -146,6 +147,7 @@ static tr_status scan(decoder *d, int64_t *total, tr_error *err)
             bool shown = !(d->packet->flags & AV_PKT_FLAG_DISCARD);
             d->first_dts = d->plan.count ? d->first_dts : d->packet->dts;
             d->latest = shown && d->packet->pts > d->latest ? d->packet->pts : d->latest;
+            d->cut |= (d->packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
             *total += shown;
             status = tr_video_plan_add(&d->plan, d->packet->pts, shown, d->packet->flags & AV_PKT_FLAG_KEY, err);
         }
@@ -292,15 +294,22 @@ static tr_status enough(const decoder *d, int result, tr_error *err)
                    d->codec->height, (long long)d->request->options.memory_limit_bytes);
 }
 
-static tr_status receive(decoder *d, tr_error *err)
+/* Takes what the decoder gives. At the end a packet that it cannot decode is followed by the frames of its other
+ * threads. */
+static tr_status receive(decoder *d, bool end, tr_error *err)
 {
     tr_status status = TR_OK;
-    int result = 0;
-    while (status == TR_OK && (result = avcodec_receive_frame(d->codec, d->frame)) >= 0) {
-        status = d->way == PLANNED ? take_planned(d, err) : take_next(d, err);
-        av_frame_unref(d->frame);
+    for (int errors = 0; status == TR_OK && errors < ERRORS_MOST;) {
+        int result = avcodec_receive_frame(d->codec, d->frame);
+        if (result >= 0) {
+            status = d->way == PLANNED ? take_planned(d, err) : take_next(d, err);
+            av_frame_unref(d->frame);
+            continue;
+        }
+        status = enough(d, result, err);
+        errors += end && result != AVERROR_EOF && result != AVERROR(EAGAIN) ? 1 : ERRORS_MOST;
     }
-    return status == TR_OK ? enough(d, result, err) : status;
+    return status;
 }
 
 /* Hands the packet (NULL: the end) to the decoder and takes what it gives. */
@@ -309,11 +318,11 @@ static tr_status feed(decoder *d, AVPacket *packet, tr_error *err)
     tr_status status = TR_OK;
     int result = avcodec_send_packet(d->codec, packet);
     if (result == AVERROR(EAGAIN)) {
-        TR_TRY(receive(d, err));
+        TR_TRY(receive(d, !packet, err));
         result = avcodec_send_packet(d->codec, packet);
     }
     TR_TRY(enough(d, result, err));
-    TR_TRY(receive(d, err));
+    TR_TRY(receive(d, !packet, err));
 done:
     return status;
 }
@@ -412,7 +421,7 @@ static bool plannable(decoder *d)
 {
     enum AVCodecID id = d->stream->codecpar->codec_id;
     const char *format = d->format->iformat->name;
-    return (strstr(format, "mp4") || strstr(format, "matroska")) &&
+    return !d->cut && (strstr(format, "mp4") || strstr(format, "matroska")) &&
            (id == AV_CODEC_ID_H264 || id == AV_CODEC_ID_HEVC || id == AV_CODEC_ID_VP9 || id == AV_CODEC_ID_AV1) &&
            (!d->stream->codecpar->video_delay || tr_video_plan_reorders(&d->plan)) && tr_video_plan_holds(&d->plan);
 }

@@ -306,6 +306,40 @@ static void memory_is_not_damage(void **state)
     assert_true(refused > 0);
 }
 
+/* Clips that end in the middle of a packet, with frames still in the decoder's threads: as many as ffmpeg gives. */
+static void cut_off(void **state)
+{
+    (void)state;
+    need_ffmpeg();
+    int64_t all[100];
+    tr_buffer bytes = {0};
+    for (int i = 0; i < 100; i++) {
+        all[i] = i;
+    }
+    const char *path =
+        ffmpeg_make("fragments.mp4", "-f lavfi -i testsrc2=size=96x64:rate=10:duration=3 -c:v libx264 "
+                                     "-g 10 -bf 2 -movflags frag_keyframe+empty_moov -frag_duration "
+                                     "300000");
+    assert_int_equal(tr_file_read(path, 0, &bytes, NULL), TR_OK);
+    for (size_t part = 20; part < 100; part += 12) {
+        tr_video_options o = as_they_are(4);
+        tr_clip *clip = NULL;
+        tr_error err = {0};
+        assert_int_equal(tr_file_write_atomic(path, bytes.data, bytes.length * part / 100, NULL), TR_OK);
+        oracle expected = oracle_run(path, "", all, 100);
+        for (; o.max_frames < 100; o.max_frames *= 20) {
+            need_ok(tr_clip_open(path, &o, NULL, &clip, &err), &err);
+            if (clip->total_frames != expected.count) {
+                fail_msg("%d of 100 parts, up to %d frames: %lld frames, ffmpeg gives %d", (int)part, o.max_frames,
+                         (long long)clip->total_frames, expected.count);
+            }
+            tr_clip_free(clip);
+        }
+        oracle_free(&expected);
+    }
+    tr_buffer_free(&bytes);
+}
+
 /* A part of a video whose edit list leaves out its beginning, which is decoded but never shown. */
 static void edit_lists(void **state)
 {
@@ -373,6 +407,7 @@ int main(void)
                                        cmocka_unit_test(times_left_out_at_the_start),
                                        cmocka_unit_test(names_with_colons),
                                        cmocka_unit_test(memory_is_not_damage),
+                                       cmocka_unit_test(cut_off),
                                        cmocka_unit_test(edit_lists),
                                        cmocka_unit_test(parts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
