@@ -79,7 +79,9 @@ static tr_status decode(const char *path, const tr_video_options *options, const
     tr_wire_reply *head = *bytes;
     head->message[sizeof head->message - 1] = 0;
     if (head->magic == TR_WIRE_MAGIC && head->status > 0 && head->status <= (int32_t)TR_LOCKED) {
-        status = tr_fail(err, (tr_status)head->status, path, "%s", head->message);
+        /* memory that the child does not get is this clip's trouble: a run that has memory goes on */
+        tr_status code = head->status == (int32_t)TR_MEMORY ? TR_CHILD : (tr_status)head->status;
+        status = tr_fail(err, code, path, "%s", head->message);
     } else if (!tr_wire_reply_holds(*bytes, *size)) {
         status = tr_fail(err, TR_CHILD, path, "its decoder process left a malformed answer");
     }
