@@ -473,19 +473,21 @@ void tr_model_refresh(tr_model *model)
 
 void tr_model_zero_gradients(tr_model *model)
 {
+    enum { TURN = 1 << 16 }; /* elements: small enough for the threads to end together */
+#pragma omp parallel
     for (int i = 0; i < model->params.count; i++) {
         const tr_param *p = &model->params.items[i];
-        const int64_t band = BAND_BYTES / 4;
         if (!p->gradient) {
             continue;
         }
         if (!p->memory->host) {
+#pragma omp master
             p->memory->zero(p->gradient, (size_t)p->elements * sizeof(float));
             continue;
         }
-#pragma omp parallel for schedule(static)
-        for (int64_t at = 0; at < p->elements; at += band) {
-            int64_t n = p->elements - at < band ? p->elements - at : band;
+#pragma omp for schedule(static) nowait
+        for (int64_t at = 0; at < p->elements; at += TURN) {
+            int64_t n = p->elements - at < TURN ? p->elements - at : TURN;
             memset(p->gradient + at, 0, (size_t)n * sizeof(float));
         }
     }

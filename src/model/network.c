@@ -84,14 +84,15 @@ static int64_t mlp_rows(const planner *p, const tr_network_limits *limits, int64
 }
 
 /* One block's pieces; `in` is separate because recomputation keeps it for every block. inside: rows of the MLP.
- * Where no backward reads it, attention shares a piece with the normalised rows, which are not needed any more. */
+ * Where no backward reads it (norm is given), attention shares a piece with the normalised rows, which are not
+ * needed any more, and nothing is kept of its sums. */
 static void plan_block(planner *p, const tr_vision_config *v, int64_t patches, int64_t inside, float *norm,
                        tr_block_memory *m)
 {
     m->rstd1 = floats(p, patches, 1);
     m->qkv = floats(p, patches, 3 * v->hidden);
     m->attention = norm ? norm : floats(p, patches, v->hidden);
-    m->lse = floats(p, patches, v->heads);
+    m->lse = norm ? NULL : floats(p, patches, v->heads);
     m->middle = floats(p, patches, v->hidden);
     m->rstd2 = floats(p, patches, 1);
     m->gate = floats(p, inside, v->intermediate);
@@ -233,7 +234,7 @@ static void plan_layer(planner *p, const tr_model_config *c, int64_t rows, int64
     m->k = floats(p, rows, narrow);
     m->v = floats(p, rows, narrow);
     m->attention = norm ? norm : floats(p, rows, wide);
-    m->lse = floats(p, rows, c->heads);
+    m->lse = norm ? NULL : floats(p, rows, c->heads);
     m->middle = floats(p, rows, c->hidden);
     m->rstd2 = floats(p, rows, 1);
     m->gate = floats(p, inside, c->intermediate);

@@ -175,8 +175,8 @@ typedef struct tr_ops {
                                        int64_t segments, float *work);
 
     /* ---- text attention over a packed group ----
-     * q [rows, heads*head_dim], k, v [rows, kv_heads*head_dim] dense; lse [heads][rows]. Key tiles start at the
-     * prompt's first token and again at each response's first token. work: group_attention_work(...) floats. */
+     * q [rows, heads*head_dim], k, v [rows, kv_heads*head_dim] dense; lse [heads][rows], or NULL. Key tiles start
+     * at the prompt's first token and again at each response's. work: group_attention_work(...) floats. */
     int64_t (*group_attention_work)(const tr_attention_shape *shape, const tr_layout *layout, bool backward);
     void (*group_attention_forward)(float *o, float *lse, const float *q, const float *k, const float *v,
                                     const tr_attention_shape *shape, const tr_layout *layout, float *work);

@@ -16,7 +16,7 @@
 
 enum {
     KEY_TILE = 64,  /* keys of one online-softmax step: part of the numerical contract */
-    ROW_BLOCK = 32, /* virtual rows that share a tile: free to choose, and below it by tasks */
+    ROW_BLOCK = 48, /* virtual rows that share a tile: free to choose, and below it by tasks */
     WIDTH_MAX = TR_HEAD_DIM_MAX,
 };
 

@@ -68,14 +68,13 @@ static void forward(float *o, float *lse, const float *q, const float *k, const 
     }
 }
 
-/* Forward packs keys and values per kv head. Backward packs queries and d(out) per head too, sums dQ apart, and
- * needs a float per row and head. */
+/* Both directions pack keys and values per kv head. Backward has queries, d(out) and sums of dQ as rows per head,
+ * and a float per row and head. */
 static int64_t work_floats(const tokens *t, bool backward)
 {
     const tr_attention_shape *shape = t->shape;
     const int64_t one = 2 * slots(t) * shape->head_dim;
-    return one * shape->kv_heads + (backward ? (one + t->rows * (padded(shape->head_dim) + 1)) * shape->heads : 0) +
-           16;
+    return one * shape->kv_heads + (backward ? t->rows * (3 * padded(shape->head_dim) + 1) * shape->heads : 0) + 16;
 }
 
 int64_t TR_VARIANT(segment_attention_work)(const tr_attention_shape *shape, const int32_t *cu, int64_t segments,

@@ -5,32 +5,33 @@
  * walks all its key tiles in order and takes the three products from the same P and dS. Where there is not, P is
  * computed twice: once for dQ, with blocks of query rows as tasks, once for dK and dV, with key tiles as tasks.
  * Both ways every dQ element runs along the keys and every dK, dV element along the queries, in order, so that no
- * bit depends on the threads. A prompt key collects from the prompt's later rows and from every response. work: k,
- * v as panels [kv_heads]; q, do as panels [heads]; dQ [heads][rows][width]; D [heads][rows]. */
+ * bit depends on the threads. A prompt key collects from the prompt's later rows and from every response. The lanes
+ * of P and dS hold keys. work: k, v as panels [kv_heads][slots][head_dim]; q, do and dQ [heads][rows][width]; D
+ * [heads][rows]. */
 #include "tensor/cpu/attention.h"
 
-enum { QUERY_BLOCK = 64 }; /* queries of one step of the dK, dV pass: part of no contract, but of the sums' order */
+enum { QUERY_BLOCK = 64 }; /* queries of one step of the dK, dV pass: free to choose */
 
 typedef struct gradient {
     const tokens *t;
     const float *dout, *lse, *q, *k, *v;
     float *dq, *dk, *dv;
-    float *k_panels, *v_panels, *q_panels, *dout_panels; /* [head][slots][head_dim] */
-    float *dq_sums;                                      /* [heads][rows][width] */
-    float *d;                                            /* [heads][rows] */
+    float *k_panels, *v_panels;          /* [kv_heads][slots][head_dim] */
+    float *q_rows, *dout_rows, *dq_sums; /* [heads][rows][width] */
+    float *d;                            /* [heads][rows] */
 } gradient;
 
 static void prepare_head(const gradient *g, const float *o, int64_t head, int64_t s)
 {
     const tokens *t = g->t;
     int64_t hd = t->shape->head_dim, at = (head * slots(t) + span_slot(t, s)) * hd, row = span_start(t, s);
-    int64_t n = span_rows(t, s);
+    int64_t n = span_rows(t, s), width = padded(hd), first = (head * t->rows + row) * width;
     if (head < t->shape->kv_heads) {
         pack_panels(g->k_panels + at, g->k + row * t->kv_stride + head * hd, t->kv_stride, n, hd);
         pack_panels(g->v_panels + at, g->v + row * t->kv_stride + head * hd, t->kv_stride, n, hd);
     }
-    pack_panels(g->q_panels + at, g->q + row * t->q_stride + head * hd, t->q_stride, n, hd);
-    pack_panels(g->dout_panels + at, g->dout + row * t->o_stride + head * hd, t->o_stride, n, hd);
+    copy_rows(g->q_rows + first, width, g->q + row * t->q_stride + head * hd, t->q_stride, n, hd);
+    copy_rows(g->dout_rows + first, width, g->dout + row * t->o_stride + head * hd, t->o_stride, n, hd);
     for (int64_t i = row; i < row + n; i++) {
         const float *a = g->dout + i * t->o_stride + head * hd, *b = o + i * t->o_stride + head * hd;
         lanes sum = lanes_zero();
@@ -43,34 +44,39 @@ static void prepare_head(const gradient *g, const float *o, int64_t head, int64_
     }
 }
 
+/* score <- P, slope <- dS = P (slope - D) scale for rows of queries, `groups` lanes of keys; row r sees the first
+ * seen[r] keys of the tile, the others get 0. */
+static void slopes(float *score, float *slope, int rows, int groups, const int64_t *seen, const float *lse,
+                   const float *d, float scale_by)
+{
+    const lanes iota = lanes_load(tr_iota), scale = lanes_set(scale_by);
+    for (int r = 0; r < rows; r++) {
+        const lanes shift = lanes_set(lse[r]), mean = lanes_set(d[r]);
+        for (int j = 0; j < groups; j++) {
+            float *s = score + r * KEY_TILE + j * 16, *dp = slope + r * KEY_TILE + j * 16;
+            lanes p = lanes_exp(lanes_sub(lanes_mul(lanes_load(s), scale), shift));
+            lanes x = lanes_mul(lanes_mul(p, lanes_sub(lanes_load(dp), mean)), scale);
+            int64_t left = seen[r] - j * 16;
+            if (left < 16) {
+                lanes end = lanes_set(left > 0 ? (float)left : 0.0f);
+                p = lanes_if_less(iota, end, p, lanes_zero());
+                x = lanes_if_less(iota, end, x, lanes_zero());
+            }
+            lanes_store(s, p);
+            lanes_store(dp, x);
+        }
+    }
+}
+
 /* ---- dQ: a block of virtual rows over its spans ---- */
 
 typedef struct query_rows {
     int rows;
     int64_t seen[ROW_BLOCK], row[ROW_BLOCK], head[ROW_BLOCK];
+    float lse[ROW_BLOCK], d[ROW_BLOCK];
     float q[ROW_BLOCK * WIDTH_MAX], dout[ROW_BLOCK * WIDTH_MAX], dq[ROW_BLOCK * WIDTH_MAX];
     float score[ROW_BLOCK * KEY_TILE], slope[ROW_BLOCK * KEY_TILE], keys[KEY_TILE * WIDTH_MAX];
 } query_rows;
-
-/* slope <- P (dP - D) scale for every row of the block; a key that is not seen gives 0. */
-static void query_slopes(query_rows *b, const gradient *g, int64_t first_key, int groups)
-{
-    const lanes iota = lanes_load(tr_iota), scale = lanes_set(g->t->shape->scale);
-    for (int r = 0; r < b->rows; r++) {
-        int64_t at = b->head[r] * g->t->rows + b->row[r];
-        const lanes lse = lanes_set(g->lse[at]), d = lanes_set(g->d[at]);
-        for (int j = 0; j < groups; j++) {
-            float *s = b->score + r * KEY_TILE + j * 16, *dp = b->slope + r * KEY_TILE + j * 16;
-            lanes p = lanes_exp(lanes_sub(lanes_mul(lanes_load(s), scale), lse));
-            lanes x = lanes_mul(lanes_mul(p, lanes_sub(lanes_load(dp), d)), scale);
-            int64_t left = b->seen[r] - first_key - j * 16;
-            if (left < 16) {
-                x = lanes_if_less(iota, lanes_set(left > 0 ? (float)left : 0.0f), x, lanes_zero());
-            }
-            lanes_store(dp, x);
-        }
-    }
-}
 
 static void query_span(query_rows *b, const gradient *g, int64_t kv_head, int64_t s)
 {
@@ -87,7 +93,11 @@ static void query_span(query_rows *b, const gradient *g, int64_t kv_head, int64_
                     b->rows, groups);
         product_set(b->slope, KEY_TILE, along_rows(b->dout, hd), panels_of(g->v_panels + at + key * hd, hd), hd,
                     b->rows, groups);
-        query_slopes(b, g, key, groups);
+        int64_t seen[ROW_BLOCK];
+        for (int r = 0; r < b->rows; r++) {
+            seen[r] = b->seen[r] - key;
+        }
+        slopes(b->score, b->slope, b->rows, groups, seen, b->lse, b->d, t->shape->scale);
         copy_rows(b->keys, width, g->k + (span_start(t, s) + key) * t->kv_stride + kv_head * hd, t->kv_stride, keys,
                   hd);
         product_add(b->dq, width, along_rows(b->slope, KEY_TILE), rows_of(b->keys, width), keys, b->rows,
@@ -105,6 +115,8 @@ static void query_block(const gradient *g, int64_t kv_head, int64_t s, int64_t f
     for (int r = 0; r < b.rows; r++) {
         b.row[r] = span_start(t, s) + (first + r) / group;
         b.head[r] = kv_head * group + (first + r) % group;
+        b.lse[r] = g->lse[b.head[r] * t->rows + b.row[r]];
+        b.d[r] = g->d[b.head[r] * t->rows + b.row[r]];
         memcpy(b.q + r * hd, g->q + b.row[r] * t->q_stride + b.head[r] * hd, (size_t)hd * sizeof *b.q);
         memcpy(b.dout + r * hd, g->dout + b.row[r] * t->o_stride + b.head[r] * hd, (size_t)hd * sizeof *b.q);
     }
@@ -127,65 +139,38 @@ static void query_block(const gradient *g, int64_t kv_head, int64_t s, int64_t f
     }
 }
 
-/* ---- dK, dV: a key tile over the queries that see it; the lanes hold queries ---- */
+/* ---- dK, dV: a key tile over the queries that see it ---- */
 
 typedef struct key_rows {
     int keys;
     int64_t first_key; /* in its span */
-    float k[KEY_TILE * WIDTH_MAX], v[KEY_TILE * WIDTH_MAX], dk[KEY_TILE * WIDTH_MAX], dv[KEY_TILE * WIDTH_MAX];
-    float rows[QUERY_BLOCK * WIDTH_MAX];
-    float score[KEY_TILE * QUERY_BLOCK], slope[KEY_TILE * QUERY_BLOCK];
+    const float *k_panels, *v_panels;
+    float k[KEY_TILE * WIDTH_MAX], dk[KEY_TILE * WIDTH_MAX], dv[KEY_TILE * WIDTH_MAX];
+    float score[QUERY_BLOCK * KEY_TILE], slope[QUERY_BLOCK * KEY_TILE];
 } key_rows;
-
-/* score <- P^T, slope <- dS^T for queries [first, first + count) of a span that starts at row `start`. */
-static void key_slopes(key_rows *b, const gradient *g, int64_t head, int64_t start, int64_t first, int64_t count,
-                       bool causal)
-{
-    const lanes scale = lanes_set(g->t->shape->scale), iota = lanes_load(tr_iota);
-    int64_t at = head * g->t->rows + start + first;
-    for (int64_t j = 0; j < count; j += 16) {
-        int left = (int)tr_min_i64(16, count - j);
-        lanes lse = lanes_load_n(g->lse + at + j, left), d = lanes_load_n(g->d + at + j, left);
-        for (int key = 0; key < b->keys; key++) {
-            float *s = b->score + key * QUERY_BLOCK + j, *dp = b->slope + key * QUERY_BLOCK + j;
-            lanes p = lanes_exp(lanes_sub(lanes_mul(lanes_load(s), scale), lse));
-            int64_t hidden = b->first_key + key - (first + j); /* queries of these lanes that come before the key */
-            if (causal && hidden > 0) {
-                p = lanes_if_less(iota, lanes_set((float)hidden), lanes_zero(), p);
-            }
-            lanes_store(s, p);
-            lanes x = lanes_mul(lanes_mul(p, lanes_sub(lanes_load(dp), d)), scale);
-            if (causal && hidden > 0) {
-                x = lanes_if_less(iota, lanes_set((float)hidden), lanes_zero(), x);
-            }
-            lanes_store(dp, x);
-        }
-    }
-}
 
 /* Adds the queries of span `from`, one head; their dQ collects from these keys too if `queries`. */
 static void key_span(key_rows *b, const gradient *g, int64_t head, int64_t from, bool causal, bool queries)
 {
     const tokens *t = g->t;
-    int64_t hd = t->shape->head_dim, width = padded(hd), n = span_rows(t, from), start = span_start(t, from);
-    int64_t at = (head * slots(t) + span_slot(t, from)) * hd;
+    const int64_t hd = t->shape->head_dim, width = padded(hd), n = span_rows(t, from);
+    const int groups = (b->keys + 15) / 16, panels = (int)(width / 16);
     for (int64_t i = causal ? b->first_key / QUERY_BLOCK * QUERY_BLOCK : 0; i < n; i += QUERY_BLOCK) {
-        int64_t count = tr_min_i64(QUERY_BLOCK, n - i);
-        int groups = (int)((count + 15) / 16), panels = (int)(width / 16);
-        product_set(b->score, QUERY_BLOCK, along_rows(b->k, width), panels_of(g->q_panels + at + i * hd, hd), hd,
-                    b->keys, groups);
-        product_set(b->slope, QUERY_BLOCK, along_rows(b->v, width), panels_of(g->dout_panels + at + i * hd, hd), hd,
-                    b->keys, groups);
-        key_slopes(b, g, head, start, i, count, causal);
-        copy_rows(b->rows, width, g->dout + (start + i) * t->o_stride + head * hd, t->o_stride, count, hd);
-        product_add(b->dv, width, along_rows(b->score, QUERY_BLOCK), rows_of(b->rows, width), count, b->keys,
-                    panels);
-        copy_rows(b->rows, width, g->q + (start + i) * t->q_stride + head * hd, t->q_stride, count, hd);
-        product_add(b->dk, width, along_rows(b->slope, QUERY_BLOCK), rows_of(b->rows, width), count, b->keys,
-                    panels);
+        const int64_t at = head * t->rows + span_start(t, from) + i;
+        const int count = (int)tr_min_i64(QUERY_BLOCK, n - i);
+        const float *q = g->q_rows + at * width, *dout = g->dout_rows + at * width;
+        int64_t seen[QUERY_BLOCK];
+        for (int r = 0; r < count; r++) {
+            seen[r] = causal ? i + r + 1 - b->first_key : KEY_TILE;
+        }
+        product_set(b->score, KEY_TILE, along_rows(q, width), panels_of(b->k_panels, hd), hd, count, groups);
+        product_set(b->slope, KEY_TILE, along_rows(dout, width), panels_of(b->v_panels, hd), hd, count, groups);
+        slopes(b->score, b->slope, count, groups, seen, g->lse + at, g->d + at, t->shape->scale);
+        product_add(b->dv, width, along_columns(b->score, KEY_TILE), rows_of(dout, width), count, b->keys, panels);
+        product_add(b->dk, width, along_columns(b->slope, KEY_TILE), rows_of(q, width), count, b->keys, panels);
         if (queries) {
-            product_add(g->dq_sums + (head * t->rows + start + i) * width, width,
-                        along_columns(b->slope, QUERY_BLOCK), rows_of(b->k, width), b->keys, (int)count, panels);
+            product_add(g->dq_sums + at * width, width, along_rows(b->slope, KEY_TILE), rows_of(b->k, width),
+                        b->keys, count, panels);
         }
     }
 }
@@ -198,8 +183,9 @@ static void key_block(const gradient *g, int64_t kv_head, int64_t s, int64_t fir
     key_rows b;
     b.keys = (int)tr_min_i64(KEY_TILE, span_rows(t, s) - first);
     b.first_key = first;
+    b.k_panels = g->k_panels + (kv_head * slots(t) + span_slot(t, s) + first) * hd;
+    b.v_panels = g->v_panels + (kv_head * slots(t) + span_slot(t, s) + first) * hd;
     copy_rows(b.k, width, g->k + at, t->kv_stride, b.keys, hd);
-    copy_rows(b.v, width, g->v + at, t->kv_stride, b.keys, hd);
     memset(b.dk, 0, (size_t)(b.keys * width) * sizeof *b.dk);
     memset(b.dv, 0, (size_t)(b.keys * width) * sizeof *b.dv);
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
@@ -285,13 +271,13 @@ static void backward(gradient *g, const float *o, float *work)
 {
     const tokens *t = g->t;
     int64_t cost, longest = longest_span(t, &cost), heads = t->shape->heads, kv_heads = t->shape->kv_heads;
-    int64_t one = slots(t) * t->shape->head_dim; /* floats of one head */
+    const int64_t one = slots(t) * t->shape->head_dim, wide = heads * t->rows * padded(t->shape->head_dim);
     g->k_panels = work;
     g->v_panels = g->k_panels + kv_heads * one;
-    g->q_panels = g->v_panels + kv_heads * one;
-    g->dout_panels = g->q_panels + heads * one;
-    g->dq_sums = g->dout_panels + heads * one;
-    g->d = g->dq_sums + heads * t->rows * padded(t->shape->head_dim);
+    g->q_rows = g->v_panels + kv_heads * one;
+    g->dout_rows = g->q_rows + wide;
+    g->dq_sums = g->dout_rows + wide;
+    g->d = g->dq_sums + wide;
     const bool fork = tr_worth(3 * cost);
 #pragma omp parallel for schedule(static) collapse(2) if (fork)
     for (int64_t head = 0; head < heads; head++) {

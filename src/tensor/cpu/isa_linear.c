@@ -65,7 +65,7 @@ LANES_INLINE void forward_slice(const tr_dtype dtype, float *y, const tr_matrix 
         t.b = b;
         t.b_step = DEPTH * TR_PANEL;
     }
-    block_run(rows, next - p, FLAT, t);
+    block_run(rows, next - p, FLAT, t, false);
 }
 
 /* With few rows, as in decoding, all depth is copied at once and a panel is read from end to end; with a full block
@@ -171,7 +171,7 @@ LANES_INLINE void input_share(const tr_dtype dtype, float *dx, const float *dy, 
                           .depth = depth,
                           .ahead = (const char *)b,
                           .used = (int)tr_min_i64(in - (p + panels - 1) * TR_PANEL, TR_PANEL)};
-                block_run(rows, panels, FLAT, t);
+                block_run(rows, panels, FLAT, t, p == s->first);
             }
         }
     }
@@ -224,7 +224,7 @@ LANES_INLINE void add_columns(float *dbias, const float *b, int64_t depth, int u
 static void weight_share(float *dw, float *dbias, const float *dy, const float *x, int64_t batch, int64_t out,
                          int64_t in, const share *s)
 {
-    _Alignas(64) float a[BLOCK * DEPTH], b[PANELS * DEPTH * TR_PANEL];
+    _Alignas(64) float a[BLOCK / ROWS * TALL_STEP], b[PANELS * DEPTH * TR_PANEL];
     const int64_t block = block_size(s->bottom - s->top);
     for (int64_t m0 = 0; m0 < batch; m0 += DEPTH) {
         int64_t depth = tr_min_i64(batch - m0, DEPTH);
@@ -255,7 +255,7 @@ static void weight_share(float *dw, float *dbias, const float *dy, const float *
                               .ahead_depth = out * (int64_t)sizeof *dy,
                               .ahead_step = TR_PANEL * (int64_t)sizeof *dy,
                               .used = TR_PANEL};
-                    block_run(rows, panels, TALL, t);
+                    block_run(rows, panels, TALL, t, p == s->first);
                 }
             }
         }

@@ -24,10 +24,11 @@ enum { ROWS = 4, PANELS = 1 };
 #endif
 
 enum {
-    PANELS_MAX = 4,     /* panels side by side when rows are few */
-    DEPTH = 256,        /* depth of a slice: a panel's takes 16 KiB of the first-level cache */
-    BLOCK = 240,        /* rows of a block, a multiple of ROWS: with DEPTH 255 KiB of the second-level cache */
-    STRIDE = DEPTH + 16 /* between copied rows, so that they do not share cache sets */
+    PANELS_MAX = 4,      /* panels side by side when rows are few */
+    DEPTH = 256,         /* depth of a slice: a panel's takes 16 KiB of the first-level cache */
+    BLOCK = 336,         /* rows of a block, a multiple of ROWS: with DEPTH 357 KiB of the second-level cache */
+    STRIDE = DEPTH + 16, /* between copied rows, so that they do not share cache sets */
+    TALL_STEP = ROWS * DEPTH + 16 /* between copied tiles, for the same reason */
 };
 
 /* How a tile's rows of A lie after copying: FLAT [row][STRIDE], a row's depth side by side; TALL [depth][ROWS]. */
@@ -189,34 +190,32 @@ static inline void fetch_rows(const float *c, int64_t rows, int64_t panels, cons
     }
 }
 
-/* All tiles of a block of rows against panels of f32, `panels` at most PANELS. The second tile fetches what comes
- * next. */
-static inline void block_run(int64_t rows, int64_t panels, form layout, tile t)
+/* All tiles of a block of rows against panels of f32, `panels` at most PANELS. What comes next is fetched a line
+ * for each step of the depth, since a burst would hold up the tile's own loads: by the first tile what t says, by
+ * the others the elements of C that the next panels will add to. `first`: nobody has fetched what these add to. */
+static inline void block_run(int64_t rows, int64_t panels, form layout, tile t, bool first)
 {
     tile_kernel *const *kernels = layout == FLAT ? panels == 1 ? flat_one : flat_full
                                   : panels == 1  ? tall_one
                                                  : tall_full;
-    const char *next = t.ahead;
-    const int64_t next_depth = t.ahead_depth;
-    const float *first = t.c;
-    t.ahead = t.b;
-    t.ahead_depth = 0;
-    for (int64_t i = 0; i < rows;) {
+    const char *next_c = (const char *)(t.c + panels * t.panel_step + TR_PANEL - 1);
+    const int64_t row_size = t.ldc * (int64_t)sizeof *t.c;
+    for (int64_t i = 0, fetched = 0; i < rows;) {
         int64_t left = rows - i, take = tr_min_i64(left, ROWS);
         if (layout == FLAT && left > ROWS &&
             left < 2 * ROWS) { /* two halves are faster than a whole and a little */
             take = (left + 1) / 2;
         }
-        if (left > take) {
+        if (first && left > take) {
             fetch_rows(t.c + take * t.ldc, tr_min_i64(left - take, ROWS), panels, &t);
-        } else {
-            fetch_rows(first + panels * t.panel_step, tr_min_i64(rows, ROWS), panels, &t);
         }
         kernels[take](&t);
-        t.a += layout == FLAT ? take * STRIDE : ROWS * DEPTH;
+        fetched += i > 0 ? t.depth : 0;
+        t.ahead = fetched < rows ? next_c + fetched * row_size : t.b;
+        t.ahead_depth = fetched < rows ? row_size : 0;
+        t.ahead_step = t.panel_step * (int64_t)sizeof *t.c;
+        t.a += layout == FLAT ? take * STRIDE : TALL_STEP;
         t.c += take * t.ldc;
-        t.ahead = i == 0 ? next : t.b;
-        t.ahead_depth = i == 0 ? next_depth : 0;
         i += take;
     }
 }
@@ -231,23 +230,29 @@ static inline int64_t block_size(int64_t rows)
 /* a[i][0..depth) = rows of x. */
 LANES_INLINE void copy_flat(float *a, const float *x, int64_t ldx, int64_t rows, int64_t depth)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        memcpy(a + i * STRIDE, x + i * ldx, (size_t)depth * sizeof *a);
+    const int64_t whole = depth / TR_PANEL * TR_PANEL;
+    const int tail = (int)(depth - whole);
+    for (int64_t i = 0; i < rows; i++, a += STRIDE, x += ldx) {
+        for (int64_t k = 0; k < whole; k += TR_PANEL) {
+            lanes_store(a + k, lanes_load(x + k));
+        }
+        if (tail) {
+            lanes_store_n(a + whole, lanes_load_n(x + whole, tail), tail);
+        }
     }
 }
 
 /* a[tile][m][0..ROWS) = x[m][columns of the tile]; columns beyond `columns` are not read and not used. */
 LANES_INLINE void copy_tall(float *a, const float *x, int64_t ldx, int64_t columns, int64_t depth)
 {
-    for (int64_t k = 0; k < columns; k += ROWS, a += ROWS * DEPTH) {
-        if (columns - k >= ROWS) {
-            for (int64_t m = 0; m < depth; m++) {
-                memcpy(a + m * ROWS, x + m * ldx + k, ROWS * sizeof *a);
-            }
-        } else {
-            for (int64_t m = 0; m < depth; m++) {
-                memcpy(a + m * ROWS, x + m * ldx + k, (size_t)(columns - k) * sizeof *a);
-            }
+    for (int64_t m = 0; m < depth; m++, x += ldx) {
+        float *to = a + m * ROWS;
+        int64_t k = 0;
+        for (; k + ROWS <= columns; k += ROWS, to += TALL_STEP) {
+            memcpy(to, x + k, ROWS * sizeof *a);
+        }
+        if (k < columns) {
+            memcpy(to, x + k, (size_t)(columns - k) * sizeof *a);
         }
     }
 }
