@@ -3,8 +3,10 @@
 
 #include "base/file.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { BAR_CELLS = 24 };
@@ -26,38 +28,45 @@ static void format_time(double seconds, char *out, size_t size)
     }
 }
 
+/* Columns of the terminal; a line that is rewritten must not be longer, or its upper part stays behind. */
+static size_t columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
 static void draw(tr_progress *p, const char *note, int last)
 {
     double elapsed = tr_time_s() - p->start_s;
-    char spent[32], left[32] = "n/a";
+    char spent[32], left[32] = "n/a", count[48], line[512], bar[BAR_CELLS + 4] = "";
     format_time(elapsed, spent, sizeof spent);
     if (p->total > 0 && p->done > 0) {
         format_time(elapsed / (double)p->done * (double)(p->total - p->done), left, sizeof left);
     }
-    fprintf(stderr, "%s%s ", p->terminal ? "\r\033[K" : "", p->label);
-    if (p->total > 0) {
-        int filled = (int)(p->done * BAR_CELLS / p->total);
-        if (p->terminal) {
-            fputc('[', stderr);
+    bool more = !last && p->total > 0, noted = note && note[0];
+    snprintf(count, sizeof count, p->total > 0 ? "%lld/%lld" : "%lld", (long long)p->done, (long long)p->total);
+    snprintf(line, sizeof line, "%s %s%s%s%s%s", count, spent, more ? " left " : "", more ? left : "",
+             noted ? "  " : "", noted ? note : "");
+    if (p->terminal) {
+        size_t room = columns() - 1, used = strlen(p->label) + 1 + strlen(line);
+        if (p->total > 0 && used + BAR_CELLS + 3 <= room) {
+            int filled = (int)(p->done * BAR_CELLS / p->total);
+            bar[0] = '[';
             for (int i = 0; i < BAR_CELLS; i++) {
-                fputc(i < filled ? '#' : '.', stderr);
+                bar[1 + i] = i < filled ? '#' : '.';
             }
-            fputs("] ", stderr);
+            bar[1 + BAR_CELLS] = ']';
+            bar[2 + BAR_CELLS] = ' ';
+        } else if (!last && used > room) {
+            size_t fits = room > strlen(p->label) + 1 ? room - strlen(p->label) - 1 : 0;
+            while (fits && (line[fits] & 0xC0) == 0x80) { /* not inside a letter */
+                fits--;
+            }
+            line[fits] = 0;
         }
-        fprintf(stderr, "%lld/%lld ", (long long)p->done, (long long)p->total);
-    } else {
-        fprintf(stderr, "%lld ", (long long)p->done);
     }
-    fprintf(stderr, "%s", spent);
-    if (!last && p->total > 0) {
-        fprintf(stderr, " left %s", left);
-    }
-    if (note && note[0]) {
-        fprintf(stderr, "  %s", note);
-    }
-    if (last || !p->terminal) {
-        fputc('\n', stderr);
-    }
+    fprintf(stderr, "%s%s %s%s%s", p->terminal ? "\r\033[K" : "", p->label, bar, line,
+            last || !p->terminal ? "\n" : "");
     fflush(stderr);
     p->drawn = 1;
 }

@@ -42,15 +42,15 @@ static tr_status check_segments(const tr_row *row, const char *where, size_t min
                        list ? "not a list" : "missing");
     }
     size_t count = json_array_size(list);
-    if (count < min || count > max) {
-        return tr_fail(err, TR_FORMAT, where, "a %s row needs %s%zu segment%s, found %zu", row->task,
-                       min == max ? "exactly " : "at least ", min, min == 1 ? "" : "s", count);
-    }
     for (size_t i = 0; i < count; i++) {
         tr_status status = check_segment(json_array_get(list, i), "segments", (long)i, row->duration_s, where, err);
         if (status) {
             return status;
         }
+    }
+    if (count < min || count > max) {
+        return tr_fail(err, TR_FORMAT, where, "a %s row needs %s%zu segment%s, found %zu", row->task,
+                       min == max ? "exactly " : "at least ", min, min == 1 ? "" : "s", count);
     }
     return TR_OK;
 }

@@ -146,10 +146,12 @@ static tr_status check(const char *path, const tr_video_options *o, tr_error *er
     if (strlen(path) >= TR_WIRE_PATH) {
         return tr_fail(err, TR_INVALID, path, "its path is longer than %d bytes", TR_WIRE_PATH - 1);
     }
-    if (!(o->fps > 0) || o->min_frames < 1 || o->max_frames < 2 || o->total_pixels < 1 || o->min_pixels < 1 ||
-        !(o->start_s >= 0) || !(o->end_s >= 0) || (o->end_s > 0 && o->end_s <= o->start_s)) {
-        return tr_fail(err, TR_INVALID, path,
-                       "fps and pixels must be positive, max_frames at least 2, and the end after the start");
+    if (!(o->fps > 0) || o->min_frames < 1 || o->max_frames < 2 || o->total_pixels < 1 || o->min_pixels < 1) {
+        return tr_fail(err, TR_INVALID, path, "fps and pixels must be positive, max_frames at least 2");
+    }
+    if (!(o->start_s >= 0) || !(o->end_s >= 0) || (o->end_s > 0 && o->end_s <= o->start_s)) {
+        return tr_fail(err, TR_INVALID, path, "the part from %g s to %g s: the end must lie after the start",
+                       o->start_s, o->end_s);
     }
     if (stat(path, &info)) {
         return tr_fail(err, errno == ENOENT ? TR_NOT_FOUND : TR_IO, path, "cannot open the video: %s",

@@ -137,7 +137,8 @@ static void errors(void **state)
     program_expect(tr_format("frames '%s'", program_file("empty.mp4", "")), 1, "", "the file is empty");
     program_expect(tr_format("frames '%s'", program_file("text.mp4", "no video at all\n")), 1, "",
                    "cannot open it as a video");
-    program_expect(tr_format("frames '%s' --start 3 --end 2", clip), 1, "", "the end after the start");
+    program_expect(tr_format("frames '%s' --start 3 --end 2", clip), 1, "",
+                   "the part from 3 s to 2 s: the end must lie");
     program_expect(tr_format("frames '%s' --start 7", clip), 1, "", "fewer than 2 of the clip's 50 frames (5 s)");
     program_expect(tr_format("frames '%s' --out /nonexistent/x.safetensors", clip), 1, "",
                    "/nonexistent/x.safetensors");
