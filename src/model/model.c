@@ -16,23 +16,23 @@
 
 enum { BAND_BYTES = 1 << 20, HUGE_PAGE = 2 << 20 };
 
-/* Aligned memory with undefined contents; large blocks ask for huge pages. free() frees it. */
+/* Aligned memory with undefined contents; large blocks ask for huge pages, as far as they fill them. free() frees
+ * it. */
 static void *take(int64_t elements, tr_dtype dtype)
 {
     size_t bytes, align = 64;
+    void *block;
     if (elements <= 0 || !tr_size_mul((size_t)elements, tr_dtype_size(dtype), &bytes)) {
         return NULL;
     }
     if (bytes >= 2 * (size_t)HUGE_PAGE) {
         align = HUGE_PAGE;
     }
-    if (!tr_size_add(bytes, align - 1, &bytes)) {
+    if (posix_memalign(&block, align, bytes)) {
         return NULL;
     }
-    bytes = bytes / align * align;
-    void *block = aligned_alloc(align, bytes);
-    if (block && align == HUGE_PAGE) {
-        madvise(block, bytes, MADV_HUGEPAGE);
+    if (align == HUGE_PAGE) {
+        madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     }
     return block;
 }
