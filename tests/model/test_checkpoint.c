@@ -532,6 +532,69 @@ static void test_head_rule(void **state)
     tr_model_free(a);
 }
 
+/* A head of its own and a vocabulary that fills no panel, stored as F16, in shards, under the newer names. */
+static void test_untied_f16_shards(void **state)
+{
+    (void)state;
+    tr_model_config config;
+    tr_model *a;
+    const char *dir = scratch_copy("untied"), *half = scratch_copy("untied-f16");
+    char path[700];
+    assert_int_equal(tr_model_config_preset("nano", &config, NULL), TR_OK);
+    config.tied = false;
+    config.vocab = 515;
+    assert_int_equal(tr_model_create(&config, &plain, 5, &a, NULL), TR_OK);
+    const tr_param *head = &a->params.items[a->params.head];
+    assert_string_equal(head->name, "lm_head.weight");
+    save(a, dir, TR_F32, 50000);
+    tr_model *b = load(dir, plain);
+    same_values(a, b);
+    tr_model_free(b);
+    save(a, half, TR_F32, 0); /* its config; the weights are replaced */
+    tr_safetensors s;
+    assert_int_equal(tr_safetensors_open_directory(&s, dir, NULL), TR_OK);
+    json_t *map = json_object(), *index = json_pack("{s:o}", "weight_map", map);
+    for (size_t shard = 0; shard < 2; shard++) {
+        tr_safetensors_builder builder = {0};
+        const char *file = shard ? "b.safetensors" : "a.safetensors";
+        for (size_t i = shard; i < s.count; i += 2) {
+            const tr_safetensor *t = &s.items[i];
+            char name[128];
+            snprintf(name, sizeof name, "%s%s", !strncmp(t->name, "lm_head", 7) ? "" : "model.",
+                     !strncmp(t->name, "model.", 6) ? "language_model." : "");
+            strcat(name, t->name + (!strncmp(t->name, "model.", 6) ? 6 : 0));
+            assert_int_equal(
+                tr_safetensors_builder_add_as(&builder, name, TR_F16, t->rank, t->shape, t->data, TR_F32, NULL),
+                TR_OK);
+            json_object_set_new(map, name, json_string(file));
+        }
+        snprintf(path, sizeof path, "%s/%s", half, file);
+        assert_int_equal(tr_safetensors_builder_write(&builder, path, NULL), TR_OK);
+        tr_safetensors_builder_free(&builder);
+    }
+    tr_safetensors_close(&s);
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", half);
+    assert_int_equal(tr_json_write(path, index, NULL), TR_OK);
+    json_decref(index);
+    snprintf(path, sizeof path, "%s/model.safetensors", half);
+    assert_int_equal(remove(path), 0);
+    b = load(half, plain);
+    for (int i = 0; i < a->params.count; i++) {
+        const tr_param *p = &a->params.items[i];
+        float *x = values(p), *y = values(&b->params.items[i]);
+        for (int64_t k = 0; k < p->out * p->in; k++) {
+            uint16_t narrow;
+            tr_convert(&narrow, TR_F16, x + k, TR_F32, 1);
+            assert_true(y[k] == tr_f16_to_f32(narrow));
+        }
+        free(x);
+        free(y);
+    }
+    assert_int_equal(b->params.items[b->params.head].value.dtype, TR_F16); /* frozen: as stored */
+    tr_model_free(a);
+    tr_model_free(b);
+}
+
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -609,7 +672,7 @@ int main(void)
         cmocka_unit_test(test_padding),       cmocka_unit_test(test_head_rule),
         cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_absent),        cmocka_unit_test(test_five_gigabytes),
-        cmocka_unit_test(test_files_beside),
+        cmocka_unit_test(test_files_beside),  cmocka_unit_test(test_untied_f16_shards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -247,7 +247,9 @@ static void test_decode(void **state)
 
 /* ---- segments ---- */
 
-static const int32_t segment_ends[] = {0, 1, 17, 32, 96, 161, 224};
+/* Windows around a tile of keys; then whole frames of several tiles. */
+static const int32_t windows[] = {0, 1, 17, 32, 96, 161, 224}, frames[] = {0, 127, 255, 384, 577};
+static const int32_t *segment_ends = windows;
 static const tr_attention_shape segment_shapes[] = {{4, 4, 16, 0.25f}, {2, 2, 80, 0.1118f}, {3, 3, 20, 0.2236f}};
 
 static results run_segments(const tr_ops *ops, const tr_attention_shape *shape, int64_t segments, const float *qkv,
@@ -269,9 +271,10 @@ static void test_segments(void **state)
     (void)state;
     const tr_ops *fast[3];
     int variants = fast_variants(fast);
-    for (int i = 0; i < 3; i++) {
-        const tr_attention_shape *shape = &segment_shapes[i];
-        int64_t segments = 6, rows = segment_ends[segments], width = shape->heads * shape->head_dim;
+    for (int i = 0; i < 6; i++) {
+        const tr_attention_shape *shape = &segment_shapes[i % 3];
+        segment_ends = i < 3 ? windows : frames;
+        int64_t segments = i < 3 ? 6 : 4, rows = segment_ends[segments], width = shape->heads * shape->head_dim;
         float *qkv = filled(rows * 3 * width, 21, 2.0f), *dout = filled(rows * width, 22, 1.0f);
         float *expected_d = buffer(rows * 3 * width), *d = buffer(rows * 3 * width), *d0 = buffer(rows * 3 * width);
         results expected = run_segments(&tr_reference_table, shape, segments, qkv, dout, expected_d), first = {0};
