@@ -207,7 +207,7 @@ static void run(const job *j)
     if (j->what == FORWARD) {
         j->ops->linear_forward(j->y, j->x, &j->w, NULL, j->rows);
     } else if (j->what == DX) {
-        j->ops->linear_backward_input(j->dx, j->dy, &j->w, j->rows);
+        j->ops->linear_backward_input(j->dx, j->dy, &j->w, j->rows, true);
     } else {
         j->ops->linear_backward_weight(j->dw, NULL, j->dy, j->x, j->rows, j->out, j->in);
     }

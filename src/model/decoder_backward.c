@@ -12,7 +12,6 @@ static void mlp_backward(tr_network *n, const tr_layer_params *p, const tr_layer
     const tr_ops *ops = n->ops;
     int64_t h = c->hidden, wide = c->intermediate;
     ops->rmsnorm_forward(s->norm, m->rstd2, m->middle, vector(n, p->norm2), rows, h, c->rms_eps);
-    clear(n, s->dnorm, rows, h);
     for (int64_t at = 0, some; at < rows; at += some) {
         some = tr_mlp_next(mlp, at, rows);
         const float *norm = s->norm + at * h;
@@ -22,11 +21,10 @@ static void mlp_backward(tr_network *n, const tr_layer_params *p, const tr_layer
             tr_linear_forward(n, up, norm, p->up, -1, some);
         }
         ops->swiglu_forward(mlp->back, gate, up, some * wide);
-        clear(n, mlp->dact, some, wide);
-        tr_linear_backward(n, mlp->dact, dx + at * h, mlp->back, p->down, -1, some);
+        tr_linear_backward(n, mlp->dact, false, dx + at * h, mlp->back, p->down, -1, some);
         ops->swiglu_backward_set(gate, up, mlp->dact, gate, up, some * wide);
-        tr_linear_backward(n, s->dnorm + at * h, gate, norm, p->gate, -1, some);
-        tr_linear_backward(n, s->dnorm + at * h, up, norm, p->up, -1, some);
+        tr_linear_backward(n, s->dnorm + at * h, false, gate, norm, p->gate, -1, some);
+        tr_linear_backward(n, s->dnorm + at * h, true, up, norm, p->up, -1, some);
     }
     ops->rmsnorm_backward(dx, gradient(n, p->norm2), s->dnorm, m->middle, vector(n, p->norm2), m->rstd2, rows, h);
 }
@@ -39,8 +37,7 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
     const tr_ops *ops = n->ops;
     int64_t h = c->hidden, hd = c->head_dim, wide = c->heads * hd, narrow = c->kv_heads * hd;
     tr_attention_shape shape = {c->heads, c->kv_heads, hd, (float)(1.0 / __builtin_sqrt((double)hd))};
-    clear(n, s->dattention, rows, wide);
-    tr_linear_backward(n, s->dattention, dx, m->attention, p->o, -1, rows);
+    tr_linear_backward(n, s->dattention, false, dx, m->attention, p->o, -1, rows);
     clear(n, s->dq, rows, wide);
     clear(n, s->dk, rows, narrow);
     clear(n, s->dv, rows, narrow);
@@ -49,10 +46,9 @@ static void attention_backward(tr_network *n, const tr_layer_params *p, const tr
     ops->rope_backward(s->dq, s->cos, s->sin, rows, c->heads, hd, wide);
     ops->rope_backward(s->dk, s->cos, s->sin, rows, c->kv_heads, hd, narrow);
     ops->rmsnorm_forward(s->norm, m->rstd1, m->in, vector(n, p->norm1), rows, h, c->rms_eps);
-    clear(n, s->dnorm, rows, h);
-    tr_linear_backward(n, s->dnorm, s->dq, s->norm, p->q, p->q_bias, rows);
-    tr_linear_backward(n, s->dnorm, s->dk, s->norm, p->k, p->k_bias, rows);
-    tr_linear_backward(n, s->dnorm, s->dv, s->norm, p->v, p->v_bias, rows);
+    tr_linear_backward(n, s->dnorm, false, s->dq, s->norm, p->q, p->q_bias, rows);
+    tr_linear_backward(n, s->dnorm, true, s->dk, s->norm, p->k, p->k_bias, rows);
+    tr_linear_backward(n, s->dnorm, true, s->dv, s->norm, p->v, p->v_bias, rows);
     ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, h);
 }
 

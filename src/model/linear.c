@@ -62,21 +62,20 @@ static void adapter_backward(tr_network *n, const pair *p, float *dx, const floa
         const float *dy1 = dy + row * out, *x1 = x + row * in;
         descend(n, p, x1, some);
         n->ops->linear_backward_weight(gradient(n, p->index + 1), NULL, dy1, n->adapter.down, some, out, rank);
-        clear(n, ddown, some, rank);
-        n->ops->linear_backward_input(ddown, dy1, &p->b, some);
+        n->ops->linear_backward_input(ddown, dy1, &p->b, some, false);
         n->ops->scale(ddown, scale, some * rank);
         n->ops->linear_backward_weight(gradient(n, p->index), NULL, ddown, x1, some, rank, in);
-        n->ops->linear_backward_input(dx + row * in, ddown, &p->a, some);
+        n->ops->linear_backward_input(dx + row * in, ddown, &p->a, some, true);
     }
 }
 
-void tr_linear_backward(tr_network *n, float *dx, const float *dy, const float *x, int weight, int bias,
+void tr_linear_backward(tr_network *n, float *dx, bool add, const float *dy, const float *x, int weight, int bias,
                         int64_t rows)
 {
     const tr_matrix *w = matrix(n, weight);
     float *dw = gradient(n, weight), *dbias = bias < 0 ? NULL : gradient(n, bias);
     pair p;
-    n->ops->linear_backward_input(dx, dy, w, rows);
+    n->ops->linear_backward_input(dx, dy, w, rows, add);
     if (dw || dbias) {
         n->ops->linear_backward_weight(dw, dbias, dy, x, rows, w->out, w->in);
     }

@@ -193,9 +193,9 @@ void tr_decoder_layer_again(tr_network *network, int64_t index, const tr_layout 
 /* linear.c: y[rows, out] = x W^T + bias and what the layer's adapter adds; bias -1: none. The one way that a linear
  * layer of the decoder is computed, packed or decoding. */
 void tr_linear_forward(tr_network *network, float *y, const float *x, int weight, int bias, int64_t rows);
-/* dx += dy W and the adapter's share; gradients of W, bias, A and B as far as they train. */
-void tr_linear_backward(tr_network *network, float *dx, const float *dy, const float *x, int weight, int bias,
-                        int64_t rows);
+/* dx = (with add: +=) dy W and the adapter's share; gradients of W, bias, A and B as far as they train. */
+void tr_linear_backward(tr_network *network, float *dx, bool add, const float *dy, const float *x, int weight,
+                        int bias, int64_t rows);
 
 /* Shorthand of all parts. */
 static inline const tr_matrix *matrix(const tr_network *network, int index)

@@ -107,7 +107,6 @@ static void mlp_backward(tr_network *n, int64_t index, int64_t rows, float *dx)
     const tr_ops *ops = n->ops;
     int64_t d = v->hidden, wide = v->intermediate;
     ops->rmsnorm_forward(s->norm, m->rstd2, m->middle, vector(n, p->norm2), rows, d, norm_eps);
-    clear(n, s->dnorm, rows, d);
     for (int64_t at = 0, some; at < rows; at += some) {
         some = tr_mlp_next(mlp, at, rows);
         const float *norm = s->norm + at * d, *dy = dx + at * d;
@@ -116,12 +115,11 @@ static void mlp_backward(tr_network *n, int64_t index, int64_t rows, float *dx)
             mlp_open(n, p, gate, up, norm, some);
         }
         ops->swiglu_forward(mlp->back, gate, up, some * wide);
-        clear(n, mlp->dact, some, wide);
-        ops->linear_backward_input(mlp->dact, dy, matrix(n, p->down), some);
+        ops->linear_backward_input(mlp->dact, dy, matrix(n, p->down), some, false);
         ops->linear_backward_weight(gradient(n, p->down), gradient(n, p->down_bias), dy, mlp->back, some, d, wide);
         ops->swiglu_backward_set(gate, up, mlp->dact, gate, up, some * wide);
-        ops->linear_backward_input(s->dnorm + at * d, gate, matrix(n, p->gate), some);
-        ops->linear_backward_input(s->dnorm + at * d, up, matrix(n, p->up), some);
+        ops->linear_backward_input(s->dnorm + at * d, gate, matrix(n, p->gate), some, false);
+        ops->linear_backward_input(s->dnorm + at * d, up, matrix(n, p->up), some, true);
         ops->linear_backward_weight(gradient(n, p->gate), gradient(n, p->gate_bias), gate, norm, some, wide, d);
         ops->linear_backward_weight(gradient(n, p->up), gradient(n, p->up_bias), up, norm, some, wide, d);
     }
@@ -140,16 +138,14 @@ static void attention_backward(tr_network *n, int64_t index, int64_t rows, float
     tr_attention_shape shape = shape_of(v);
     const int32_t *cu = segments_of(n, index, &segments);
 
-    clear(n, s->dnorm, rows, d); /* now d(attention) */
-    ops->linear_backward_input(s->dnorm, dx, matrix(n, p->proj), rows);
+    ops->linear_backward_input(s->dnorm, dx, matrix(n, p->proj), rows, false); /* now d(attention) */
     ops->linear_backward_weight(gradient(n, p->proj), gradient(n, p->proj_bias), dx, m->attention, rows, d, d);
     clear(n, s->dqkv, rows, 3 * d);
     ops->segment_attention_backward(s->dqkv, s->dqkv + d, s->dqkv + 2 * d, s->dnorm, m->attention, m->lse, m->qkv,
                                     m->qkv + d, m->qkv + 2 * d, 3 * d, &shape, cu, segments, s->work);
     ops->rope_backward(s->dqkv, s->cos, s->sin, rows, v->heads, shape.head_dim, 3 * d);
     ops->rope_backward(s->dqkv + d, s->cos, s->sin, rows, v->heads, shape.head_dim, 3 * d);
-    clear(n, s->dnorm, rows, d);
-    ops->linear_backward_input(s->dnorm, s->dqkv, matrix(n, p->qkv), rows);
+    ops->linear_backward_input(s->dnorm, s->dqkv, matrix(n, p->qkv), rows, false);
     ops->rmsnorm_forward(s->norm, m->rstd1, m->in, vector(n, p->norm1), rows, d, norm_eps);
     ops->linear_backward_weight(gradient(n, p->qkv), gradient(n, p->qkv_bias), s->dqkv, s->norm, rows, 3 * d, d);
     ops->rmsnorm_backward(dx, gradient(n, p->norm1), s->dnorm, m->in, vector(n, p->norm1), m->rstd1, rows, d);
@@ -272,8 +268,7 @@ static void merger_backward(tr_network *n, int64_t rows, const float *dfeatures,
     float *dout = m->merger_out; /* its values are not needed any more */
     ops->rows_gather(dout, dfeatures, m->windows.index, merged, out);
     ops->gelu_forward(m->merger_act, m->merger_hidden, merged * wide);
-    clear(n, m->dmerger, merged, wide);
-    ops->linear_backward_input(m->dmerger, dout, matrix(n, p->merger_fc2), merged);
+    ops->linear_backward_input(m->dmerger, dout, matrix(n, p->merger_fc2), merged, false);
     ops->linear_backward_weight(gradient(n, p->merger_fc2), gradient(n, p->merger_fc2_bias), dout, m->merger_act,
                                 merged, out, wide);
     ops->gelu_backward_set(m->dmerger, m->dmerger, m->merger_hidden, merged * wide);
@@ -283,8 +278,7 @@ static void merger_backward(tr_network *n, int64_t rows, const float *dfeatures,
     if (!below && !gradient(n, p->merger_norm)) {
         return;
     }
-    clear(n, m->dnorm, rows, v->hidden);
-    ops->linear_backward_input(m->dnorm, m->dmerger, matrix(n, p->merger_fc1), merged);
+    ops->linear_backward_input(m->dnorm, m->dmerger, matrix(n, p->merger_fc1), merged, false);
     clear(n, m->dx, rows, v->hidden);
     ops->rmsnorm_backward(m->dx, gradient(n, p->merger_norm), m->dnorm, m->out, vector(n, p->merger_norm),
                           m->merger_rstd, rows, v->hidden);

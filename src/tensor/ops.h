@@ -112,8 +112,8 @@ typedef struct tr_ops {
 
     /* ---- matrix products: y[rows, out] = x[rows, in] W^T + bias (bias may be NULL) ---- */
     void (*linear_forward)(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows);
-    /* dx[rows, in] += dy[rows, out] W */
-    void (*linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows);
+    /* dx[rows, in] = dy[rows, out] W; += with add, the same sums from what dx holds */
+    void (*linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add);
     /* dw (f32 panels of [out, in]) += dy^T x ; dbias[out] += column sums of dy (either may be NULL) */
     void (*linear_backward_weight)(float *dw_panels, float *dbias, const float *dy, const float *x, int64_t rows,
                                    int64_t out, int64_t in);

@@ -28,9 +28,12 @@ static void test_products(void **state)
             cpu->linear_forward(y, x, &w.cpu, biased ? bias : NULL, rows);
             same_bits("linear", ops->name, from_device(gy, rows * out), y, rows * out);
         }
-        ops->linear_backward_input(gdx, gdy, &w.device, rows);
-        cpu->linear_backward_input(dx, dy, &w.cpu, rows);
+        ops->linear_backward_input(gdx, gdy, &w.device, rows, true);
+        cpu->linear_backward_input(dx, dy, &w.cpu, rows, true);
         same_bits("linear dx", ops->name, from_device(gdx, rows * in), dx, rows * in);
+        ops->linear_backward_input(gdx, gdy, &w.device, rows, false);
+        cpu->linear_backward_input(dx, dy, &w.cpu, rows, false);
+        same_bits("linear dx set", ops->name, from_device(gdx, rows * in), dx, rows * in);
         const int64_t elements = tr_matrix_elements(out, in);
         float *dw = zeros(elements), *dbias = filled(out, 6, 1.0f);
         float *gdw = on_device(dw, elements), *gdbias = on_device(dbias, out);
@@ -59,11 +62,11 @@ static void test_products_bf16(void **state)
         float *gx = on_device(x, rows * in), *gy = on_device(NULL, rows * out), *gbias = on_device(bias, out);
         float *gdy = on_device(dy, rows * out), *gdx = on_device(dx, rows * in), *gdw = on_device(dw, elements);
         ops->linear_forward(gy, gx, &w.device, gbias, rows);
-        ops->linear_backward_input(gdx, gdy, &w.device, rows);
+        ops->linear_backward_input(gdx, gdy, &w.device, rows, true);
         ops->linear_backward_weight(gdw, NULL, gdy, gx, rows, out, in);
         rounded(x, rows * in), rounded(dy, rows * out);
         plain->linear_forward(y, x, &w.cpu, bias, rows);
-        plain->linear_backward_input(dx, dy, &w.cpu, rows);
+        plain->linear_backward_input(dx, dy, &w.cpu, rows, true);
         plain->linear_backward_weight(dw, NULL, dy, x, rows, out, in);
         /* exact products, one rounding an addition of values below 2 in, 1 out and 2 rows */
         close_to("bf16 linear", ops->name, from_device(gy, rows * out), y, rows * out,
@@ -72,6 +75,10 @@ static void test_products_bf16(void **state)
                  (double)(out + 2) * EPS * (double)out);
         close_to("bf16 dw", ops->name, from_device(gdw, out * in), rows_of_panels(dw, out, in), out * in,
                  (double)(rows + 2) * EPS * 2.0 * (double)rows);
+        ops->linear_backward_input(gdx, gdy, &w.device, rows, false);
+        plain->linear_backward_input(dx, dy, &w.cpu, rows, false);
+        close_to("bf16 dx set", ops->name, from_device(gdx, rows * in), dx, rows * in,
+                 (double)(out + 2) * EPS * (double)out);
         /* a row alone has the bits that it has among the others */
         float *alone = on_device(NULL, out);
         for (int64_t row = 0; row < rows; row += 1 + rows / 3) {

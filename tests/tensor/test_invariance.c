@@ -20,7 +20,7 @@ static int64_t linear(const tr_ops *ops, float *out)
     ops->linear_forward(out, x, &m, bias, rows);
     float *dx = out + rows * n, *dw = dx + rows * in, *dbias = dw + tr_matrix_elements(n, in);
     memset(dx, 0, (size_t)(rows * in + tr_matrix_elements(n, in) + n) * sizeof *dx);
-    ops->linear_backward_input(dx, dy, &m, rows);
+    ops->linear_backward_input(dx, dy, &m, rows, true);
     ops->linear_backward_weight(dw, dbias, dy, x, rows, n, in);
     return dbias + n - out;
 }
@@ -38,7 +38,7 @@ static int64_t linear16(const tr_ops *ops, float *out)
         ops->linear_forward(out, x, &m, NULL, rows);
         out += rows * n;
         memset(out, 0, (size_t)(rows * in) * sizeof *out);
-        ops->linear_backward_input(out, dy, &m, rows);
+        ops->linear_backward_input(out, dy, &m, rows, true);
         out += rows * in;
         ops->embedding_forward(out, ids, &m, 3);
         out += 3 * in;

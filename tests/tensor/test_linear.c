@@ -128,7 +128,7 @@ static void check_reference(const problem *p, const float *bias)
     float *y = buffer(p->n.rows * p->n.out), *dx = copy_of(p->dx, narrow), *dw = zeros(elements),
           *dbias = copy_of(p->dbias, p->n.out);
     plain->linear_forward(y, p->x, &p->w, bias, p->n.rows);
-    plain->linear_backward_input(dx, p->dy, &p->w, p->n.rows);
+    plain->linear_backward_input(dx, p->dy, &p->w, p->n.rows, true);
     plain->linear_backward_weight(dw, dbias, p->dy, p->x, p->n.rows, p->n.out, p->n.in);
     roundings = 2;
     check_forward("reference", p, y, bias);
@@ -153,7 +153,7 @@ static void test_bounds(void **state)
         float *y = buffer(wide), *dx = copy_of(p.dx, narrow), *dw = zeros(elements),
               *dbias = copy_of(p.dbias, p.n.out);
         ops->linear_forward(y, p.x, &p.w, bias, p.n.rows);
-        ops->linear_backward_input(dx, p.dy, &p.w, p.n.rows);
+        ops->linear_backward_input(dx, p.dy, &p.w, p.n.rows, true);
         ops->linear_backward_weight(dw, dbias, p.dy, p.x, p.n.rows, p.n.out, p.n.in);
         check_forward(ops->name, &p, y, bias);
         check_input(ops->name, &p, dx);
@@ -164,11 +164,16 @@ static void test_bounds(void **state)
                 float *y1 = buffer(wide), *dx1 = copy_of(p.dx, narrow), *dw1 = zeros(elements);
                 float *dbias1 = copy_of(p.dbias, p.n.out);
                 fast[v]->linear_forward(y1, p.x, &p.w, bias, p.n.rows);
-                fast[v]->linear_backward_input(dx1, p.dy, &p.w, p.n.rows);
+                fast[v]->linear_backward_input(dx1, p.dy, &p.w, p.n.rows, true);
                 fast[v]->linear_backward_weight(dw1, NULL, p.dy, p.x, p.n.rows, p.n.out, p.n.in);
                 fast[v]->linear_backward_weight(NULL, dbias1, p.dy, p.x, p.n.rows, p.n.out, p.n.in);
                 same_bits("forward", fast[v]->name, y1, y, wide);
                 same_bits("dX", fast[v]->name, dx1, dx, narrow);
+                float *set = buffer(narrow), *added = zeros(narrow);
+                memset(set, 0xff, (size_t)narrow * sizeof *set); /* what was there, NaN here, must not show */
+                fast[v]->linear_backward_input(set, p.dy, &p.w, p.n.rows, false);
+                fast[v]->linear_backward_input(added, p.dy, &p.w, p.n.rows, true);
+                same_bits("dX set", fast[v]->name, set, added, narrow);
                 same_bits("dW", fast[v]->name, dw1, dw, elements);
                 same_bits("dbias", fast[v]->name, dbias1, dbias, p.n.out);
             }
@@ -192,13 +197,13 @@ static void test_rows(void **state)
         float *y = buffer(ROWS * OUT), *dx = copy_of(p.dx, ROWS * IN);
         tr_threads_set(1);
         ops->linear_forward(y, p.x, &p.w, p.bias, ROWS);
-        ops->linear_backward_input(dx, p.dy, &p.w, ROWS);
+        ops->linear_backward_input(dx, p.dy, &p.w, ROWS, true);
         tr_threads_set(2);
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
             int64_t n = counts[c], first = (int64_t)c * 7 % (ROWS - n);
             float *y1 = buffer(n * OUT), *dx1 = copy_of(p.dx + first * IN, n * IN);
             ops->linear_forward(y1, p.x + first * IN, &p.w, p.bias, n);
-            ops->linear_backward_input(dx1, p.dy + first * OUT, &p.w, n);
+            ops->linear_backward_input(dx1, p.dy + first * OUT, &p.w, n, true);
             same_bits("forward rows", ops->name, y1, y + first * OUT, n * OUT);
             same_bits("dX rows", ops->name, dx1, dx + first * IN, n * IN);
         }
@@ -219,12 +224,12 @@ static void test_thousands_of_rows(void **state)
         float *y = buffer(ROWS * OUT), *dx = copy_of(p.dx, ROWS * IN);
         tr_threads_set(2);
         fast[v]->linear_forward(y, p.x, &p.w, p.bias, ROWS);
-        fast[v]->linear_backward_input(dx, p.dy, &p.w, ROWS);
+        fast[v]->linear_backward_input(dx, p.dy, &p.w, ROWS, true);
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
             int64_t n = counts[c], first = ROWS - n;
             float *y1 = buffer(n * OUT), *dx1 = copy_of(p.dx + first * IN, n * IN);
             fast[v]->linear_forward(y1, p.x + first * IN, &p.w, p.bias, n);
-            fast[v]->linear_backward_input(dx1, p.dy + first * OUT, &p.w, n);
+            fast[v]->linear_backward_input(dx1, p.dy + first * OUT, &p.w, n, true);
             same_bits("forward of thousands", fast[v]->name, y1, y + first * OUT, n * OUT);
             same_bits("dX of thousands", fast[v]->name, dx1, dx + first * IN, n * IN);
         }
@@ -287,15 +292,15 @@ static void test_bf16_bounds(void **state)
         float *y = buffer(wide), *dx = copy_of(p.dx, narrow);
         tr_threads_set(1);
         ops->linear_forward(y, p.x, &p.w, p.bias, p.n.rows);
-        ops->linear_backward_input(dx, p.dy, &p.w, p.n.rows);
+        ops->linear_backward_input(dx, p.dy, &p.w, p.n.rows, true);
         for (int threads = 1; threads <= 5; threads += 2) {
             tr_threads_set(threads);
             int64_t half = (p.n.rows + 1) / 2, rest = p.n.rows - half;
             float *y1 = buffer(wide), *dx1 = copy_of(p.dx, narrow);
             ops->linear_forward(y1, p.x, &p.w, p.bias, half);
             ops->linear_forward(y1 + half * p.n.out, p.x + half * p.n.in, &p.w, p.bias, rest);
-            ops->linear_backward_input(dx1, p.dy, &p.w, half);
-            ops->linear_backward_input(dx1 + half * p.n.in, p.dy + half * p.n.out, &p.w, rest);
+            ops->linear_backward_input(dx1, p.dy, &p.w, half, true);
+            ops->linear_backward_input(dx1 + half * p.n.in, p.dy + half * p.n.out, &p.w, rest, true);
             same_bits("bf16 forward", ops->name, y1, y, wide);
             same_bits("bf16 dX", ops->name, dx1, dx, narrow);
         }

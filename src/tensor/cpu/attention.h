@@ -163,6 +163,19 @@ LANES_INLINE void copy_rows(float *out, int64_t width, const float *rows, int64_
     }
 }
 
+/* to += from, n values. */
+LANES_INLINE void add_row(float *to, const float *from, int64_t n)
+{
+    for (int64_t d = 0; d < n; d += 16) {
+        const int some = (int)tr_min_i64(16, n - d);
+        if (some == 16) {
+            lanes_store(to + d, lanes_add(lanes_load(to + d), lanes_load(from + d)));
+        } else {
+            lanes_store_n(to + d, lanes_add(lanes_load_n(to + d, some), lanes_load_n(from + d, some)), some);
+        }
+    }
+}
+
 /* out[ceil(n/16)][head_dim][16] = the transpose of n rows at a stride; missing tokens are zero. */
 static inline __attribute__((unused)) void pack_panels(float *out, const float *rows, int64_t stride, int64_t n,
                                                        int64_t head_dim)

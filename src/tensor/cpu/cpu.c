@@ -14,7 +14,8 @@ extern const tr_ops tr_cpu_table_scalar, tr_cpu_table_avx2, tr_cpu_table_avx512;
 /* What bf16 arithmetic computes otherwise than avx512 (isa_linear.c and isa_softmax.c, compiled once more). */
 void tr_cpu_linear_forward_avx512bf16(float *y, const float *x, const tr_matrix *w, const float *bias,
                                       int64_t rows);
-void tr_cpu_linear_backward_input_avx512bf16(float *dx, const float *dy, const tr_matrix *w, int64_t rows);
+void tr_cpu_linear_backward_input_avx512bf16(float *dx, const float *dy, const tr_matrix *w, int64_t rows,
+                                             bool add);
 void tr_cpu_head_forward_avx512bf16(float *logp, float *entropy, float *lse, const float *x, const tr_matrix *head,
                                     const int32_t *ids, int64_t rows, float temperature, int64_t tile, float *work);
 void tr_cpu_head_backward_avx512bf16(float *dx, float *dhead_panels, const float *x, const tr_matrix *head,

@@ -133,9 +133,7 @@ static void query_block(const gradient *g, int64_t kv_head, int64_t s, int64_t f
     query_span(&b, g, kv_head, s);
     for (int r = 0; r < b.rows; r++) {
         float *out = g->dq + b.row[r] * t->q_stride + b.head[r] * hd;
-        for (int64_t d = 0; d < hd; d++) {
-            out[d] += b.dq[r * width + d];
-        }
+        add_row(out, b.dq + r * width, hd);
     }
 }
 
@@ -195,10 +193,8 @@ static void key_block(const gradient *g, int64_t kv_head, int64_t s, int64_t fir
         }
     }
     for (int i = 0; i < b.keys; i++) {
-        for (int64_t d = 0; d < hd; d++) {
-            g->dk[at + i * t->kv_stride + d] += b.dk[i * width + d];
-            g->dv[at + i * t->kv_stride + d] += b.dv[i * width + d];
-        }
+        add_row(g->dk + at + i * t->kv_stride, b.dk + i * width, hd);
+        add_row(g->dv + at + i * t->kv_stride, b.dv + i * width, hd);
     }
 }
 
@@ -220,10 +216,7 @@ static void head_spans(const gradient *g, int64_t kv_head, int64_t from, int64_t
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
         for (int64_t i = start; i < start + rows; i++) {
             const float *sum = g->dq_sums + (head * t->rows + i) * width;
-            float *out = g->dq + i * t->q_stride + head * hd;
-            for (int64_t d = 0; d < hd; d++) {
-                out[d] += sum[d];
-            }
+            add_row(g->dq + i * t->q_stride + head * hd, sum, hd);
         }
     }
 }

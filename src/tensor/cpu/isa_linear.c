@@ -1,7 +1,7 @@
 /* isa_linear.c: the three matrix products over panels of sixteen outputs, and the embedding.
  *
  * Every output element is one sum in one order: forward along the inputs from zero (the bias is added once at the
- * end), backward to the input along the outputs from what dx holds, backward to the weight along the rows from what
+ * end), backward to the input along the outputs from what dx holds (or zero), backward to the weight along the rows from what
  * dw holds. Blocks only decide which elements are in registers together; partial sums rest in memory as f32,
  * unchanged.
  *
@@ -148,7 +148,8 @@ void TR_VARIANT(linear_forward)(float *y, const float *x, const tr_matrix *w, co
 
 /* ---- backward to the input: lanes along the inputs, depth along the outputs ---- */
 
-LANES_INLINE void input_share(const tr_dtype dtype, float *dx, const float *dy, const tr_matrix *w, const share *s)
+LANES_INLINE void input_share(const tr_dtype dtype, float *dx, const float *dy, const tr_matrix *w, bool add,
+                              const share *s)
 {
     _Alignas(64) float a[BLOCK * STRIDE], b[PANELS * DEPTH * TR_PANEL];
     const int64_t in = w->in, out = w->out, block = block_size(s->bottom - s->top);
@@ -170,7 +171,8 @@ LANES_INLINE void input_share(const tr_dtype dtype, float *dx, const float *dy, 
                           .b_step = DEPTH * TR_PANEL,
                           .depth = depth,
                           .ahead = (const char *)b,
-                          .used = (int)tr_min_i64(in - (p + panels - 1) * TR_PANEL, TR_PANEL)};
+                          .used = (int)tr_min_i64(in - (p + panels - 1) * TR_PANEL, TR_PANEL),
+                          .fresh = !add && n0 == 0};
                 block_run(rows, panels, FLAT, t, p == s->first);
             }
         }
@@ -182,6 +184,7 @@ typedef struct input_job {
     const float *dy;
     const tr_matrix *w;
     int64_t rows;
+    bool add;
 } input_job;
 
 static void input_part(void *context, int self, int threads)
@@ -191,22 +194,22 @@ static void input_part(void *context, int self, int threads)
     switch (j->w->dtype) {
     case TR_BF16:
 #if defined(TR_ISA_avx512bf16)
-        input_pairs(j->dx, j->dy, j->w, &s);
+        input_pairs(j->dx, j->dy, j->w, j->add, &s);
 #else
-        input_share(TR_BF16, j->dx, j->dy, j->w, &s);
+        input_share(TR_BF16, j->dx, j->dy, j->w, j->add, &s);
 #endif
         break;
     case TR_F16:
-        input_share(TR_F16, j->dx, j->dy, j->w, &s);
+        input_share(TR_F16, j->dx, j->dy, j->w, j->add, &s);
         break;
     default:
-        input_share(TR_F32, j->dx, j->dy, j->w, &s);
+        input_share(TR_F32, j->dx, j->dy, j->w, j->add, &s);
     }
 }
 
-void TR_VARIANT(linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows)
+void TR_VARIANT(linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add)
 {
-    input_job job = {dx, dy, w, rows};
+    input_job job = {dx, dy, w, rows, add};
     tr_share_work(rows * w->in * w->out / 16, input_part, &job);
 }
 

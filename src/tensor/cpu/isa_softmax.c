@@ -225,7 +225,7 @@ void TR_VARIANT(head_backward)(float *dx, float *dhead_panels, const float *x, c
         TR_VARIANT(logsoftmax_backward_set)
         (work, dlogp + first, dentropy ? dentropy + first : NULL, lse + first, entropy ? entropy + first : NULL,
          ids + first, n, head->out, temperature);
-        TR_VARIANT(linear_backward_input)(dx + first * head->in, work, head, n);
+        TR_VARIANT(linear_backward_input)(dx + first * head->in, work, head, n, true);
         if (dhead_panels) {
             TR_VARIANT(linear_backward_weight)
             (dhead_panels, NULL, work, x + first * head->in, n, head->out, head->in);

@@ -209,7 +209,8 @@ static __attribute__((noinline)) void forward_pairs(float *y, const float *x, co
 }
 
 /* As input_share. */
-static __attribute__((noinline)) void input_pairs(float *dx, const float *dy, const tr_matrix *w, const share *s)
+static __attribute__((noinline)) void input_pairs(float *dx, const float *dy, const tr_matrix *w, bool add,
+                                                  const share *s)
 {
     _Alignas(64) uint32_t a[BLOCK * PAIR_STRIDE], b[PANELS * PAIRS * TR_PANEL];
     const int64_t in = w->in, out = w->out, block = block_size(s->bottom - s->top);
@@ -231,7 +232,8 @@ static __attribute__((noinline)) void input_pairs(float *dx, const float *dy, co
                           .b_step = PAIRS * TR_PANEL,
                           .depth = (depth + 1) / 2,
                           .ahead = (const char *)b,
-                          .used = (int)tr_min_i64(in - (p + panels - 1) * TR_PANEL, TR_PANEL)};
+                          .used = (int)tr_min_i64(in - (p + panels - 1) * TR_PANEL, TR_PANEL),
+                          .fresh = !add && n0 == 0};
                 pairs_block(rows, panels, t);
             }
         }

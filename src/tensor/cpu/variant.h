@@ -8,7 +8,7 @@
 #include "tensor/ops.h"
 
 void TR_VARIANT(linear_forward)(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows);
-void TR_VARIANT(linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows);
+void TR_VARIANT(linear_backward_input)(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add);
 void TR_VARIANT(linear_backward_weight)(float *dw_panels, float *dbias, const float *dy, const float *x,
                                         int64_t rows, int64_t out, int64_t in);
 void TR_VARIANT(embedding_forward)(float *x, const int32_t *ids, const tr_matrix *w, int64_t rows);

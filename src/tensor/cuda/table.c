@@ -106,7 +106,7 @@ static void linear_forward(float *y, const float *x, const tr_matrix *w, const f
                                .fresh = 1});
 }
 
-static void linear_backward_input(float *dx, const float *dy, const tr_matrix *w, int64_t rows)
+static void linear_backward_input(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add)
 {
     product_f32((product_args){.c = dx,
                                .a = dy,
@@ -118,7 +118,8 @@ static void linear_backward_input(float *dx, const float *dy, const tr_matrix *w
                                .a_column = 1,
                                .b_row = w->in,
                                .b_column = 1,
-                               .b_dtype = w->dtype});
+                               .b_dtype = w->dtype,
+                               .fresh = !add});
 }
 
 void tr_cuda_product_fma(tr_cuda_form form, float *c, const uint16_t *a, const uint16_t *b, const float *bias,
@@ -217,12 +218,17 @@ static void linear_forward_bf16(float *y, const float *x, const tr_matrix *w, co
     }
 }
 
-static void linear_backward_input_bf16(float *dx, const float *dy, const tr_matrix *w, int64_t rows)
+static void linear_backward_input_bf16(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add)
 {
     uint16_t *a;
     if (w->dtype != TR_BF16) {
-        linear_backward_input(dx, dy, w, rows);
-    } else if (narrowed(&a, dy, rows * w->out, NULL, NULL, 0)) {
+        linear_backward_input(dx, dy, w, rows, add);
+        return;
+    }
+    if (!add) {
+        tr_cuda_later_zero(dx, (size_t)(rows * w->in) * sizeof *dx);
+    }
+    if (narrowed(&a, dy, rows * w->out, NULL, NULL, 0)) {
         tr_cuda_later_product(TR_CUDA_INPUT, dx, a, w->panels, NULL, rows, w->out, w->in);
     }
 }
@@ -493,7 +499,7 @@ static void logsoftmax_backward_set(float *logits, const float *dlogp, const flo
 }
 
 typedef void forward_function(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows);
-typedef void input_function(float *dx, const float *dy, const tr_matrix *w, int64_t rows);
+typedef void input_function(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add);
 typedef void weight_function(float *dw, float *dbias, const float *dy, const float *x, int64_t rows, int64_t out,
                              int64_t in);
 
@@ -528,7 +534,7 @@ static void head_backward_by(forward_function *linear, input_function *input, we
         linear(work, x + first * head->in, head, NULL, n);
         logsoftmax_backward_set(work, dlogp + first, from(dentropy, first), lse + first, from(entropy, first),
                                 ids + first, n, head->out, temperature);
-        input(dx + first * head->in, work, head, n);
+        input(dx + first * head->in, work, head, n, true);
         if (dhead) {
             weight(dhead, NULL, work, x + first * head->in, n, head->out, head->in);
         }

@@ -33,7 +33,7 @@ void tr_reference_linear_forward(float *y, const float *x, const tr_matrix *w, c
     }
 }
 
-void tr_reference_linear_backward_input(float *dx, const float *dy, const tr_matrix *w, int64_t rows)
+void tr_reference_linear_backward_input(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add)
 {
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t k = 0; k < w->in; k++) {
@@ -41,7 +41,8 @@ void tr_reference_linear_backward_input(float *dx, const float *dy, const tr_mat
             for (int64_t o = 0; o < w->out; o++) {
                 sum += (double)dy[i * w->out + o] * weight(w, o, k);
             }
-            dx[i * w->in + k] += (float)sum;
+            float *to = dx + i * w->in + k;
+            *to = (add ? *to : 0.0f) + (float)sum;
         }
     }
 }

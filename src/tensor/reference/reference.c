@@ -132,7 +132,7 @@ static void head_backward(float *dx, float *dhead_panels, const float *x, const 
         tr_reference_linear_forward(work, x + i * head->in, head, NULL, n);
         tr_reference_logsoftmax_backward_set(work, dlogp + i, dentropy ? dentropy + i : NULL, lse + i,
                                              dentropy ? entropy + i : NULL, ids + i, n, head->out, temperature);
-        tr_reference_linear_backward_input(dx + i * head->in, work, head, n);
+        tr_reference_linear_backward_input(dx + i * head->in, work, head, n, true);
         if (dhead_panels) {
             tr_reference_linear_backward_weight(dhead_panels, NULL, work, x + i * head->in, n, head->out, head->in);
         }

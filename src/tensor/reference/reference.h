@@ -11,7 +11,7 @@ extern const tr_ops tr_reference_table;
 
 /* The products and the embedding (reference/linear.c). */
 void tr_reference_linear_forward(float *y, const float *x, const tr_matrix *w, const float *bias, int64_t rows);
-void tr_reference_linear_backward_input(float *dx, const float *dy, const tr_matrix *w, int64_t rows);
+void tr_reference_linear_backward_input(float *dx, const float *dy, const tr_matrix *w, int64_t rows, bool add);
 void tr_reference_linear_backward_weight(float *dw_panels, float *dbias, const float *dy, const float *x,
                                          int64_t rows, int64_t out, int64_t in);
 void tr_reference_embedding_forward(float *x, const int32_t *ids, const tr_matrix *w, int64_t rows);
