@@ -1,9 +1,9 @@
 /* isa_linear.c: the three matrix products over panels of sixteen outputs, and the embedding.
  *
  * Every output element is one sum in one order: forward along the inputs from zero (the bias is added once at the
- * end), backward to the input along the outputs from what dx holds (or zero), backward to the weight along the rows from what
- * dw holds. Blocks only decide which elements are in registers together; partial sums rest in memory as f32,
- * unchanged.
+ * end), backward to the input along the outputs from what dx holds or zero, backward to the weight along the rows
+ * from what dw holds. Blocks only decide which elements are in registers together; partial sums rest in memory as
+ * f32, unchanged.
  *
  * A block of rows is copied once (its rows are often a power of two apart, which caches dislike), then panel after
  * panel streams by: the weights as they are, 16-bit ones widened, transposed for dX, columns of dy for dW. */
