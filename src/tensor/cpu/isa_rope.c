@@ -56,41 +56,68 @@ void TR_VARIANT(rope_backward)(float *dx, const float *cos, const float *sin, in
     rotate_rows(dx, cos, sin, rows, heads, head_dim, stride, -1.0f);
 }
 
+/* Positions of rows along two or three axes: of row i along axis a at[a * axis_step + i * row_step]. Pairs
+ * [edge[a], edge[a + 1]) turn with axis a. */
+typedef struct places {
+    const int32_t *at;
+    int64_t axis_step, row_step, edge[4];
+    int axes;
+} places;
+
+/* cos, sin [rows][half] of position * inverse. Rows of a picture share most positions, and a sine in double is
+ * dear: where one of this thread's last rows had the same position, its values are copied. */
+static void fill_table(float *cos, float *sin, const places *p, const double *inverse, int64_t rows, int64_t half)
+{
+    enum { KNOWN = 256 };
+#pragma omp parallel if (tr_worth(rows * half * 10))
+    {
+        int64_t known[3][KNOWN]; /* a row with a position of this remainder, or -1 */
+        memset(known, 0xff, sizeof known);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < rows; i++) {
+            for (int a = 0; a < p->axes; a++) {
+                const int32_t *at = p->at + a * p->axis_step, position = at[i * p->row_step];
+                const int64_t first = p->edge[a], count = p->edge[a + 1] - first;
+                int64_t *same = &known[a][(uint32_t)position % KNOWN];
+                float *c = cos + i * half + first, *s = sin + i * half + first;
+                if (*same >= 0 && at[*same * p->row_step] == position) {
+                    memcpy(c, cos + *same * half + first, (size_t)count * sizeof *c);
+                    memcpy(s, sin + *same * half + first, (size_t)count * sizeof *s);
+                    continue;
+                }
+                for (int64_t f = 0; f < count; f++) {
+                    const double angle = (double)position * inverse[first + f];
+                    c[f] = (float)tr_math_cos(angle);
+                    s[f] = (float)tr_math_sin(angle);
+                }
+                *same = i;
+            }
+        }
+    }
+}
+
 void TR_VARIANT(rope_mrope_table)(float *cos, float *sin, const int32_t *positions, int64_t rows, int64_t head_dim,
                                   const int32_t sections[3], double theta)
 {
     double inverse[HALF_MAX];
-    int axis[HALF_MAX];
-    int64_t half = head_dim / 2;
+    const int64_t half = head_dim / 2, first = sections[0], second = first + sections[1];
     for (int64_t f = 0; f < half; f++) {
         inverse[f] = tr_math_pow(theta, -(double)(2 * f) / (double)head_dim);
-        axis[f] = f < sections[0] ? 0 : f < sections[0] + sections[1] ? 1 : 2;
     }
-#pragma omp parallel for schedule(static) if (tr_worth(rows * half * 50))
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t f = 0; f < half; f++) {
-            double angle = (double)positions[axis[f] * rows + i] * inverse[f];
-            cos[i * half + f] = (float)tr_math_cos(angle);
-            sin[i * half + f] = (float)tr_math_sin(angle);
-        }
-    }
+    const places p = {
+        .at = positions, .axis_step = rows, .row_step = 1, .edge = {0, first, second, half}, .axes = 3};
+    fill_table(cos, sin, &p, inverse, rows, half);
 }
 
 void TR_VARIANT(rope_vision_table)(float *cos, float *sin, const int32_t *coords, int64_t rows, int64_t head_dim,
                                    double theta)
 {
     double inverse[HALF_MAX];
-    int64_t half = head_dim / 2, quarter = head_dim / 4;
+    const int64_t half = head_dim / 2, quarter = head_dim / 4;
     for (int64_t f = 0; f < half; f++) {
         int64_t j = f < quarter ? f : f - quarter;
         inverse[f] = tr_math_pow(theta, -(double)(2 * j) / (double)half);
     }
-#pragma omp parallel for schedule(static) if (tr_worth(rows * half * 50))
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t f = 0; f < half; f++) {
-            double angle = (double)coords[2 * i + (f < quarter ? 0 : 1)] * inverse[f];
-            cos[i * half + f] = (float)tr_math_cos(angle);
-            sin[i * half + f] = (float)tr_math_sin(angle);
-        }
-    }
+    const places p = {.at = coords, .axis_step = 1, .row_step = 2, .edge = {0, quarter, half}, .axes = 2};
+    fill_table(cos, sin, &p, inverse, rows, half);
 }
