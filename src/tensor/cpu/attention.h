@@ -105,30 +105,29 @@ LANES_INLINE void product_rows(float *c, int64_t ldc, left_operand a, operand b,
     }
 }
 
-static inline __attribute__((unused)) void product_add(float *c, int64_t ldc, left_operand a, operand b,
-                                                       int64_t depth, int rows, int panels)
+LANES_INLINE void product_over(float *c, int64_t ldc, left_operand a, operand b, int64_t depth, int rows,
+                               int panels, const bool add)
 {
     for (; panels >= PRODUCT_PANELS; panels -= PRODUCT_PANELS) {
-        product_rows(c, ldc, a, b, depth, rows, PRODUCT_PANELS, true);
+        product_rows(c, ldc, a, b, depth, rows, PRODUCT_PANELS, add);
         c += 16 * PRODUCT_PANELS;
         b.p += PRODUCT_PANELS * b.panel_step;
     }
     for (; panels > 0; panels--, c += 16, b.p += b.panel_step) {
-        product_rows(c, ldc, a, b, depth, rows, 1, true);
+        product_rows(c, ldc, a, b, depth, rows, 1, add);
     }
+}
+
+static inline __attribute__((unused)) void product_add(float *c, int64_t ldc, left_operand a, operand b,
+                                                       int64_t depth, int rows, int panels)
+{
+    product_over(c, ldc, a, b, depth, rows, panels, true);
 }
 
 static inline __attribute__((unused)) void product_set(float *c, int64_t ldc, left_operand a, operand b,
                                                        int64_t depth, int rows, int panels)
 {
-    for (; panels >= PRODUCT_PANELS; panels -= PRODUCT_PANELS) {
-        product_rows(c, ldc, a, b, depth, rows, PRODUCT_PANELS, false);
-        c += 16 * PRODUCT_PANELS;
-        b.p += PRODUCT_PANELS * b.panel_step;
-    }
-    for (; panels > 0; panels--, c += 16, b.p += b.panel_step) {
-        product_rows(c, ldc, a, b, depth, rows, 1, false);
-    }
+    product_over(c, ldc, a, b, depth, rows, panels, false);
 }
 
 /* Rows whose depth lies side by side, and the same read the other way: row i of the product is column i. */
