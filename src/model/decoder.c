@@ -190,6 +190,35 @@ static void mlp_forward(tr_network *n, int64_t index, int64_t rows, float *out)
     ops->add(out, m->middle, rows * h);
 }
 
+/* The last layer of a prefill. The cache wants the keys and values of all rows; only the last row's output is read
+ * (the next token's logits), so the rest is computed for that row alone, as in decoding: the same bits. */
+static void last_layer_forward(tr_network *n, int64_t index, int64_t rows, float *out, tr_kv *kv)
+{
+    const tr_model_config *c = &n->model->config;
+    const tr_layer_params *p = &n->model->params.layers[index];
+    const tr_layer_memory *m = &n->text.layers[index];
+    const tr_ops *ops = n->ops;
+    const tr_attention_shape shape = shape_of(c);
+    const tr_decode_row what = {.prompt = &kv[index], .prompt_tokens = rows};
+    const int64_t h = c->hidden, hd = c->head_dim, last = rows - 1;
+    float *norm = n->text.norm;
+
+    tr_params_need(&n->model->params, p->norm1, p->down + 1);
+    ops->rmsnorm_forward(norm, m->rstd1, m->in, vector(n, p->norm1), rows, h, c->rms_eps);
+    tr_linear_forward(n, m->k, norm, p->k, p->k_bias, rows);
+    tr_linear_forward(n, m->v, norm, p->v, p->v_bias, rows);
+    ops->rope_forward(m->k, n->text.cos, n->text.sin, rows, c->kv_heads, hd, c->kv_heads * hd);
+    ops->kv_write(&kv[index], 0, m->k, m->v, rows, &shape);
+    tr_linear_forward(n, m->q, norm + last * h, p->q, p->q_bias, 1);
+    ops->rope_forward(m->q, n->text.cos + last * (hd / 2), n->text.sin + last * (hd / 2), 1, c->heads, hd,
+                      c->heads * hd);
+    ops->decode_attention_forward(m->attention, m->q, &what, 1, &shape, n->decode.work);
+    tr_linear_forward(n, m->middle, m->attention, p->o, -1, 1);
+    ops->add(m->middle, m->in + last * h, h);
+    mlp_forward(n, index, 1, out + last * h);
+    tr_params_release(&n->model->params, p->norm1, p->down + 1);
+}
+
 static void layer_forward(tr_network *n, int64_t index, int64_t rows, const tr_layout *layout, float *out,
                           tr_kv *kv)
 {
@@ -217,7 +246,12 @@ void tr_decoder_forward(tr_network *n, const tr_group *group, const tr_layout *l
     }
     tr_tap(n, "inputs_embeds", -1, m->layers[0].in, rows, c->hidden);
     for (int64_t i = 0; i < c->layers; i++) {
-        float *out = i + 1 < c->layers ? m->layers[i + 1].in : m->out;
+        const bool last = i + 1 == c->layers;
+        float *out = last ? m->out : m->layers[i + 1].in;
+        if (last && kv && !n->tap && n->ops->memory->host) {
+            last_layer_forward(n, i, rows, out, kv);
+            break;
+        }
         layer_forward(n, i, rows, layout, out, kv);
         tr_tap(n, "layer", (int)i, out, rows, c->hidden);
     }
