@@ -185,8 +185,8 @@ tr_status tr_prefill_run(tr_network *network, tr_network *owner, int64_t slot, c
 
 /* decoder.c: fills ids, positions, starts, targets of a group and checks it against the limits. */
 tr_status tr_decoder_prepare(tr_network *network, const tr_group *group, tr_layout *layout, tr_error *err);
-/* All layers over the prepared rows. kv [layers], or NULL, receives the prompt's keys and values; then only the last
- * row of the output need be there. */
+/* All layers over the prepared rows. kv [layers], or NULL, receives the prompt's keys and values; then only the
+ * last row of the output need be there. */
 void tr_decoder_forward(tr_network *network, const tr_group *group, const tr_layout *layout, tr_kv *kv);
 /* What a layer's backward reads and was not kept, again from the layer's input. */
 void tr_decoder_layer_again(tr_network *network, int64_t index, const tr_layout *layout);
