@@ -1,8 +1,8 @@
 /* attention.c: the rate of packed-group attention, forward and backward, in GFLOP/s, beside a linear product.
  * Modules: tensor
  *
- * Counts the multiply-adds that attention must do (causal pairs only; 2 products forward, 5 backward, although the
- * backward kernel executes 7). Usage: bench_attention [VARIANT]. Needs nothing but the library. */
+ * Counts the multiply-adds that attention must do (causal pairs only; 2 products forward, 5 backward; the kernel
+ * executes 7 where there are fewer kv heads than threads). Usage: bench_attention [VARIANT]. Needs nothing but the library. */
 #include "base/thread.h"
 #include "tensor/ops.h"
 
