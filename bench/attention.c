@@ -2,8 +2,8 @@
  * Modules: tensor
  *
  * Counts the multiply-adds that attention must do (causal pairs only; 2 products forward, 5 backward; the kernel
- * executes 7 where its kv heads do not share out among the threads). Usage: bench_attention [VARIANT]. Needs nothing
- * but the library. */
+ * executes 7 where its kv heads do not share out among the threads). Needs nothing but the library.
+ * Usage: bench_attention [VARIANT]. */
 #include "base/thread.h"
 #include "tensor/ops.h"
 

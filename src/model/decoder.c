@@ -144,6 +144,24 @@ done:
 
 /* ---- forward ---- */
 
+/* Normalised rows, keys and values, into the cache too if there is one. */
+static void keys_forward(tr_network *n, int64_t index, int64_t rows, int64_t prompt, tr_kv *kv)
+{
+    const tr_model_config *c = &n->model->config;
+    const tr_layer_params *p = &n->model->params.layers[index];
+    const tr_layer_memory *m = &n->text.layers[index];
+    const tr_ops *ops = n->ops;
+    const tr_attention_shape shape = shape_of(c);
+    float *norm = n->text.norm;
+    ops->rmsnorm_forward(norm, m->rstd1, m->in, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
+    tr_linear_forward(n, m->k, norm, p->k, p->k_bias, rows);
+    tr_linear_forward(n, m->v, norm, p->v, p->v_bias, rows);
+    ops->rope_forward(m->k, n->text.cos, n->text.sin, rows, c->kv_heads, c->head_dim, c->kv_heads * c->head_dim);
+    if (kv) {
+        ops->kv_write(&kv[index], 0, m->k, m->v, prompt, &shape);
+    }
+}
+
 /* Up to what the MLP reads besides its weights: middle. */
 static void attention_forward(tr_network *n, int64_t index, int64_t rows, const tr_layout *layout, tr_kv *kv)
 {
@@ -153,17 +171,10 @@ static void attention_forward(tr_network *n, int64_t index, int64_t rows, const 
     const tr_ops *ops = n->ops;
     tr_attention_shape shape = shape_of(c);
     int64_t hd = c->head_dim;
-    float *norm = n->text.norm;
 
-    ops->rmsnorm_forward(norm, m->rstd1, m->in, vector(n, p->norm1), rows, c->hidden, c->rms_eps);
-    tr_linear_forward(n, m->q, norm, p->q, p->q_bias, rows);
-    tr_linear_forward(n, m->k, norm, p->k, p->k_bias, rows);
-    tr_linear_forward(n, m->v, norm, p->v, p->v_bias, rows);
+    keys_forward(n, index, rows, layout->prompt, kv);
+    tr_linear_forward(n, m->q, n->text.norm, p->q, p->q_bias, rows);
     ops->rope_forward(m->q, n->text.cos, n->text.sin, rows, c->heads, hd, c->heads * hd);
-    ops->rope_forward(m->k, n->text.cos, n->text.sin, rows, c->kv_heads, hd, c->kv_heads * hd);
-    if (kv) {
-        ops->kv_write(&kv[index], 0, m->k, m->v, layout->prompt, &shape);
-    }
     ops->group_attention_forward(m->attention, m->lse, m->q, m->k, m->v, &shape, layout, n->text.work);
     tr_linear_forward(n, m->middle, m->attention, p->o, -1, rows);
     ops->add(m->middle, m->in, rows * c->hidden);
@@ -201,15 +212,10 @@ static void last_layer_forward(tr_network *n, int64_t index, int64_t rows, float
     const tr_attention_shape shape = shape_of(c);
     const tr_decode_row what = {.prompt = &kv[index], .prompt_tokens = rows};
     const int64_t h = c->hidden, hd = c->head_dim, last = rows - 1;
-    float *norm = n->text.norm;
 
     tr_params_need(&n->model->params, p->norm1, p->down + 1);
-    ops->rmsnorm_forward(norm, m->rstd1, m->in, vector(n, p->norm1), rows, h, c->rms_eps);
-    tr_linear_forward(n, m->k, norm, p->k, p->k_bias, rows);
-    tr_linear_forward(n, m->v, norm, p->v, p->v_bias, rows);
-    ops->rope_forward(m->k, n->text.cos, n->text.sin, rows, c->kv_heads, hd, c->kv_heads * hd);
-    ops->kv_write(&kv[index], 0, m->k, m->v, rows, &shape);
-    tr_linear_forward(n, m->q, norm + last * h, p->q, p->q_bias, 1);
+    keys_forward(n, index, rows, rows, kv);
+    tr_linear_forward(n, m->q, n->text.norm + last * h, p->q, p->q_bias, 1);
     ops->rope_forward(m->q, n->text.cos + last * (hd / 2), n->text.sin + last * (hd / 2), 1, c->heads, hd,
                       c->heads * hd);
     ops->decode_attention_forward(m->attention, m->q, &what, 1, &shape, n->decode.work);
